@@ -1,0 +1,45 @@
+/* arch/x86_64/devices.h - the few platform devices that a PC kernel expects and virtio does not
+ * replace: serial port, CMOS clock, keyboard controller (reset only), power management, pvpanic,
+ * debug console.
+ *
+ * Each maps itself on the port bus, is called by any vCPU thread, and saves and loads itself. A
+ * machine event is reported through struct platform_events, on the calling vCPU's thread. */
+#pragma once
+
+#include "arch/x86_64/layout.h"
+#include "base/base.h"
+#include "base/bus.h"
+#include "base/chardev.h"
+#include "base/state.h"
+
+enum platform_event { PLATFORM_POWER_OFF, PLATFORM_RESET, PLATFORM_PANIC };
+struct platform_events {
+    void (*raise)(void *ctx, enum platform_event ev);
+    void *ctx;
+};
+
+/* 16550A with 16-byte FIFOs on PORT_SERIAL. irq_fd is an eventfd that pulses IRQ_SERIAL (edge);
+ * borrowed. Output goes to `out`, whose first client it becomes. */
+struct serial;
+int CHECKED serial_new(struct bus *pio, struct chardev *out, int irq_fd, struct serial **s);
+void serial_free(struct serial *s);
+void serial_reset(struct serial *s);
+void serial_save(const struct serial *s, struct state_out *o);
+int CHECKED serial_load(struct serial *s, struct state_in *i);
+
+/* MC146818: time of day in UTC from the host's clock plus an offset that the guest may set, 128
+ * bytes of CMOS RAM with the memory size where firmware leaves it; no interrupts. */
+struct cmos;
+int CHECKED cmos_new(struct bus *pio, uint64_t ram_low, uint64_t ram_high, struct cmos **c);
+void cmos_free(struct cmos *c);
+void cmos_reset(struct cmos *c);
+void cmos_save(const struct cmos *c, struct state_out *o);
+int CHECKED cmos_load(struct cmos *c, struct state_in *i);
+
+/* Stateless: the 8042's reset line (command 0xfe), ACPI sleep control and reset registers, the
+ * syscon word of --discovery fdt (1 powers off, 2 resets) on the MMIO bus, pvpanic, and the debug
+ * console, which copies bytes to `debug` (NULL: dropped). */
+struct pm;
+int CHECKED pm_new(struct bus *pio, struct bus *mmio, const struct platform_events *ev,
+                   struct chardev *debug, struct pm **out);
+void pm_free(struct pm *p);

@@ -1,0 +1,174 @@
+/* base/gmem.c - see gmem.h. All regions share one reservation of address space with an
+ * inaccessible page before and after, so that an overrun faults instead of reaching the heap. */
+#include "base/gmem.h"
+
+#include <linux/memfd.h>
+#include <linux/mman.h>
+#include <sys/mman.h>
+
+enum { MAX_REGIONS = 8 };
+static const uint64_t guard = 4096;
+
+struct gmem {
+    struct gmem_region regions[MAX_REGIONS];
+    unsigned n;
+    int fd;
+    bool huge;
+    uint8_t *map;
+    uint64_t map_len, len;
+};
+
+static uint64_t page_of(enum gmem_backing b)
+{
+    return b == GMEM_HUGE_1G ? GIB(1) : b == GMEM_HUGE_2M || b == GMEM_THP ? MIB(2) : 4096;
+}
+
+static int open_memfd(const struct gmem_options *o, uint64_t len, struct err *e)
+{
+    unsigned flags = MFD_CLOEXEC;
+    if (o->backing == GMEM_HUGE_2M)
+        flags |= MFD_HUGETLB | MFD_HUGE_2MB;
+    if (o->backing == GMEM_HUGE_1G)
+        flags |= MFD_HUGETLB | MFD_HUGE_1GB;
+    AUTO_FD fd = memfd_create("vmm-guest-ram", flags);
+    if (fd < 0)
+        return err_host(e, -errno, "guest memory: cannot create a memfd");
+    if (ftruncate(fd, (off_t)len) < 0)
+        return err_host(e, -errno, "guest memory: cannot size the memfd");
+    return TAKE_FD(fd);
+}
+
+/* Maps [at, at+len) of the reservation; file offset 0 is the first byte of RAM. */
+static int map_ram(struct gmem *m, const struct gmem_options *o, uint8_t *at, struct err *e)
+{
+    int flags = MAP_FIXED | MAP_NORESERVE;
+    if (o->shared) {
+        m->fd = open_memfd(o, m->len, e);
+        if (m->fd < 0)
+            return m->fd;
+        flags |= MAP_SHARED;
+    } else {
+        flags |= MAP_PRIVATE | MAP_ANONYMOUS;
+        if (o->backing == GMEM_HUGE_2M)
+            flags |= MAP_HUGETLB | MAP_HUGE_2MB;
+        if (o->backing == GMEM_HUGE_1G)
+            flags |= MAP_HUGETLB | MAP_HUGE_1GB;
+    }
+    m->huge = o->backing == GMEM_HUGE_2M || o->backing == GMEM_HUGE_1G;
+    if (m->huge) /* take the pages from the pool now: a shortage must not be a SIGBUS later */
+        flags &= ~MAP_NORESERVE;
+    if (mmap(at, m->len, PROT_READ | PROT_WRITE, flags, m->fd, 0) == MAP_FAILED) {
+        int rc = -errno;
+        if (m->huge)
+            return err_host(e, rc, "guest memory: the host has not %llu MiB of free huge pages",
+                            (unsigned long long)(m->len >> 20));
+        return err_host(e, rc, "guest memory: cannot map %llu MiB",
+                        (unsigned long long)(m->len >> 20));
+    }
+    if (o->backing == GMEM_THP && madvise(at, m->len, MADV_HUGEPAGE) < 0)
+        return err_host(e, -errno, "guest memory: no transparent huge pages on this host");
+    if (o->prefault && madvise(at, m->len, MADV_POPULATE_WRITE) < 0)
+        return err_host(e, -errno, "guest memory: cannot populate %llu MiB",
+                        (unsigned long long)(m->len >> 20));
+    return 0;
+}
+
+int gmem_new(const struct gmem_region *regions, unsigned n, const struct gmem_options *o,
+             struct gmem **out, struct err *e)
+{
+    if (n == 0 || n > MAX_REGIONS)
+        return err_host(e, 0, "guest memory: %u regions", n);
+    struct gmem *m = calloc(1, sizeof(*m));
+    if (!m)
+        return err_host(e, -ENOMEM, "guest memory");
+    m->fd = -1;
+    m->n = n;
+
+    uint64_t page = page_of(o->backing), end = 0;
+    for (unsigned i = 0; i < n; i++) {
+        const struct gmem_region *r = &regions[i];
+        if (r->len == 0 || (r->len | r->base.v) % 4096 || r->base.v < end ||
+            r->base.v + r->len < r->base.v) {
+            free(m);
+            return err_host(e, 0, "guest memory: region %u is not laid out properly", i);
+        }
+        end = r->base.v + r->len;
+        m->len += r->len;
+    }
+    int rc;
+    if (m->len % page && o->backing != GMEM_THP) {
+        rc = err_input(e, 0, "--mem: the size is not a multiple of the huge page size");
+        goto fail;
+    }
+
+    /* Room to align to the page size, and a guard at either end. */
+    m->map_len = m->len + page + 2 * guard;
+    m->map = mmap(NULL, m->map_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (m->map == MAP_FAILED) {
+        m->map = NULL;
+        rc = err_input(e, -errno, "--mem: the host cannot address %llu MiB",
+                       (unsigned long long)(m->len >> 20));
+        goto fail;
+    }
+    uint8_t *at = (uint8_t *)align_up((uint64_t)m->map + guard, page);
+    rc = map_ram(m, o, at, e);
+    if (rc < 0)
+        goto fail;
+    for (unsigned i = 0; i < n; i++) {
+        m->regions[i] = regions[i];
+        m->regions[i].host = at;
+        at += regions[i].len;
+    }
+    *out = m;
+    return 0;
+fail:
+    gmem_free(m);
+    return rc;
+}
+
+void gmem_free(struct gmem *m)
+{
+    if (!m)
+        return;
+    if (m->map)
+        (void)munmap(m->map, m->map_len);
+    fd_cleanup_(&m->fd);
+    free(m);
+}
+
+unsigned gmem_regions(const struct gmem *m, const struct gmem_region **out)
+{
+    *out = m->regions;
+    return m->n;
+}
+
+uint64_t gmem_size(const struct gmem *m)
+{
+    return m->len;
+}
+
+int gmem_fd(const struct gmem *m)
+{
+    return m->fd;
+}
+
+void *gmem_at(const struct gmem *m, gpa_t at, uint64_t len)
+{
+    for (unsigned i = 0; i < m->n; i++) {
+        const struct gmem_region *r = &m->regions[i];
+        uint64_t off = at.v - r->base.v; /* wraps to something large when at is below base */
+        if (off < r->len && len <= r->len - off)
+            return r->host + off;
+    }
+    return NULL;
+}
+
+void gmem_discard(struct gmem *m)
+{
+    int advice = m->fd >= 0 ? MADV_REMOVE : MADV_DONTNEED;
+    for (unsigned i = 0; i < m->n; i++) {
+        struct gmem_region *r = &m->regions[i];
+        if (madvise(r->host, r->len, advice) < 0)
+            memset(r->host, 0, r->len); /* huge pages on older kernels refuse */
+    }
+}

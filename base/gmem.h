@@ -1,0 +1,40 @@
+/* base/gmem.h - guest RAM: page-aligned ranges of guest-physical addresses, each backed by host
+ * memory, and the only way from a guest address to a host pointer.
+ *
+ * A set of regions never changes once a machine runs, so look-ups need no lock and any thread may
+ * make them. Contents are shared with running vCPUs: a byte may change at any time, so whoever
+ * checks a value must check its own copy. */
+#pragma once
+
+#include "base/base.h"
+
+struct gmem;
+
+enum gmem_backing { GMEM_4K, GMEM_THP, GMEM_HUGE_2M, GMEM_HUGE_1G };
+struct gmem_options {
+    enum gmem_backing backing;
+    bool prefault; /* touch every page now: no fault later, and no overcommit */
+    bool shared;   /* memfd, MAP_SHARED: other processes can map it by gmem_region.fd */
+};
+struct gmem_region {
+    gpa_t base;
+    uint64_t len;
+    uint8_t *host;
+};
+
+/* The x86 hole layout is the caller's: `regions` gives base and len (page-aligned, ascending, not
+ * overlapping); `host` is filled in. One mapping, with an inaccessible page at either end. */
+int CHECKED gmem_new(const struct gmem_region *regions, unsigned n, const struct gmem_options *o,
+                     struct gmem **out, struct err *e);
+void gmem_free(struct gmem *m); /* NULL is fine; nothing may use the memory any more */
+
+unsigned gmem_regions(const struct gmem *m, const struct gmem_region **out);
+uint64_t gmem_size(const struct gmem *m); /* bytes of RAM in all regions */
+int gmem_fd(const struct gmem *m);        /* the memfd behind `shared`, or -1 */
+
+/* Host pointer to [at, at+len), or NULL unless all of it lies in one region; len 0 is allowed
+ * wherever at itself is RAM. There is no unchecked twin. */
+void *gmem_at(const struct gmem *m, gpa_t at, uint64_t len);
+
+/* Gives every page back to the host; the guest reads zeroes afterwards. For a reset. */
+void gmem_discard(struct gmem *m);

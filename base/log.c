@@ -1,0 +1,87 @@
+/* base/log.c - see log.h. A line is built on the stack and leaves in one write(), so that lines of
+ * different threads never mix. */
+#include "base/log.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <time.h>
+
+static atomic_int max_level = LOG_WARN;
+static pthread_mutex_t limit_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static const char *const level_names[] = {"off", "error", "warn", "info", "debug"};
+
+void log_set_level(enum log_level level)
+{
+    max_level = (int)level;
+}
+
+int log_level_parse(const char *name, enum log_level *out)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(level_names); i++) {
+        if (strcmp(name, level_names[i]) == 0) {
+            *out = (enum log_level)i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+static void emit(enum log_level level, const char *tail, const char *fmt, va_list ap)
+{
+    char line[1024];
+    int n = snprintf(line, sizeof(line), "vmm: %s: ", level_names[level]);
+    int m = vsnprintf(line + n, sizeof(line) - (size_t)n, fmt, ap);
+    if (m < 0)
+        return;
+    size_t len = MIN((size_t)n + (size_t)m, sizeof(line) - 1);
+    int t = snprintf(line + len, sizeof(line) - len, "%s", tail);
+    len = MIN(len + (size_t)MAX(t, 0), sizeof(line) - 2);
+    line[len++] = '\n';
+    /* A log that cannot be written has nobody to be reported to. */
+    if (write(STDERR_FILENO, line, len) < 0)
+        return;
+}
+
+void log_line(enum log_level level, const char *fmt, ...)
+{
+    if ((int)level > max_level)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    emit(level, "", fmt, ap);
+    va_end(ap);
+}
+
+void log_limited(struct log_limit *l, enum log_level level, const char *fmt, ...)
+{
+    if ((int)level > max_level)
+        return;
+
+    struct timespec ts;
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    int64_t now = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+    char tail[64] = "";
+
+    (void)pthread_mutex_lock(&limit_lock);
+    if (l->window_start_ns == 0 || now - l->window_start_ns > 10000000000) {
+        if (l->dropped)
+            (void)snprintf(tail, sizeof(tail), " (%u such lines left out)", l->dropped);
+        *l = (struct log_limit){.window_start_ns = now};
+    }
+    bool pass = l->in_window < LOG_BURST;
+    if (pass)
+        l->in_window++;
+    else
+        l->dropped++;
+    (void)pthread_mutex_unlock(&limit_lock);
+
+    if (!pass)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    emit(level, tail, fmt, ap);
+    va_end(ap);
+}

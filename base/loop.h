@@ -1,0 +1,77 @@
+/* base/loop.h - one thread's event loop: file descriptors that became ready, file I/O that
+ * finished, calls posted by other threads, work put off.
+ *
+ * An io_uring carries all of it, so that a turn of the loop costs one system call; where the host
+ * refuses io_uring, epoll and one worker thread for file I/O do the same behind this interface.
+ * Everything except loop_post, loop_call and loop_stop belongs to the loop's own thread; before
+ * loop_start() that is whoever created it, and loop_step() then runs the loop by hand. */
+#pragma once
+
+#include "base/base.h"
+
+struct loop;
+
+enum loop_backend { LOOP_AUTO, LOOP_URING, LOOP_EPOLL };
+/* Makes no ring and no thread yet: the first turn does, on the thread that owns it. `name` is
+ * static, at most 15 characters. */
+int CHECKED loop_new(const char *name, enum loop_backend want, struct loop **out);
+void loop_free(struct loop *l); /* stops it first; I/O in flight is waited for; NULL is fine */
+enum loop_backend loop_backend(const struct loop *l); /* LOOP_AUTO before the first turn */
+
+/* The thread is made here, named as the loop. */
+int CHECKED loop_start(struct loop *l);
+void loop_stop(struct loop *l); /* returns when the thread has ended; callable twice */
+bool loop_runs(const struct loop *l); /* it has a thread, and this is not it */
+
+/* A watched descriptor. Level-triggered: fn runs again while the condition holds; a descriptor that
+ * cannot be polled (a regular file) is always ready. With `counter` the descriptor is a blocking
+ * eventfd and the loop reads it before fn runs. The struct is the caller's and must stay until
+ * loop_unwatch(); zero-initialised means not watched. */
+typedef void loop_fd_fn(void *ctx, uint32_t poll_events);
+struct loop_watch {
+    int fd;
+    uint32_t events; /* POLLIN, POLLOUT */
+    bool counter;
+    loop_fd_fn *fn;
+    void *ctx;
+    struct loop_slot *slot; /* the loop's own */
+};
+int CHECKED loop_watch(struct loop *l, struct loop_watch *w); /* -ENOMEM, or -EBUSY: watched */
+void loop_unwatch(struct loop *l, struct loop_watch *w);      /* fn never runs after this */
+
+/* One asynchronous file operation. The struct and what it points to must stay until done runs, on
+ * this loop; result is bytes, or -errno. Never fails to be accepted. */
+enum loop_io_op { LOOP_READV, LOOP_WRITEV, LOOP_FDATASYNC, LOOP_FALLOCATE };
+struct loop_io {
+    enum loop_io_op op;
+    int fd;
+    const struct iovec *iov; /* READV, WRITEV */
+    unsigned n_iov;
+    bool dsync;       /* WRITEV: stable when done, as by RWF_DSYNC */
+    int mode;         /* FALLOCATE */
+    uint64_t off;     /* all but FDATASYNC */
+    uint64_t len;     /* FALLOCATE */
+    void (*done)(struct loop_io *io, int64_t result);
+    int64_t result;       /* the loop's own */
+    struct loop_io *next; /* the loop's own */
+};
+void loop_io(struct loop *l, struct loop_io *io);
+
+/* fn on the loop's thread, soon: loop_post returns at once, loop_call when fn has returned. Any
+ * thread; loop_call from the loop's own thread runs fn in place. */
+typedef void loop_fn(void *ctx);
+struct loop_task {
+    loop_fn *fn;
+    void *ctx;
+    struct loop_task *next; /* the loop's own */
+    bool queued;
+};
+void loop_call(struct loop *l, loop_fn *fn, void *ctx);
+void loop_post(struct loop *l, struct loop_task *t); /* once queued, posting again is a no-op */
+void loop_task_cancel(struct loop *l, struct loop_task *t); /* loop's thread: it will not run */
+
+/* Runs what is ready; waits at most timeout_ms (-1: as long as it takes) for the first thing.
+ * Returns how many callbacks ran. Only while the loop has no thread. */
+unsigned loop_step(struct loop *l, int timeout_ms);
+/* Steps until nothing is ready, posted, or in flight. */
+void loop_settle(struct loop *l);

@@ -1,0 +1,86 @@
+/* base/loop_priv.h - a loop's insides, and the four functions that are a back end. */
+#pragma once
+
+#include <liburing.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/loop.h"
+
+struct loop_list { /* FIFO of loop_io */
+    struct loop_io *head, **tail;
+};
+static inline void loop_list_init(struct loop_list *q)
+{
+    q->head = NULL;
+    q->tail = &q->head;
+}
+static inline void loop_list_push(struct loop_list *q, struct loop_io *io)
+{
+    io->next = NULL;
+    *q->tail = io;
+    q->tail = &io->next;
+}
+static inline struct loop_io *loop_list_pop(struct loop_list *q)
+{
+    struct loop_io *io = q->head;
+    if (io && (q->head = io->next) == NULL)
+        q->tail = &q->head;
+    return io;
+}
+
+/* One watched descriptor. It outlives its loop_watch while the kernel still holds an operation. */
+struct loop_slot {
+    struct loop_watch *watch; /* NULL: unwatched, waiting for the kernel to let go */
+    uint64_t count;           /* where io_uring reads an eventfd */
+    bool armed, always_ready;
+    struct loop_slot *next;
+};
+
+struct loop_worker { /* epoll only: does file I/O that would block the loop */
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    struct loop_list todo, finished;
+    bool started, stop;
+};
+
+struct loop {
+    const char *name;
+    enum loop_backend want, backend;
+    int wake_fd; /* eventfd: something was posted, or the worker finished something */
+
+    pthread_t thread;
+    bool has_thread;
+    atomic_bool stop;
+
+    pthread_mutex_t lock; /* posted */
+    struct loop_task *posted, **posted_tail;
+
+    struct loop_watch wake;
+    struct loop_slot *slots;
+    struct loop_list backlog; /* file I/O not yet handed to the back end */
+    unsigned in_flight;       /* handed over, not yet done */
+    bool rearm;               /* some slot is not armed */
+
+    struct io_uring ring;
+    int epoll_fd;
+    struct loop_worker worker;
+};
+
+struct loop_backend_ops {
+    int (*up)(struct loop *l);
+    void (*down)(struct loop *l);
+    /* Arms slots, submits the backlog, waits, and runs what became ready; returns how many. */
+    unsigned (*turn)(struct loop *l, int timeout_ms);
+    /* The slot's watch is gone; frees it, now or when the kernel lets go. */
+    void (*forget)(struct loop *l, struct loop_slot *s);
+};
+extern const struct loop_backend_ops loop_uring_ops, loop_epoll_ops;
+
+void loop_slot_free(struct loop *l, struct loop_slot *s);
+static inline void loop_io_finish(struct loop *l, struct loop_io *io, int64_t result)
+{
+    l->in_flight--;
+    io->done(io, result);
+}

@@ -1,0 +1,158 @@
+/* base/loop_uring.c - the loop on io_uring: polls, eventfd reads and file I/O in one ring, handed
+ * over and waited for with one system call a turn. */
+#include <poll.h>
+
+#include "base/loop_priv.h"
+
+enum { RING_ENTRIES = 128 };
+
+/* What user_data points to, in its low bits. */
+enum tag { TAG_IO, TAG_SLOT, TAG_IGNORE, TAG_MASK = 3 };
+
+static int up(struct loop *l)
+{
+    /* Completions are then run when the loop asks for them, not by interrupting it (Linux 6.1). */
+    int rc = io_uring_queue_init(RING_ENTRIES, &l->ring,
+                                 IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+    if (rc == -EINVAL)
+        rc = io_uring_queue_init(RING_ENTRIES, &l->ring, 0);
+    return rc;
+}
+
+static void down(struct loop *l)
+{
+    io_uring_queue_exit(&l->ring);
+}
+
+/* NULL when even a submission does not make room: try again next turn. */
+static struct io_uring_sqe *sqe_get(struct loop *l)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&l->ring);
+    if (!sqe && io_uring_submit(&l->ring) >= 0)
+        sqe = io_uring_get_sqe(&l->ring);
+    return sqe;
+}
+
+static void tag(struct io_uring_sqe *sqe, void *p, enum tag t)
+{
+    io_uring_sqe_set_data64(sqe, (uint64_t)p | t);
+}
+
+static void arm(struct loop *l)
+{
+    l->rearm = false;
+    for (struct loop_slot *s = l->slots; s; s = s->next) {
+        if (s->armed || !s->watch)
+            continue;
+        struct io_uring_sqe *sqe = sqe_get(l);
+        if (!sqe) {
+            l->rearm = true;
+            return;
+        }
+        if (s->watch->counter)
+            io_uring_prep_read(sqe, s->watch->fd, &s->count, sizeof(s->count), 0);
+        else
+            io_uring_prep_poll_add(sqe, s->watch->fd, s->watch->events);
+        tag(sqe, s, TAG_SLOT);
+        s->armed = true;
+    }
+}
+
+static void submit_io(struct loop *l)
+{
+    while (l->backlog.head) {
+        struct io_uring_sqe *sqe = sqe_get(l);
+        if (!sqe)
+            return;
+        struct loop_io *io = loop_list_pop(&l->backlog);
+        switch (io->op) {
+        case LOOP_READV:
+            io_uring_prep_readv(sqe, io->fd, io->iov, io->n_iov, io->off);
+            break;
+        case LOOP_WRITEV:
+            io_uring_prep_writev2(sqe, io->fd, io->iov, io->n_iov, io->off,
+                                  io->dsync ? RWF_DSYNC : 0);
+            break;
+        case LOOP_FDATASYNC:
+            io_uring_prep_fsync(sqe, io->fd, IORING_FSYNC_DATASYNC);
+            break;
+        case LOOP_FALLOCATE:
+            io_uring_prep_fallocate(sqe, io->fd, io->mode, (off_t)io->off, (off_t)io->len);
+            break;
+        }
+        tag(sqe, io, TAG_IO);
+        l->in_flight++;
+    }
+}
+
+static void slot_done(struct loop *l, struct loop_slot *s, int result)
+{
+    struct loop_watch *w = s->watch;
+    s->armed = false;
+    if (!w) {
+        loop_slot_free(l, s);
+        return;
+    }
+    l->rearm = true;
+    if (w->counter && result < 0)
+        return; /* EINTR, EAGAIN: armed again */
+    w->fn(w->ctx, w->counter ? POLLIN : result < 0 ? POLLERR : (uint32_t)result);
+}
+
+static unsigned reap(struct loop *l)
+{
+    struct io_uring_cqe *cqe;
+    unsigned n = 0;
+    /* One at a time: what runs here may cancel what is still queued behind it. At most a ring's
+     * worth, so that posted work is not starved. */
+    while (n < RING_ENTRIES && io_uring_peek_cqe(&l->ring, &cqe) == 0) {
+        uint64_t data = cqe->user_data;
+        int result = cqe->res;
+        io_uring_cqe_seen(&l->ring, cqe);
+        void *p = (void *)(data & ~(uint64_t)TAG_MASK);
+        if ((data & TAG_MASK) == TAG_IO)
+            loop_io_finish(l, p, result);
+        else if ((data & TAG_MASK) == TAG_SLOT)
+            slot_done(l, p, result);
+        else
+            continue;
+        n++;
+    }
+    return n;
+}
+
+static unsigned turn(struct loop *l, int timeout_ms)
+{
+    if (l->rearm)
+        arm(l);
+    submit_io(l);
+    if (timeout_ms < 0) {
+        (void)io_uring_submit_and_wait(&l->ring, 1);
+    } else if (timeout_ms > 0) {
+        struct io_uring_cqe *cqe;
+        struct __kernel_timespec ts = {.tv_sec = timeout_ms / 1000,
+                                       .tv_nsec = (timeout_ms % 1000) * 1000000ll};
+        (void)io_uring_submit_and_wait_timeout(&l->ring, &cqe, 1, &ts, NULL);
+    } else {
+        (void)io_uring_submit(&l->ring);
+        (void)io_uring_get_events(&l->ring);
+    }
+    return reap(l);
+}
+
+static void forget(struct loop *l, struct loop_slot *s)
+{
+    s->watch = NULL;
+    if (!s->armed) {
+        loop_slot_free(l, s);
+        return;
+    }
+    struct io_uring_sqe *sqe;
+    while ((sqe = sqe_get(l)) == NULL) /* the kernel always takes submissions in the end */
+        (void)io_uring_submit_and_wait(&l->ring, 1);
+    io_uring_prep_cancel64(sqe, (uint64_t)s | TAG_SLOT, 0);
+    tag(sqe, NULL, TAG_IGNORE);
+}
+
+const struct loop_backend_ops loop_uring_ops = {
+    .up = up, .down = down, .turn = turn, .forget = forget};

@@ -1,0 +1,631 @@
+/* devices/blk.c - block device (virtio 1.4, 5.2) on a raw image file or a block device of the host.
+ *
+ * A request is checked, becomes one or more asynchronous file operations on the loop, and is
+ * completed with a status; nothing here waits. What the host's file system refuses at run time is
+ * the request's VIRTIO_BLK_S_IOERR, never the device's end. */
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_ids.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "devices/virtio/vdev.h"
+
+enum {
+    SECTOR = 512,
+    QUEUE_SIZE = 256,
+    SEG_MAX = QUEUE_SIZE - 2,       /* a header and a status take a descriptor each */
+    RANGES_MAX = 64,                /* segments of one discard or write-zeroes request */
+    RANGE_SECTORS_MAX = 1 << 22,    /* of one such segment: 2 GiB */
+    ZERO_CHUNK = 64 * 1024,         /* where zeroes must be written out */
+    ZERO_IOV = 4,
+};
+
+struct blk_opts {
+    const char *path, *serial, *id;
+    bool ro, direct;
+};
+
+struct blk {
+    struct vdev *dev;
+    struct loop *loop;
+    char name[64]; /* for the log */
+    int fd;        /* O_DIRECT when asked for */
+    int plain_fd;  /* with O_DIRECT: buffered, for requests that are not aligned; else -1 */
+    bool ro, punch;
+    uint64_t sectors;
+    uint32_t align; /* of addresses, lengths and offsets under O_DIRECT */
+    uint32_t block_size;
+    uint8_t physical_exp;
+    char serial[VIRTIO_BLK_ID_BYTES];
+    atomic_int writeback; /* what the driver wrote, or -1 */
+    struct log_limit errors;
+};
+
+struct blk_req { /* vq_req_state() */
+    struct loop_io io;
+    struct blk *b;
+    struct vq *q;
+    struct vq_req *req;
+    uint32_t type;
+    uint8_t *status;
+    struct iovec *iov; /* what is left of the data */
+    unsigned n_iov;
+    size_t left;
+    uint64_t pos; /* bytes */
+    struct {      /* discard, write-zeroes: the segment at work */
+        unsigned index, count;
+        uint64_t end;
+        bool unmap, by_writing;
+        struct iovec zero[ZERO_IOV];
+    } range;
+    bool dsync;
+};
+
+/* --- the end of a request --- */
+
+static void finish(struct blk_req *r, uint8_t status)
+{
+    /* The used length counts from the first writable byte: all of them, only the status where there
+     * is nothing else, or none that the driver could rely on. */
+    bool whole = status == VIRTIO_BLK_S_OK && r->left == 0;
+    *r->status = status;
+    r->req->written = whole || r->req->in_len == 1 ? (uint32_t)r->req->in_len : 0;
+    vq_complete(r->q, r->req);
+    vq_notify_later(r->q);
+}
+
+static void fail(struct blk_req *r, int64_t result)
+{
+    static const char *const verbs[] = {[VIRTIO_BLK_T_IN] = "read",
+                                        [VIRTIO_BLK_T_OUT] = "write",
+                                        [VIRTIO_BLK_T_FLUSH] = "flush",
+                                        [VIRTIO_BLK_T_DISCARD] = "discard",
+                                        [VIRTIO_BLK_T_WRITE_ZEROES] = "write zeroes"};
+    log_limited(&r->b->errors, LOG_WARN, "%s: %s at byte %llu failed: %s", r->b->name,
+                verbs[r->type], (unsigned long long)r->pos,
+                result < 0 ? strerror((int)-result) : "the file ends early");
+    r->left = 1;
+    finish(r, VIRTIO_BLK_S_IOERR);
+}
+
+static bool again(int64_t result)
+{
+    return result == -EINTR || result == -EAGAIN;
+}
+
+/* --- read and write --- */
+
+static bool aligned(const struct blk_req *r)
+{
+    uint64_t bits = r->pos;
+    for (unsigned i = 0; i < r->n_iov; i++)
+        bits |= (uint64_t)r->iov[i].iov_base | r->iov[i].iov_len;
+    return (bits & (r->b->align - 1)) == 0;
+}
+
+static void transfer_done(struct loop_io *io, int64_t result);
+
+static void transfer(struct blk_req *r)
+{
+    struct blk *b = r->b;
+    r->io = (struct loop_io){
+        .op = r->type == VIRTIO_BLK_T_IN ? LOOP_READV : LOOP_WRITEV,
+        /* The page cache and direct I/O of one file are coherent, so a request that O_DIRECT would
+         * refuse for its alignment simply goes the other way. */
+        .fd = b->plain_fd >= 0 && !aligned(r) ? b->plain_fd : b->fd,
+        .iov = r->iov,
+        .n_iov = MIN(r->n_iov, (unsigned)IOV_MAX),
+        .dsync = r->dsync,
+        .off = r->pos,
+        .done = transfer_done,
+    };
+    loop_io(b->loop, &r->io);
+}
+
+static void advance(struct blk_req *r, size_t n)
+{
+    r->left -= n;
+    r->pos += n;
+    while (n > 0) {
+        size_t part = MIN(n, r->iov->iov_len);
+        r->iov->iov_base = (uint8_t *)r->iov->iov_base + part;
+        r->iov->iov_len -= part;
+        n -= part;
+        if (r->iov->iov_len == 0) {
+            r->iov++;
+            r->n_iov--;
+        }
+    }
+}
+
+static void transfer_done(struct loop_io *io, int64_t result)
+{
+    struct blk_req *r = container_of(io, struct blk_req, io);
+    if (result > 0)
+        advance(r, (size_t)result);
+    if (r->left == 0)
+        finish(r, VIRTIO_BLK_S_OK);
+    else if (result > 0 || again(result))
+        transfer(r);
+    else
+        fail(r, result);
+}
+
+static void start_transfer(struct blk_req *r, uint64_t sector, struct iovec *iov, unsigned n,
+                           size_t len)
+{
+    const struct blk *b = r->b;
+    if (len % SECTOR || sector > b->sectors || len / SECTOR > b->sectors - sector ||
+        (r->type == VIRTIO_BLK_T_OUT && b->ro)) {
+        r->left = 1;
+        finish(r, VIRTIO_BLK_S_IOERR);
+        return;
+    }
+    r->iov = iov;
+    r->n_iov = n;
+    r->left = len;
+    r->pos = sector * SECTOR;
+    if (len == 0)
+        finish(r, VIRTIO_BLK_S_OK);
+    else
+        transfer(r);
+}
+
+/* --- flush --- */
+
+static void sync_done(struct loop_io *io, int64_t result)
+{
+    struct blk_req *r = container_of(io, struct blk_req, io);
+    if (result < 0)
+        fail(r, result);
+    else
+        finish(r, VIRTIO_BLK_S_OK);
+}
+
+static void sync_file(struct blk_req *r)
+{
+    r->io = (struct loop_io){.op = LOOP_FDATASYNC, .fd = r->b->fd, .done = sync_done};
+    loop_io(r->b->loop, &r->io);
+}
+
+/* --- discard and write zeroes (5.2.6) --- */
+
+static void next_range(struct blk_req *r);
+static void range_done(struct loop_io *io, int64_t result);
+
+static void write_zeroes(struct blk_req *r)
+{
+    static uint8_t zeroes[ZERO_CHUNK] __attribute__((aligned(4096))); /* never written to */
+    uint64_t left = r->range.end - r->pos;
+    unsigned n = 0;
+    for (; n < ZERO_IOV && left > 0; n++) {
+        r->range.zero[n] = (struct iovec){.iov_base = zeroes, .iov_len = MIN(left, (uint64_t)ZERO_CHUNK)};
+        left -= r->range.zero[n].iov_len;
+    }
+    r->io = (struct loop_io){.op = LOOP_WRITEV,
+                             .fd = r->b->plain_fd >= 0 ? r->b->plain_fd : r->b->fd,
+                             .iov = r->range.zero,
+                             .n_iov = n,
+                             .off = r->pos,
+                             .done = range_done};
+    loop_io(r->b->loop, &r->io);
+}
+
+static void deallocate(struct blk_req *r)
+{
+    int how = r->range.unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
+    r->io = (struct loop_io){.op = LOOP_FALLOCATE,
+                             .fd = r->b->fd,
+                             .mode = FALLOC_FL_KEEP_SIZE | how,
+                             .off = r->pos,
+                             .len = r->range.end - r->pos,
+                             .done = range_done};
+    loop_io(r->b->loop, &r->io);
+}
+
+static void range_done(struct loop_io *io, int64_t result)
+{
+    struct blk_req *r = container_of(io, struct blk_req, io);
+    bool unsupported = result == -EOPNOTSUPP || result == -ENOTTY || result == -EINVAL;
+    if (r->range.by_writing && result > 0) {
+        r->pos += (uint64_t)result;
+    } else if (io->op == LOOP_FALLOCATE && result == 0) {
+        r->pos = r->range.end;
+    } else if (io->op == LOOP_FALLOCATE && unsupported) {
+        if (r->type == VIRTIO_BLK_T_DISCARD)
+            r->pos = r->range.end; /* a discard is advice */
+        else
+            r->range.by_writing = true;
+    } else if (!again(result)) {
+        fail(r, result);
+        return;
+    }
+    if (r->pos == r->range.end)
+        next_range(r);
+    else if (r->range.by_writing)
+        write_zeroes(r);
+    else
+        deallocate(r);
+}
+
+static void next_range(struct blk_req *r)
+{
+    const struct blk *b = r->b;
+    struct virtio_blk_discard_write_zeroes seg;
+    if (r->range.index == r->range.count) {
+        if (r->dsync)
+            sync_file(r);
+        else
+            finish(r, VIRTIO_BLK_S_OK);
+        return;
+    }
+    size_t off = sizeof(struct virtio_blk_outhdr) + r->range.index++ * sizeof(seg);
+    bool read = vq_req_read(r->req, off, &seg, sizeof(seg)) == 0;
+    uint64_t sector = le64toh(seg.sector), n = le32toh(seg.num_sectors);
+    uint32_t flags = le32toh(seg.flags);
+    uint32_t known =
+        r->type == VIRTIO_BLK_T_WRITE_ZEROES ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0;
+    r->left = 1; /* until it has succeeded */
+    if (!read || n > RANGE_SECTORS_MAX || sector > b->sectors || n > b->sectors - sector) {
+        finish(r, VIRTIO_BLK_S_IOERR);
+        return;
+    }
+    if (flags & ~known) {
+        finish(r, VIRTIO_BLK_S_UNSUPP);
+        return;
+    }
+    r->left = 0;
+    r->pos = sector * SECTOR;
+    r->range.end = r->pos + n * SECTOR;
+    r->range.unmap = r->type == VIRTIO_BLK_T_DISCARD || flags;
+    if (n == 0)
+        next_range(r); /* at most RANGES_MAX deep */
+    else if (r->range.by_writing)
+        write_zeroes(r);
+    else
+        deallocate(r);
+}
+
+static void start_ranges(struct blk_req *r, size_t len)
+{
+    size_t each = sizeof(struct virtio_blk_discard_write_zeroes);
+    bool offered = r->type == VIRTIO_BLK_T_WRITE_ZEROES || r->b->punch;
+    r->range.count = (unsigned)MIN(len / each, (size_t)RANGES_MAX + 1);
+    r->left = 1;
+    if (!offered)
+        finish(r, VIRTIO_BLK_S_UNSUPP);
+    else if (r->b->ro || len % each || r->range.count == 0 || r->range.count > RANGES_MAX)
+        finish(r, VIRTIO_BLK_S_IOERR);
+    else
+        next_range(r);
+}
+
+/* --- requests --- */
+
+/* 5.2.5, 5.2.6: is a write stable when it completes, or only after a flush? */
+static bool writeback(struct vdev *d)
+{
+    const struct blk *b = vdev_priv(d);
+    int set = atomic_load(&b->writeback);
+    if (vdev_has(d, VIRTIO_BLK_F_CONFIG_WCE) && set >= 0)
+        return set != 0;
+    return vdev_has(d, VIRTIO_BLK_F_FLUSH);
+}
+
+static void blk_start_request(struct vdev *d, struct vq *q, struct vq_req *req)
+{
+    struct blk *b = vdev_priv(d);
+    struct virtio_blk_outhdr h = {0};
+    struct blk_req *r = vq_req_state(q, req);
+    if (req->in_len == 0) { /* no room for a status: nothing that could be said */
+        vq_complete(q, req);
+        vq_notify_later(q);
+        return;
+    }
+    bool whole = vq_req_read(req, 0, &h, sizeof(h)) == 0;
+    *r = (struct blk_req){
+        .b = b, .q = q, .req = req, .type = le32toh(h.type), .left = 1, .dsync = !writeback(d)};
+
+    /* The status is the last writable byte; what is left of the segments is data. */
+    struct iovec *last = &req->iov[req->n_out + req->n_in - 1];
+    r->status = (uint8_t *)last->iov_base + last->iov_len - 1;
+    if (!whole) {
+        finish(r, VIRTIO_BLK_S_IOERR);
+        return;
+    }
+    switch (r->type) {
+    case VIRTIO_BLK_T_IN:
+        if (--last->iov_len == 0)
+            req->n_in--;
+        start_transfer(r, le64toh(h.sector), req->iov + req->n_out, req->n_in, req->in_len - 1);
+        break;
+    case VIRTIO_BLK_T_OUT: {
+        r->iov = req->iov;
+        r->n_iov = req->n_out;
+        r->left = req->out_len;
+        advance(r, sizeof(h));
+        start_transfer(r, le64toh(h.sector), r->iov, r->n_iov, r->left);
+        break;
+    }
+    case VIRTIO_BLK_T_FLUSH:
+        r->left = 0;
+        sync_file(r);
+        break;
+    case VIRTIO_BLK_T_GET_ID:
+        if (req->in_len > VIRTIO_BLK_ID_BYTES) {
+            r->left = req->in_len - 1 - VIRTIO_BLK_ID_BYTES;
+            finish(r, vq_req_write(req, 0, b->serial, VIRTIO_BLK_ID_BYTES) == 0
+                          ? VIRTIO_BLK_S_OK
+                          : VIRTIO_BLK_S_IOERR);
+        } else {
+            finish(r, VIRTIO_BLK_S_IOERR);
+        }
+        break;
+    case VIRTIO_BLK_T_DISCARD:
+    case VIRTIO_BLK_T_WRITE_ZEROES:
+        start_ranges(r, req->out_len - sizeof(h));
+        break;
+    default:
+        finish(r, VIRTIO_BLK_S_UNSUPP);
+        break;
+    }
+}
+
+static void blk_kick(struct vdev *d, struct vq *q)
+{
+    vq_for_each(req, q)
+        blk_start_request(d, q, req);
+}
+
+/* --- configuration --- */
+
+static void blk_config_read(struct vdev *d, void *cfg)
+{
+    const struct blk *b = vdev_priv(d);
+    /* Before negotiation nothing is accepted yet, and the cache is what it will be by default. */
+    bool wce = vdev_has(d, VIRTIO_F_VERSION_1) ? writeback(d) : true;
+    const struct virtio_blk_config c = {
+        .capacity = htole64(b->sectors),
+        .seg_max = htole32(SEG_MAX),
+        .blk_size = htole32(b->block_size),
+        .physical_block_exp = b->physical_exp,
+        .min_io_size = htole16((uint16_t)(1u << b->physical_exp)),
+        .wce = wce,
+        .num_queues = htole16(1),
+        .max_discard_sectors = htole32(b->punch ? RANGE_SECTORS_MAX : 0),
+        .max_discard_seg = htole32(b->punch ? RANGES_MAX : 0),
+        .discard_sector_alignment = htole32((b->block_size << b->physical_exp) / SECTOR),
+        .max_write_zeroes_sectors = htole32(RANGE_SECTORS_MAX),
+        .max_write_zeroes_seg = htole32(RANGES_MAX),
+        .write_zeroes_may_unmap = b->punch,
+    };
+    memcpy(cfg, &c, sizeof(c));
+}
+
+static void blk_config_write(struct vdev *d, const void *cfg, size_t off, size_t len)
+{
+    struct blk *b = vdev_priv(d);
+    size_t wce = offsetof(struct virtio_blk_config, wce);
+    if (off <= wce && off + len > wce && vdev_has(d, VIRTIO_BLK_F_CONFIG_WCE))
+        atomic_store(&b->writeback, ((const uint8_t *)cfg)[wce] != 0);
+}
+
+static void blk_reset(struct vdev *d)
+{
+    struct blk *b = vdev_priv(d);
+    atomic_store(&b->writeback, -1);
+}
+
+static void blk_save(const struct vdev *d, struct state_out *s)
+{
+    const struct blk *b = vdev_priv(d);
+    state_begin(s, "BLK ", 1);
+    state_u64(s, b->sectors);
+    state_u32(s, (uint32_t)atomic_load(&b->writeback));
+    state_end(s);
+}
+
+static int blk_load(struct vdev *d, struct state_in *s)
+{
+    struct blk *b = vdev_priv(d);
+    uint32_t version;
+    int rc = state_open(s, "BLK ", 1, &version);
+    if (rc < 0)
+        return rc;
+    uint64_t sectors = state_get_u64(s);
+    int32_t wce = (int32_t)state_get_u32(s);
+    rc = state_close(s);
+    if (rc < 0 || sectors != b->sectors || wce < -1 || wce > 1)
+        return -EBADMSG;
+    atomic_store(&b->writeback, wce);
+    return 0;
+}
+
+static void blk_destroy(struct blk *b)
+{
+    fd_cleanup_(&b->fd);
+    fd_cleanup_(&b->plain_fd);
+    free(b);
+}
+
+static void blk_free(struct vdev *d)
+{
+    blk_destroy(vdev_priv(d));
+}
+
+/* --- creation --- */
+
+/* So that no image is written by two VMs, or changes under one that only reads it. */
+static int lock_image(int fd, const struct blk_opts *o, struct err *e)
+{
+    struct flock l = {.l_type = o->ro ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(fd, F_OFD_SETLK, &l) == 0)
+        return 0;
+    if (errno == EAGAIN || errno == EACCES)
+        return err_input(e, 0, "disk %s: in use: another process holds its lock", o->path);
+    return err_input(e, -errno, "disk %s: cannot be locked", o->path);
+}
+
+static int measure_file(struct blk *b, const struct blk_opts *o, const struct stat *st,
+                        struct err *e)
+{
+    if (st->st_size == 0)
+        return err_input(e, 0, "disk %s: is empty", o->path);
+    if (st->st_size % SECTOR)
+        return err_input(e, 0, "disk %s: %lld bytes are not a multiple of %d", o->path,
+                         (long long)st->st_size, SECTOR);
+    b->sectors = (uint64_t)st->st_size / SECTOR;
+    b->physical_exp = 3; /* file systems work in 4 KiB */
+    /* A hole past the end changes nothing, and tells whether this file system can make one. */
+    b->punch = !b->ro && fallocate(b->fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, st->st_size,
+                                   4096) == 0;
+    return 0;
+}
+
+static int measure_block_device(struct blk *b, const struct blk_opts *o, struct err *e)
+{
+    uint64_t bytes;
+    unsigned physical;
+    int logical;
+    if (ioctl(b->fd, BLKGETSIZE64, &bytes) < 0 || ioctl(b->fd, BLKSSZGET, &logical) < 0 ||
+        ioctl(b->fd, BLKPBSZGET, &physical) < 0)
+        return err_input(e, -errno, "disk %s: cannot be measured", o->path);
+    b->sectors = bytes / SECTOR;
+    b->block_size = b->align = (uint32_t)logical;
+    while ((uint32_t)logical << b->physical_exp < physical && b->physical_exp < 8)
+        b->physical_exp++;
+    b->punch = !b->ro; /* where it cannot, the first attempt says so */
+    return 0;
+}
+
+static int open_image(struct blk *b, const struct blk_opts *o, struct err *e)
+{
+    int flags = (o->ro ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    struct stat st;
+    b->fd = open(o->path, flags);
+    if (b->fd < 0 && errno == EISDIR)
+        return err_input(e, 0, "disk %s: is a directory", o->path);
+    if (b->fd < 0)
+        return err_input(e, -errno, "disk %s", o->path);
+    if (fstat(b->fd, &st) < 0)
+        return err_input(e, -errno, "disk %s", o->path);
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+        return err_input(e, 0, "disk %s: is neither a file nor a block device", o->path);
+    int rc = lock_image(b->fd, o, e);
+    if (rc == 0)
+        rc = S_ISREG(st.st_mode) ? measure_file(b, o, &st, e) : measure_block_device(b, o, e);
+    if (rc < 0 || !o->direct)
+        return rc;
+
+    /* The lock stays with the first descriptor. */
+    b->plain_fd = TAKE_FD(b->fd);
+    b->fd = open(o->path, flags | O_DIRECT);
+    if (b->fd < 0)
+        return err_input(e, -errno, "disk %s: direct I/O is not possible here", o->path);
+    return 0;
+}
+
+static int blk_create(const void *opts, const struct build_env *env, struct vdev **out,
+                      struct err *e);
+
+static const struct opt_desc blk_opts[] = {
+    {.key = "path",
+     .type = OPT_STR,
+     .offset = offsetof(struct blk_opts, path),
+     .metavar = "FILE",
+     .help = "raw image or block device",
+     .positional = true,
+     .required = true},
+    {.key = "ro",
+     .type = OPT_FLAG,
+     .offset = offsetof(struct blk_opts, ro),
+     .help = "the guest cannot write"},
+    {.key = "direct",
+     .type = OPT_FLAG,
+     .offset = offsetof(struct blk_opts, direct),
+     .help = "bypass the host's page cache (O_DIRECT)"},
+    {.key = "serial",
+     .type = OPT_STR,
+     .offset = offsetof(struct blk_opts, serial),
+     .metavar = "TEXT",
+     .help = "serial number, at most 20 bytes; default: the id"},
+    {.key = "id",
+     .type = OPT_STR,
+     .offset = offsetof(struct blk_opts, id),
+     .metavar = "NAME",
+     .help = "name in messages; default: the file's name"},
+    {.type = OPT_END},
+};
+
+static const struct vdev_ops blk_ops = {
+    .config_len = sizeof(struct virtio_blk_config),
+    .req_size = sizeof(struct blk_req),
+    .config_read = blk_config_read,
+    .config_write = blk_config_write,
+    .reset = blk_reset,
+    .kick = blk_kick,
+    .save = blk_save,
+    .load = blk_load,
+    .free = blk_free,
+};
+extern const struct vdev_class blk_class;
+const struct vdev_class blk_class = {
+    .name = "blk",
+    .summary = "disk",
+    .virtio_id = VIRTIO_ID_BLOCK,
+    .ops = &blk_ops,
+    .opts = blk_opts,
+    .opts_size = sizeof(struct blk_opts),
+    .create = blk_create,
+};
+
+static const unsigned always_offered[] = {VIRTIO_BLK_F_SEG_MAX,    VIRTIO_BLK_F_BLK_SIZE,
+                                          VIRTIO_BLK_F_FLUSH,      VIRTIO_BLK_F_TOPOLOGY,
+                                          VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_WRITE_ZEROES};
+
+static int blk_create(const void *opts, const struct build_env *env, struct vdev **out,
+                      struct err *e)
+{
+    static const uint16_t sizes[] = {QUEUE_SIZE};
+    const struct blk_opts *o = opts;
+    const char *serial = o->serial ? o->serial : o->id ? o->id : "";
+    if (o->serial && strlen(serial) > VIRTIO_BLK_ID_BYTES)
+        return err_input(e, 0, "disk %s: serial \"%s\" is longer than %d bytes", o->path, serial,
+                         VIRTIO_BLK_ID_BYTES);
+    struct blk *b = calloc(1, sizeof(*b));
+    if (!b)
+        return err_host(e, -ENOMEM, "disk %s", o->path);
+    *b = (struct blk){.loop = env->loop,
+                      .fd = -1,
+                      .plain_fd = -1,
+                      .ro = o->ro,
+                      .align = 4096,
+                      .block_size = SECTOR,
+                      .writeback = -1};
+    memcpy(b->serial, serial, MIN(strlen(serial), sizeof(b->serial)));
+    (void)snprintf(b->name, sizeof(b->name), "disk %s", o->id ? o->id : o->path);
+
+    int rc = open_image(b, o, e);
+    if (rc == 0 && (rc = vdev_new(&blk_class, env, b, sizes, ARRAY_SIZE(sizes), out)) < 0)
+        (void)err_host(e, rc, "disk %s", o->path);
+    if (rc < 0) {
+        blk_destroy(b);
+        return rc;
+    }
+    b->dev = *out;
+    for (size_t i = 0; i < ARRAY_SIZE(always_offered); i++)
+        vdev_offer(*out, always_offered[i]);
+    if (b->ro)
+        vdev_offer(*out, VIRTIO_BLK_F_RO);
+    if (b->punch)
+        vdev_offer(*out, VIRTIO_BLK_F_DISCARD);
+    return 0;
+}

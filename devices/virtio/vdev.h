@@ -1,0 +1,71 @@
+/* devices/virtio/vdev.h - what a virtio device implements and what it may call. It knows neither
+ * transport nor KVM.
+ *
+ * A device is one const ops table and one registry row (registry.c). From the row come --device,
+ * --help, the manual's section and the tests' matrix. */
+#pragma once
+
+#include "base/base.h"
+#include "base/opts.h"
+#include "base/state.h"
+#include "devices/virtio/vq.h"
+
+struct chardev;
+struct gmem;
+struct loop;
+struct vdev;
+
+/* All that a device may use of the machine. Borrowed; outlives the device. */
+struct build_env {
+    const struct gmem *mem;
+    struct loop *loop;       /* where its queues and descriptors live */
+    struct chardev *console; /* the host's end of the machine's console */
+};
+
+struct vdev_ops {
+    uint16_t config_len; /* bytes of device-specific configuration */
+    uint16_t req_size;   /* bytes of vq_req_state() */
+    /* Control, on a vCPU's thread, one at a time for a device. */
+    void (*config_read)(struct vdev *d, void *cfg); /* fill all config_len bytes, little-endian */
+    void (*config_write)(struct vdev *d, const void *cfg, size_t off, size_t len); /* cfg: whole */
+    bool (*features_ok)(struct vdev *d); /* more than "a subset of what was offered"; may be NULL */
+    int (*start)(struct vdev *d);        /* DRIVER_OK: features are final; may be NULL */
+    void (*reset)(struct vdev *d);       /* all queues have stopped and are empty; may be NULL */
+    /* Data, on the loop's thread. */
+    void (*kick)(struct vdev *d, struct vq *q);
+    void (*drain)(struct vdev *d, struct vq *q); /* hurry or drop what is held; may be NULL */
+    /* State beyond features, status and queues; no request is in flight. May be NULL. */
+    void (*save)(const struct vdev *d, struct state_out *s);
+    int (*load)(struct vdev *d, struct state_in *s);
+    void (*free)(struct vdev *d); /* frees vdev_priv(); no queue is live */
+};
+
+struct vdev_class {
+    const char *name, *summary; /* --device NAME,...; one line of help */
+    uint16_t virtio_id;         /* virtio 1.4, 5 */
+    const struct vdev_ops *ops;
+    const struct opt_desc *opts;
+    size_t opts_size;
+    const void *opts_default; /* opts_size bytes, or NULL: zeroes */
+    int (*create)(const void *opts, const struct build_env *env, struct vdev **out, struct err *e);
+};
+extern const struct vdev_class *const vdev_classes[]; /* registry.c; NULL-terminated */
+
+/* For create(): a device with n queues of at most sizes[i] entries (powers of two). On success it
+ * owns priv, which ops->free() frees. -ENOMEM or another -errno of the host's. */
+int CHECKED vdev_new(const struct vdev_class *c, const struct build_env *env, void *priv,
+                     const uint16_t *sizes, unsigned n, struct vdev **out);
+/* Offers a feature beyond those of the core; only inside create(). */
+void vdev_offer(struct vdev *d, unsigned feature);
+
+/* Guest-physical memory that driver and device share, found by id (2.10); only inside create(). */
+int CHECKED vdev_add_shm(struct vdev *d, uint8_t id, gpa_t base, uint64_t len);
+
+void *vdev_priv(const struct vdev *d);
+/* The driver accepted it; final once FEATURES_OK is set. */
+bool vdev_has(const struct vdev *d, unsigned feature);
+struct vq *vdev_queue(struct vdev *d, unsigned i); /* NULL unless live; on its loop */
+bool vdev_started(const struct vdev *d);           /* DRIVER_OK, and nothing failed */
+void vdev_config_changed(struct vdev *d); /* new generation, and an interrupt; any thread */
+/* The guest's fault: DEVICE_NEEDS_RESET, no request is taken any more, one limited log line. */
+void vdev_fail(struct vdev *d, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -1,0 +1,70 @@
+/* devices/virtio/vdev_ctl.h - the device's other face: all that a transport may call. Features,
+ * status, configuration space and queues of one device, in one state machine (virtio 1.4, 2 and 3).
+ *
+ * Any vCPU thread may call these; they serialise among themselves and against the device's loop. */
+#pragma once
+
+#include "base/gmem.h"
+#include "base/state.h"
+
+struct vdev;
+
+/* Feature bits come in four words of 32: virtio 1.4 has bits above 63. */
+enum { VDEV_FEATURE_WORDS = 4 };
+
+enum vdev_irq { VDEV_IRQ_QUEUE, VDEV_IRQ_CONFIG };
+struct vdev_port { /* supplied by the transport */
+    void (*raise)(struct vdev_port *p, enum vdev_irq why, unsigned queue); /* any thread */
+};
+
+/* What the driver programmed: plain data, frozen from enable to reset. */
+struct vq_config {
+    gpa_t desc, driver, device; /* the three areas, in the specification's words */
+    uint16_t max_size, size;
+    uint16_t next_avail, next_used; /* where it resumes; bit 15 is the wrap counter when packed */
+    bool enabled;
+};
+
+/* Before the guest runs. `mask` holds the features that this transport can carry. */
+void vdev_attach(struct vdev *d, struct vdev_port *p, const uint32_t mask[VDEV_FEATURE_WORDS]);
+void vdev_free(struct vdev *d); /* stops it first; NULL is fine */
+
+const char *vdev_name(const struct vdev *d);
+uint16_t vdev_id(const struct vdev *d);
+unsigned vdev_queue_count(const struct vdev *d);
+size_t vdev_config_len(const struct vdev *d);
+
+uint8_t vdev_status(const struct vdev *d);
+/* The one and only status machine. 0 resets and returns when everything has drained. Bits that
+ * would be cleared, or are out of order, are not taken. */
+void vdev_status_write(struct vdev *d, uint8_t s);
+void vdev_reset(struct vdev *d);
+
+uint32_t vdev_features(const struct vdev *d, unsigned word); /* offered; 0 past the last word */
+uint32_t vdev_driver_features(const struct vdev *d, unsigned word);
+void vdev_features_write(struct vdev *d, unsigned word, uint32_t bits);
+
+/* The queue as it is programmed, or NULL for one that does not exist. */
+const struct vq_config *vdev_queue_config(const struct vdev *d, unsigned i);
+/* The same, to change; NULL too when it is enabled or it is not the time. */
+struct vq_config *vdev_queue_program(struct vdev *d, unsigned i);
+/* Validates and opens it; a bad configuration fails the device and leaves it disabled. */
+void vdev_queue_enable(struct vdev *d, unsigned i);
+void vdev_queue_reset(struct vdev *d, unsigned i); /* returns when drained; needs RING_RESET */
+void vdev_queue_disable(struct vdev *d, unsigned i); /* the same, always */
+/* An eventfd: bind it as ioeventfd, or vdev_kick(). It lives as long as the device. */
+int vdev_kick_fd(const struct vdev *d, unsigned i);
+void vdev_kick(struct vdev *d, unsigned i); /* ignores queues that do not exist */
+
+void vdev_config_get(struct vdev *d, size_t off, void *dst, size_t len); /* 0 past the end */
+void vdev_config_set(struct vdev *d, size_t off, const void *src, size_t len);
+uint32_t vdev_generation(const struct vdev *d);
+
+bool vdev_shm(const struct vdev *d, uint32_t id, gpa_t *base, uint64_t *len); /* false: none */
+
+/* Pause stops all queues and drains them; what was programmed stays. Save needs a paused device;
+ * load needs one that was never started, leaves it paused, and treats its input as hostile. */
+void vdev_pause(struct vdev *d);
+void vdev_resume(struct vdev *d);
+void vdev_save(const struct vdev *d, struct state_out *s);
+int CHECKED vdev_load(struct vdev *d, struct state_in *s);

@@ -1,0 +1,310 @@
+/* devices/virtio/vq.c - what all ring formats share: slots for requests in flight, the drain
+ * budget, the latch of a broken ring, and byte access to a request. */
+#include "devices/virtio/vdev.h"
+#include "devices/virtio/vq_priv.h"
+
+struct slot {
+    struct vq_req req; /* first: a request is its slot */
+    struct iovec inline_iov[VQ_INLINE_SEGMENTS];
+    _Alignas(16) uint8_t state[];
+};
+
+static struct slot *slot_at(const struct vq *q, unsigned i)
+{
+    return (struct slot *)(void *)(q->slot_mem + i * q->slot_size);
+}
+
+static void run_task(void *ctx)
+{
+    vq_run(ctx);
+}
+
+static void notify_task(void *ctx)
+{
+    vq_notify(ctx);
+}
+
+int vq_open(const struct vq_open_args *a, struct vq **out)
+{
+    struct vq *q = calloc(1, sizeof(*q));
+    if (!q)
+        return -ENOMEM;
+    q->ops = &vq_split_ops;
+    q->dev = a->dev;
+    q->mem = a->mem;
+    q->loop = a->loop;
+    q->index = a->index;
+    q->size = a->cfg->size;
+    q->indirect = a->indirect;
+    q->event_idx = a->event_idx;
+    q->task = (struct loop_task){.fn = run_task, .ctx = q};
+    q->notify = (struct loop_task){.fn = notify_task, .ctx = q};
+
+    int rc = a->cfg->size <= a->cfg->max_size ? q->ops->open(q, a->cfg) : -EINVAL;
+    if (rc == 0) {
+        q->slots = MIN(q->size, VQ_IN_FLIGHT_MAX);
+        q->slot_size = align_up(sizeof(struct slot) + a->req_size, 64);
+        q->slot_mem = calloc(q->slots, q->slot_size);
+        q->free_slots = calloc(q->slots, sizeof(q->free_slots[0]));
+        q->busy = calloc((q->size + 63u) / 64, sizeof(q->busy[0]));
+        rc = q->slot_mem && q->free_slots && q->busy ? 0 : -ENOMEM;
+    }
+    if (rc < 0) {
+        vq_close(q);
+        return rc;
+    }
+    *out = q;
+    return 0;
+}
+
+void vq_close(struct vq *q)
+{
+    if (!q)
+        return;
+    for (unsigned i = 0; i < q->touched; i++) {
+        struct slot *s = slot_at(q, i);
+        if (s->req.iov != s->inline_iov)
+            free(s->req.iov);
+    }
+    free(q->slot_mem);
+    free(q->free_slots);
+    free(q->busy);
+    free(q);
+}
+
+void vq_start(struct vq *q)
+{
+    q->live = true;
+    q->stopping = false;
+    /* What the ring says about notifications may be stale after a load: begin from "off", and the
+     * first time that the queue is seen empty arms it. */
+    q->ops->disarm(q);
+    q->armed = false;
+    vq_run(q);
+}
+
+void vq_run(struct vq *q)
+{
+    if (!q->live || q->stopping || q->broken)
+        return;
+    q->budget = q->size;
+    vdev_queue_kicked(q->dev, q);
+}
+
+bool vq_stop(struct vq *q)
+{
+    q->stopping = true;
+    loop_task_cancel(q->loop, &q->task);
+    loop_task_cancel(q->loop, &q->notify);
+    vq_notify(q);
+    return q->in_flight == 0;
+}
+
+void vq_save(const struct vq *q, struct vq_config *cfg)
+{
+    q->ops->save(q, cfg);
+}
+
+static struct vq_req *slot_take(struct vq *q)
+{
+    if (q->n_free)
+        return &slot_at(q, q->free_slots[--q->n_free])->req;
+    if (q->touched == q->slots)
+        return NULL;
+    struct slot *s = slot_at(q, q->touched);
+    s->req.iov = s->inline_iov;
+    s->req.core.cap = VQ_INLINE_SEGMENTS;
+    s->req.core.slot = (uint16_t)q->touched++;
+    return &s->req;
+}
+
+static void slot_give(struct vq *q, const struct vq_req *r)
+{
+    q->free_slots[q->n_free++] = r->core.slot;
+}
+
+struct iovec *vq_req_more(struct vq_req *r, unsigned used)
+{
+    if (used < r->core.cap)
+        return &r->iov[used];
+    if (used >= VQ_CHAIN_MAX)
+        return NULL;
+    /* Kept with the slot, so that a steady load allocates nothing. */
+    unsigned cap = MIN(r->core.cap * 4, (unsigned)VQ_CHAIN_MAX);
+    struct slot *s = container_of(r, struct slot, req);
+    struct iovec *iov = realloc(r->iov == s->inline_iov ? NULL : r->iov, cap * sizeof(*iov));
+    if (!iov)
+        return NULL;
+    if (r->iov == s->inline_iov)
+        memcpy(iov, s->inline_iov, sizeof(s->inline_iov));
+    r->iov = iov;
+    r->core.cap = cap;
+    return &iov[used];
+}
+
+struct vq_req *vq_next(struct vq *q)
+{
+    if (!q->live || q->stopping || q->broken || vdev_failed(q->dev))
+        return NULL;
+    if (q->budget == 0) {
+        vq_poke(q);
+        return NULL;
+    }
+    struct vq_req *r = slot_take(q);
+    if (!r) {
+        q->stalled = true;
+        return NULL;
+    }
+    for (;;) {
+        r->n_out = r->n_in = 0;
+        r->out_len = r->in_len = 0;
+        r->written = 0;
+        int rc = q->ops->pop(q, r);
+        if (rc > 0) {
+            if (q->armed) {
+                q->ops->disarm(q);
+                q->armed = false;
+            }
+            q->budget--;
+            q->in_flight++;
+            return r;
+        }
+        if (rc < 0) {
+            q->broken = true;
+            vdev_fail(q->dev, "queue %u is broken: %s", q->index, strerror(-rc));
+            break;
+        }
+        if (q->armed)
+            break;
+        q->armed = true;
+        if (!q->ops->arm(q))
+            break;
+    }
+    slot_give(q, r);
+    return NULL;
+}
+
+/* The slot is free again; whoever waited for that is told. */
+static void release(struct vq *q, const struct vq_req *r)
+{
+    slot_give(q, r);
+    q->in_flight--;
+    if (q->stalled && !q->stopping) {
+        q->stalled = false;
+        vq_poke(q);
+    }
+    if (q->stopping && q->in_flight == 0)
+        vdev_queue_idle(q->dev);
+}
+
+void vq_complete(struct vq *q, struct vq_req *r)
+{
+    if (!q->broken) {
+        q->ops->push(q, r);
+        q->unpublished++;
+        if (q->stopping) /* nobody may come to publish it: the last one ends the queue */
+            vq_notify(q);
+    }
+    release(q, r);
+}
+
+void vq_notify(struct vq *q)
+{
+    if (q->unpublished == 0 || q->broken)
+        return;
+    q->unpublished = 0;
+    if (q->ops->publish(q))
+        vdev_queue_interrupt(q->dev, q->index);
+}
+
+void vq_notify_later(struct vq *q)
+{
+    if (!q->stopping) /* then vq_complete() has published it */
+        loop_post(q->loop, &q->notify);
+}
+
+void vq_unpop(struct vq *q, struct vq_req *r)
+{
+    q->ops->unpop(q, r);
+    release(q, r);
+}
+
+void vq_poke(struct vq *q)
+{
+    if (!q->stopping)
+        loop_post(q->loop, &q->task);
+}
+
+unsigned vq_index(const struct vq *q)
+{
+    return q->index;
+}
+
+uint16_t vq_size(const struct vq *q)
+{
+    return q->size;
+}
+
+void *vq_req_state(struct vq *q, struct vq_req *r)
+{
+    (void)q;
+    return container_of(r, struct slot, req)->state;
+}
+
+int vq_req_slice(const struct vq_req *r, bool in, size_t off, size_t len, struct iovec *iov,
+                 unsigned max)
+{
+    size_t whole = in ? r->in_len : r->out_len;
+    if (off > whole || len > whole - off)
+        return -EMSGSIZE;
+    const struct iovec *s = in ? r->iov + r->n_out : r->iov;
+    unsigned n = 0;
+    while (off >= s->iov_len && len > 0) {
+        off -= s->iov_len;
+        s++;
+    }
+    for (; len > 0; s++, off = 0) {
+        if (n == max)
+            return -E2BIG;
+        size_t part = MIN(s->iov_len - off, len);
+        iov[n++] = (struct iovec){.iov_base = (uint8_t *)s->iov_base + off, .iov_len = part};
+        len -= part;
+    }
+    return (int)n;
+}
+
+/* Copies between `buf` and the bytes [off, off+len) of one part. */
+static int copy(const struct vq_req *r, bool in, size_t off, void *buf, size_t len)
+{
+    size_t whole = in ? r->in_len : r->out_len;
+    if (off > whole || len > whole - off)
+        return -EMSGSIZE;
+    uint8_t *p = buf;
+    for (const struct iovec *s = in ? r->iov + r->n_out : r->iov; len > 0; s++) {
+        if (off >= s->iov_len) {
+            off -= s->iov_len;
+            continue;
+        }
+        size_t part = MIN(s->iov_len - off, len);
+        uint8_t *at = (uint8_t *)s->iov_base + off;
+        memcpy(in ? at : p, in ? p : at, part);
+        p += part;
+        len -= part;
+        off = 0;
+    }
+    return 0;
+}
+
+int vq_req_read(const struct vq_req *r, size_t off, void *dst, size_t len)
+{
+    return copy(r, false, off, dst, len);
+}
+
+int vq_req_write(struct vq_req *r, size_t off, const void *src, size_t len)
+{
+    union {
+        const void *c;
+        void *m;
+    } p = {.c = src}; /* only read through */
+    return copy(r, true, off, p.m, len);
+}

@@ -1,0 +1,181 @@
+# Shared by the scripts in tools/, which source it: messages, packages, the cache, temporary
+# files. Nothing here prints to stdout except results.
+#
+# shellcheck shell=bash
+
+shopt -s inherit_errexit
+
+# shellcheck disable=SC2034  # used by the scripts
+TOOLS_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+PATH+=:/usr/sbin:/sbin # where Debian has mke2fs, modprobe and others
+CACHE_DIR=${VMM_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/vmm}
+
+say() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+}
+
+# die MESSAGE...: something went wrong. usage_error MESSAGE...: the caller asked wrongly.
+die() {
+    say "$*"
+    exit 1
+}
+
+usage_error() {
+    say "$* (see --help)"
+    exit 2
+}
+
+# The comment block at the top of a script is its help.
+show_help() {
+    sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"
+}
+
+# For scripts without options: --help, and a clear no to anything else.
+no_options() {
+    [[ $# -eq 0 ]] && return
+    [[ $1 == --help ]] && show_help && exit 0
+    usage_error "unknown argument: $1"
+}
+
+# need_value FLAG COUNT: FLAG is the first of COUNT remaining words and takes the next one.
+need_value() {
+    [[ $2 -ge 2 ]] || usage_error "$1 needs a value"
+}
+
+# quote WORD...: the exact words, for a shell to read.
+quote() {
+    printf "'%s' " "${@//\'/\'\\\'\'}"
+}
+
+# A temporary directory of this process in WORK, beside the cache so that mv is atomic, removed
+# when the script ends in whatever way. Scripts add what else must be undone to CLEANUP, as
+# function names.
+CLEANUP=()
+
+make_work_dir() {
+    mkdir -p "$CACHE_DIR"
+    WORK=$(mktemp -d "$CACHE_DIR/tmp.XXXXXXXX")
+    trap run_cleanup EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+
+run_cleanup() {
+    local f
+    trap '' HUP INT TERM
+    for f in ${CLEANUP[@]+"${CLEANUP[@]}"}; do
+        "$f"
+    done
+    rm -rf "$WORK"
+}
+
+as_root() {
+    if [[ $EUID -eq 0 ]]; then
+        "$@"
+    elif command -v sudo > /dev/null; then
+        sudo "$@"
+    else
+        die "must be root, or have sudo, to run: $*"
+    fi
+}
+
+is_installed() {
+    [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2> /dev/null) == installed ]]
+}
+
+# need_packages PACKAGE...: installs those Debian packages that are missing.
+need_packages() {
+    local p missing=()
+    command -v dpkg-query > /dev/null || die "not a Debian system; please install: $*"
+    for p; do
+        is_installed "$p" || missing+=("$p")
+    done
+    [[ ${#missing[@]} -eq 0 ]] && return
+    say "installing packages: ${missing[*]}"
+    apt_known "${missing[@]}" || apt_update
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends "${missing[@]}" >&2
+}
+
+apt_known() {
+    apt-cache show --no-all-versions "$@" > /dev/null 2>&1
+}
+
+apt_update() {
+    say "updating the package lists"
+    as_root apt-get update -q >&2
+}
+
+# package_field PACKAGE FIELD: a field of the newest version that apt knows. Where apt keeps no
+# cache of its own, an answer takes a second: so answers are kept while apt's lists stay the same.
+package_field() {
+    local entry lists=/var/lib/apt/lists
+    entry=$(cached package "$(hash_of "$1" "$(stat -c '%n %Y' $lists $lists/*)")" ask_apt "$1")
+    sed -n "s/^$2: //p" "$entry/control"
+}
+
+ask_apt() {
+    apt_known "$2" || apt_update
+    apt-cache show --no-all-versions "$2" > "$1/control"
+}
+
+# fetch_package PACKAGE: downloads PACKAGE_*.deb into WORK; nothing is installed.
+fetch_package() {
+    say "downloading $1"
+    (cd "$WORK" && apt-get download -qq -o APT::Sandbox::User="$(id -un)" "$1" >&2)
+}
+
+# hash_of WORD...: a cache key from words and the contents of files (words that start with @).
+hash_of() {
+    local w
+    for w; do
+        if [[ $w == @* ]]; then sha256sum < "${w#@}"; else printf '%s\n' "$w"; fi
+    done | sha256sum | cut -c1-16
+}
+
+# cached KIND KEY BUILDER [ARG...]: prints the directory CACHE_DIR/KIND/KEY. If it is missing,
+# BUILDER fills a directory, given as its first argument, which is then moved into place. Two
+# processes never build the same thing twice: one waits for the other (the lock is on the KIND
+# directory, so a builder must not ask for its own KIND).
+cached() {
+    local kind=$CACHE_DIR/$1 entry=$CACHE_DIR/$1/$2 lock
+    shift 2
+    if [[ ! -d $entry ]]; then
+        mkdir -p "$kind"
+        exec {lock}< "$kind"
+        flock "$lock"
+        if [[ ! -d $entry ]]; then
+            rm -rf "$WORK/new"
+            mkdir "$WORK/new"
+            "$1" "$WORK/new" "${@:2}" >&2 || return
+            mv -T "$WORK/new" "$entry"
+        fi
+        exec {lock}<&-
+    fi
+    printf '%s\n' "$entry"
+}
+
+# copy_modules KERNEL DIR MODULE...: copies modules of an unpacked kernel (tools/debian-kernel)
+# and what they depend on into DIR, named so that sorting gives the order to load them in.
+copy_modules() {
+    local kernel=$1 dir=$2 version module path n=100
+    version=$(ls "$kernel/lib/modules")
+    shift 2
+    for module; do
+        modprobe -d "$kernel" -S "$version" --show-depends "$module"
+    done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r path; do
+        n=$((n + 1))
+        case $path in
+        *.xz) xz -dc "$path" > "$dir/$n-$(basename "$path" .xz)" ;;
+        *) cp "$path" "$dir/$n-$(basename "$path")" ;;
+        esac
+    done
+}
+
+# make_cpio DIR FILE: an uncompressed initramfs (to unpack is slower than to read, under
+# emulation) in which everything belongs to root.
+make_cpio() {
+    find "$1" -exec touch -h -d @1 {} +
+    (cd "$1" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --reproducible --quiet) > "$2"
+}

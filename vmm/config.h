@@ -1,0 +1,33 @@
+/* vmm/config.h - what the command line asked for, as plain data. options.c fills it in; machine.c
+ * builds a machine of it. */
+#pragma once
+
+#include "arch/x86_64/platform.h"
+#include "base/chardev.h"
+#include "base/gmem.h"
+#include "base/log.h"
+
+struct vdev_class;
+
+struct device_config {
+    const struct vdev_class *class;
+    void *opts;       /* class->opts_size bytes, owned */
+    const char *what; /* "--disk root.img", for messages; owned */
+};
+
+struct vm_config {
+    const char *kernel, *initrd; /* initrd NULL: none */
+    const char *cmdline;         /* NULL: DEFAULT_CMDLINE */
+    unsigned cpus;
+    uint64_t mem_size;
+    struct gmem_options mem;
+    struct device_config *devices; /* in the order of the command line; owned */
+    unsigned n_devices;
+    struct chardev_spec console;
+    enum discovery discovery;
+    bool restart; /* --on-reboot restart */
+    const char *dump_dtb; /* NULL: no */
+    enum log_level log;
+};
+
+#define DEFAULT_CMDLINE "console=ttyS0 root=/dev/vda rw panic=-1"

@@ -1,0 +1,509 @@
+/* vmm/machine.c - builds a machine from a vm_config, runs it, resets it in place, takes it down.
+ *
+ * Threads: this one (signals, and what the others report through `wake_fd`), one for each vCPU, one
+ * for the event loop that owns every device. Lock order: machine, transport, device control. */
+#include "vmm/machine.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/devices.h"
+#include "base/loop.h"
+#include "devices/virtio/vdev.h"
+#include "transport/transport.h"
+#include "vmm/vcpu.h"
+
+enum { NOTHING_YET = -1, WANT_RESET = -2 }; /* besides enum machine_end, in machine.verdict */
+
+struct machine {
+    const struct vm_config *cfg;
+    struct platform platform;
+    struct mmio_slot slots[LAYOUT_MMIO_MAX];
+    int kernel_fd, initrd_fd;
+
+    struct vm vm;
+    struct gmem *mem;
+    struct bus *pio, *mmio;
+    struct loop *io;
+    struct chardev *console;
+    struct serial *serial;
+    int serial_irq;
+    struct cmos *cmos;
+    struct pm *pm;
+    struct mmio_transport *devices[LAYOUT_MMIO_MAX];
+    unsigned n_devices;
+
+    struct kvm_cpuid2 *cpuid;
+    struct vcpu_team team;
+    struct vcpu *vcpus;
+    struct cpu_state **initial; /* of each vCPU; only with --on-reboot restart */
+    struct irqchip_state *initial_irqchip;
+
+    int wake_fd;
+    pthread_mutex_t lock;
+    int verdict; /* the first one counts, until a reset has been carried out */
+};
+
+/* --- how a guest's life ends --- */
+
+static void decide(struct machine *m, int verdict)
+{
+    (void)pthread_mutex_lock(&m->lock);
+    if (m->verdict == NOTHING_YET)
+        m->verdict = verdict;
+    (void)pthread_mutex_unlock(&m->lock);
+    vcpus_hold(&m->team); /* the vCPU that asked runs no further instruction */
+    uint64_t one = 1;
+    if (write(m->wake_fd, &one, sizeof(one)) < 0)
+        return; /* only a closed descriptor fails, and the main thread closes it last */
+}
+
+static int verdict_of_reset(const struct machine *m)
+{
+    return m->cfg->restart ? WANT_RESET : MACHINE_REBOOTED;
+}
+
+static void on_platform_event(void *ctx, enum platform_event ev)
+{
+    struct machine *m = ctx;
+    switch (ev) {
+    case PLATFORM_POWER_OFF:
+        decide(m, MACHINE_POWERED_OFF);
+        break;
+    case PLATFORM_RESET:
+        decide(m, verdict_of_reset(m));
+        break;
+    case PLATFORM_PANIC:
+        log_error("the guest's kernel panicked");
+        decide(m, MACHINE_CRASHED);
+        break;
+    }
+}
+
+static void on_vcpu_fault(void *ctx, enum vcpu_fault why)
+{
+    static const int verdicts[] = {[VCPU_TRIPLE_FAULT] = MACHINE_CRASHED,
+                                   [VCPU_STUCK] = MACHINE_CRASHED,
+                                   [VCPU_HOST] = MACHINE_FAILED,
+                                   [VCPU_SHUTDOWN] = MACHINE_POWERED_OFF};
+    struct machine *m = ctx;
+    decide(m, why == VCPU_RESET ? verdict_of_reset(m) : verdicts[why]);
+}
+
+static void on_quit(void *ctx)
+{
+    decide(ctx, MACHINE_QUIT);
+}
+
+/* --- building --- */
+
+/* The 18 pins of the I/O APIC that no platform device has. */
+static unsigned virtio_irq(unsigned i)
+{
+    static const uint8_t pins[LAYOUT_MMIO_MAX] = {16, 17, 18, 19, 20, 21, 22, 23, 5,
+                                                  6,  7,  9,  10, 11, 12, 13, 14, 15};
+    return pins[i];
+}
+
+static int describe(const struct vm_config *cfg, struct platform *p, struct mmio_slot *slots,
+                    struct err *e)
+{
+    if (cfg->n_devices > LAYOUT_MMIO_MAX)
+        return err_input(e, 0, "%u devices are asked for, and there are %d interrupt lines",
+                         cfg->n_devices, LAYOUT_MMIO_MAX);
+    for (unsigned i = 0; i < cfg->n_devices; i++)
+        slots[i] = (struct mmio_slot){.base = GPA(LAYOUT_VIRTIO_MMIO + i * LAYOUT_MMIO_STRIDE),
+                                      .len = LAYOUT_MMIO_STRIDE,
+                                      .irq = virtio_irq(i)};
+    uint64_t low = MIN(cfg->mem_size, (uint64_t)LAYOUT_HOLE_START);
+    *p = (struct platform){.cpus = cfg->cpus,
+                           .ram_low = low,
+                           .ram_high = cfg->mem_size - low,
+                           .mmio = slots,
+                           .n_mmio = cfg->n_devices,
+                           .discovery = cfg->discovery};
+    return 0;
+}
+
+static const char *cmdline_of(const struct vm_config *cfg)
+{
+    return cfg->cmdline ? cfg->cmdline : DEFAULT_CMDLINE;
+}
+
+static int open_input(const char *path, const char *noun, struct err *e)
+{
+    AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_input(e, -errno, "%s %s", noun, path);
+    if (S_ISDIR(st.st_mode))
+        return err_input(e, 0, "%s %s: is a directory", noun, path);
+    if (!S_ISREG(st.st_mode))
+        return err_input(e, 0, "%s %s: is not a regular file", noun, path);
+    return TAKE_FD(fd);
+}
+
+static int open_inputs(struct machine *m, struct err *e)
+{
+    m->kernel_fd = open_input(m->cfg->kernel, "kernel", e);
+    if (m->kernel_fd < 0)
+        return m->kernel_fd;
+    if (m->cfg->initrd) {
+        m->initrd_fd = open_input(m->cfg->initrd, "initrd", e);
+        if (m->initrd_fd < 0)
+            return m->initrd_fd;
+    }
+    return 0;
+}
+
+static int build_memory(struct machine *m, struct err *e)
+{
+    const struct gmem_region regions[] = {
+        {.base = GPA(0), .len = m->platform.ram_low},
+        {.base = GPA(LAYOUT_HOLE_END), .len = m->platform.ram_high},
+    };
+    int rc = gmem_new(regions, m->platform.ram_high ? 2 : 1, &m->cfg->mem, &m->mem, e);
+    const struct gmem_region *r;
+    unsigned n = rc == 0 ? gmem_regions(m->mem, &r) : 0;
+    for (unsigned i = 0; rc == 0 && i < n; i++)
+        rc = vm_add_memory(&m->vm, r[i].base, r[i].host, r[i].len, e);
+    return rc;
+}
+
+static int check_limits(const struct machine *m, struct err *e)
+{
+    if (m->platform.cpus > m->vm.max_cpus)
+        return err_input(e, 0, "--cpus: %u are asked for, and this KVM has at most %u",
+                         m->platform.cpus, m->vm.max_cpus);
+    unsigned bits = 36;
+    for (unsigned i = 0; i < m->cpuid->nent; i++) {
+        if (m->cpuid->entries[i].function == 0x80000008)
+            bits = m->cpuid->entries[i].eax & 0xff;
+    }
+    if (m->platform.ram_high && LAYOUT_HOLE_END + m->platform.ram_high > 1ull << bits)
+        return err_input(e, 0, "--mem: %llu MiB are more than the host can address (%u bits)",
+                         (unsigned long long)(m->cfg->mem_size >> 20), bits);
+    return 0;
+}
+
+/* Pulses an interrupt line whenever the eventfd is signalled. */
+static int irq_line(struct machine *m, unsigned gsi, int *out, struct err *e)
+{
+    AUTO_FD fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int rc = fd < 0 ? -errno : vm_add_irqfd(&m->vm, gsi, fd);
+    if (rc < 0)
+        return err_host(e, rc, "interrupt line %u", gsi);
+    *out = TAKE_FD(fd);
+    return 0;
+}
+
+static int build_platform(struct machine *m, struct err *e)
+{
+    const struct platform_events events = {.raise = on_platform_event, .ctx = m};
+    struct chardev_spec console = m->cfg->console;
+    console.quit = on_quit;
+    console.quit_ctx = m;
+    int rc = bus_new("port", &m->pio);
+    if (rc == 0)
+        rc = bus_new("MMIO", &m->mmio);
+    if (rc == 0)
+        rc = loop_new("io0", LOOP_AUTO, &m->io);
+    if (rc < 0)
+        return err_host(e, rc, "machine");
+    rc = chardev_new(&console, m->io, &m->console, e);
+    if (rc == 0)
+        rc = irq_line(m, IRQ_SERIAL, &m->serial_irq, e);
+    if (rc < 0)
+        return rc;
+    rc = serial_new(m->pio, m->console, m->serial_irq, &m->serial);
+    if (rc == 0)
+        rc = cmos_new(m->pio, m->platform.ram_low, m->platform.ram_high, &m->cmos);
+    if (rc == 0)
+        rc = pm_new(m->pio, m->mmio, &events, m->console, &m->pm);
+    return rc < 0 ? err_host(e, rc, "platform devices") : 0;
+}
+
+static int doorbell(void *ctx, gpa_t at, unsigned len, uint64_t value, int fd)
+{
+    return vm_add_ioeventfd(&((struct machine *)ctx)->vm, at, len, value, fd);
+}
+
+static int build_device(struct machine *m, unsigned i, struct err *e)
+{
+    const struct device_config *c = &m->cfg->devices[i];
+    const struct build_env env = {.mem = m->mem, .loop = m->io, .console = m->console};
+    const struct transport_env tenv = {.mmio = m->mmio, .doorbell = doorbell, .ctx = m};
+    struct vdev *dev;
+    int irq = -1;
+    int rc = c->class->create(c->opts, &env, &dev, e);
+    if (rc < 0)
+        return rc;
+    rc = irq_line(m, m->slots[i].irq, &irq, e);
+    if (rc < 0) {
+        vdev_free(dev);
+        return rc;
+    }
+    rc = mmio_transport_new(dev, &tenv, m->slots[i].base, irq, &m->devices[i]);
+    if (rc < 0) {
+        fd_cleanup_(&irq);
+        vdev_free(dev);
+        return err_host(e, rc, "%s", c->what);
+    }
+    m->n_devices++;
+    return 0;
+}
+
+static int build_vcpus(struct machine *m, struct err *e)
+{
+    m->vcpus = calloc(m->platform.cpus, sizeof(m->vcpus[0]));
+    m->initial = calloc(m->platform.cpus, sizeof(m->initial[0]));
+    if (!m->vcpus || !m->initial)
+        return err_host(e, -ENOMEM, "%u vCPUs", m->platform.cpus);
+    for (unsigned i = 0; i < m->platform.cpus; i++)
+        m->vcpus[i] = (struct vcpu){.team = &m->team, .id = i, .kvm = {.fd = -1}};
+    for (unsigned i = 0; i < m->platform.cpus; i++) {
+        struct vcpu *v = &m->vcpus[i];
+        int rc = vcpu_fd_open(&m->vm, i, &v->kvm, e);
+        if (rc == 0) {
+            cpuid_topology(m->cpuid, i, m->platform.cpus);
+            rc = cpu_setup(&v->kvm, m->cpuid, i, e);
+        }
+        if (rc < 0)
+            return rc;
+        if (m->cfg->restart && (rc = cpu_state_get(&m->vm, &v->kvm, &m->initial[i])) < 0)
+            return err_host(e, rc, "KVM does not show the state of vCPU %u", i);
+    }
+    int rc = m->cfg->restart ? irqchip_state_get(&m->vm, &m->initial_irqchip) : 0;
+    return rc < 0 ? err_host(e, rc, "KVM does not show the state of the interrupt chips") : 0;
+}
+
+/* Kernel, initrd and tables into RAM, and the boot CPU to where they begin. */
+static int load_guest(struct machine *m, struct err *e)
+{
+    const struct boot_spec spec = {.platform = &m->platform,
+                                   .kernel_fd = m->kernel_fd,
+                                   .kernel_name = m->cfg->kernel,
+                                   .initrd_fd = m->initrd_fd,
+                                   .initrd_name = m->cfg->initrd,
+                                   .cmdline = cmdline_of(m->cfg)};
+    struct boot_entry entry;
+    int rc = boot_load(m->mem, &spec, &entry, e);
+    return rc < 0 ? rc : cpu_boot(&m->vcpus[0].kvm, &entry, e);
+}
+
+static int build(struct machine *m, struct err *e)
+{
+    m->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (m->wake_fd < 0)
+        return err_host(e, -errno, "machine");
+    int rc = describe(m->cfg, &m->platform, m->slots, e);
+    if (rc == 0)
+        rc = open_inputs(m, e);
+    if (rc == 0)
+        rc = vm_open(&m->vm, e);
+    if (rc == 0)
+        rc = cpuid_supported(&m->vm, &m->cpuid, e);
+    if (rc == 0)
+        rc = check_limits(m, e);
+    if (rc == 0)
+        rc = arch_vm_setup(&m->vm, e);
+    if (rc == 0)
+        rc = build_memory(m, e); /* all slots before the interrupt chip: see kvm.h */
+    if (rc == 0)
+        rc = vm_add_irqchip(&m->vm, e);
+    if (rc == 0)
+        rc = build_platform(m, e);
+    vcpu_team_init(&m->team, m->pio, m->mmio);
+    m->team.fault = on_vcpu_fault;
+    m->team.ctx = m;
+    if (rc == 0)
+        rc = build_vcpus(m, e);
+    for (unsigned i = 0; rc == 0 && i < m->cfg->n_devices; i++)
+        rc = build_device(m, i, e);
+    if (rc == 0 && (rc = chardev_start(m->console)) < 0)
+        (void)err_host(e, rc, "console");
+    if (rc == 0)
+        rc = load_guest(m, e);
+    return rc;
+}
+
+int machine_build(const struct vm_config *cfg, struct machine **out, struct err *e)
+{
+    struct machine *m = calloc(1, sizeof(*m));
+    if (!m)
+        return err_host(e, -ENOMEM, "machine");
+    *m = (struct machine){.cfg = cfg,
+                          .kernel_fd = -1,
+                          .initrd_fd = -1,
+                          .vm = {.kvm_fd = -1, .fd = -1},
+                          .serial_irq = -1,
+                          .wake_fd = -1,
+                          .verdict = NOTHING_YET};
+    (void)pthread_mutex_init(&m->lock, NULL);
+    int rc = build(m, e);
+    if (rc < 0) {
+        machine_free(m);
+        return rc;
+    }
+    *out = m;
+    return 0;
+}
+
+void machine_free(struct machine *m)
+{
+    if (!m)
+        return;
+    vcpus_end(&m->team, m->vcpus, m->vcpus ? m->platform.cpus : 0);
+    for (unsigned i = 0; i < m->n_devices; i++)
+        mmio_transport_reset(m->devices[i]); /* while the loop can still finish what is in flight */
+    loop_stop(m->io ? m->io : NULL);
+    for (unsigned i = m->n_devices; i-- > 0;)
+        mmio_transport_free(m->devices[i]);
+    pm_free(m->pm);
+    cmos_free(m->cmos);
+    serial_free(m->serial);
+    chardev_free(m->console);
+    loop_free(m->io);
+    for (unsigned i = 0; m->vcpus && i < m->platform.cpus; i++) {
+        vcpu_fd_close(&m->vcpus[i].kvm);
+        cpu_state_free(m->initial ? m->initial[i] : NULL);
+    }
+    free(m->vcpus);
+    free(m->initial);
+    free(m->initial_irqchip);
+    free(m->cpuid);
+    fd_cleanup_(&m->serial_irq);
+    vm_close(&m->vm);
+    bus_free(m->pio);
+    bus_free(m->mmio);
+    gmem_free(m->mem);
+    fd_cleanup_(&m->kernel_fd);
+    fd_cleanup_(&m->initrd_fd);
+    fd_cleanup_(&m->wake_fd);
+    vcpu_team_destroy(&m->team);
+    (void)pthread_mutex_destroy(&m->lock);
+    free(m);
+}
+
+/* --- running --- */
+
+/* Everything as it was before the first instruction; the vCPUs are parked. */
+static int reset(struct machine *m, struct err *e)
+{
+    for (unsigned i = 0; i < m->n_devices; i++)
+        mmio_transport_reset(m->devices[i]);
+    serial_reset(m->serial);
+    cmos_reset(m->cmos);
+    gmem_discard(m->mem);
+    int rc = irqchip_state_set(&m->vm, m->initial_irqchip);
+    for (unsigned i = 0; rc == 0 && i < m->platform.cpus; i++) {
+        m->vcpus[i].halted = false;
+        rc = cpu_state_set(&m->vcpus[i].kvm, m->initial[i]);
+    }
+    return rc < 0 ? err_host(e, rc, "KVM does not take the state to reset to") : load_guest(m, e);
+}
+
+/* True when the guest is to go on. */
+static bool handle_verdict(struct machine *m, enum machine_end *end)
+{
+    (void)pthread_mutex_lock(&m->lock);
+    int verdict = m->verdict;
+    (void)pthread_mutex_unlock(&m->lock);
+    if (verdict == NOTHING_YET)
+        return true;
+    vcpus_park(&m->team, m->vcpus, m->platform.cpus);
+    if (verdict != WANT_RESET) {
+        *end = (enum machine_end)verdict;
+        return false;
+    }
+    log_info("the guest is reset");
+    struct err e;
+    if (reset(m, &e) < 0) {
+        log_error("reset: %s", e.msg);
+        *end = MACHINE_FAILED;
+        return false;
+    }
+    (void)pthread_mutex_lock(&m->lock);
+    m->verdict = NOTHING_YET;
+    (void)pthread_mutex_unlock(&m->lock);
+    vcpus_resume(&m->team);
+    return true;
+}
+
+static bool handle_signal(struct machine *m, int signals, int *signo)
+{
+    struct signalfd_siginfo info;
+    if (read(signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
+        return true;
+    if (info.ssi_signo == SIGWINCH) {
+        chardev_resized(m->console);
+        return true;
+    }
+    *signo = (int)info.ssi_signo;
+    return false;
+}
+
+static enum machine_end watch(struct machine *m, int signals, int *signo)
+{
+    enum machine_end end;
+    for (;;) {
+        struct pollfd fds[] = {{.fd = m->wake_fd, .events = POLLIN},
+                               {.fd = signals, .events = POLLIN}};
+        uint64_t count;
+        if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
+            return MACHINE_FAILED;
+        if (fds[1].revents && !handle_signal(m, signals, signo))
+            return MACHINE_SIGNALLED;
+        if (fds[0].revents && read(m->wake_fd, &count, sizeof(count)) > 0 &&
+            !handle_verdict(m, &end))
+            return end;
+    }
+}
+
+enum machine_end machine_run(struct machine *m, int *signo)
+{
+    sigset_t mask;
+    (void)pthread_sigmask(SIG_SETMASK, NULL, &mask); /* what main() blocked is what comes here */
+    AUTO_FD signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+    int rc = signals < 0 ? -errno : loop_start(m->io);
+    for (unsigned i = 0; rc == 0 && i < m->platform.cpus; i++)
+        rc = vcpu_start(&m->vcpus[i]);
+    if (rc < 0) {
+        log_error("cannot start the machine's threads: %s", strerror(-rc));
+        return MACHINE_FAILED;
+    }
+    return watch(m, signals, signo);
+}
+
+int machine_dump_dtb(const struct vm_config *cfg, struct err *e)
+{
+    struct platform p;
+    struct mmio_slot slots[LAYOUT_MMIO_MAX];
+    AUTO_FREE void *dtb = NULL;
+    size_t len;
+    int rc = describe(cfg, &p, slots, e);
+    if (rc < 0)
+        return rc;
+    rc = fdt_build(&p, cmdline_of(cfg), &dtb, &len);
+    if (rc < 0)
+        return err_host(e, rc, "device tree");
+    AUTO_FD fd = open(cfg->dump_dtb, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return err_input(e, -errno, "--dump-dtb %s", cfg->dump_dtb);
+    const uint8_t *at = dtb;
+    while (len > 0) {
+        ssize_t n = write(fd, at, len);
+        if (n <= 0)
+            return err_input(e, n < 0 ? -errno : -EIO, "--dump-dtb %s", cfg->dump_dtb);
+        at += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}

@@ -1,0 +1,123 @@
+/* vmm/main.c - from the command line to an exit status. */
+#include <signal.h>
+#include <stdio.h>
+
+#include "arch/x86_64/cpu.h"
+#include "base/log.h"
+#include "vmm/machine.h"
+#include "vmm/options.h"
+
+enum { EXIT_HOST = 1, EXIT_INPUT = 2, EXIT_GUEST = 3 };
+
+static int complain(const struct err *e)
+{
+    (void)fprintf(stderr, "vmm: %s\n", e->msg);
+    return e->kind == ERR_INPUT ? EXIT_INPUT : EXIT_HOST;
+}
+
+/* What was printed must have arrived: a full disk or a closed pipe is not success. */
+static int flushed(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return EXIT_SUCCESS;
+    (void)fprintf(stderr, "vmm: standard output: %s\n", strerror(errno));
+    return EXIT_HOST;
+}
+
+static int check_host(void)
+{
+    struct host_report r;
+    struct err e;
+    if (host_probe(&r, &e) < 0)
+        return complain(&e);
+    (void)printf("KVM: %s\n", r.kind == HOST_HARDWARE ? "hardware"
+                              : r.pvm                 ? "PVM-backed (software)"
+                                                      : "emulated (software)");
+    for (unsigned i = 0; i < r.n_missing; i++)
+        (void)printf("missing: %s\n", r.missing[i]);
+    (void)printf("stock kernels: %s\n",
+                 r.n_missing ? "cannot boot here: use tools/lab, or another host" : "boot here");
+    return flushed();
+}
+
+static int die_by(int signo)
+{
+    (void)signal(signo, SIG_DFL);
+    sigset_t s;
+    (void)sigemptyset(&s);
+    (void)sigaddset(&s, signo);
+    (void)raise(signo);
+    (void)pthread_sigmask(SIG_UNBLOCK, &s, NULL);
+    return 128 + signo;
+}
+
+static int run(const struct vm_config *cfg)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH};
+    sigset_t mask;
+    (void)sigemptyset(&mask);
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+        (void)sigaddset(&mask, signals[i]);
+    (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    (void)signal(SIGPIPE, SIG_IGN); /* a write that fails says so itself */
+
+    struct machine *m;
+    struct err e;
+    if (machine_build(cfg, &m, &e) < 0)
+        return complain(&e);
+    int signo = 0;
+    enum machine_end end = machine_run(m, &signo);
+    machine_free(m);
+    switch (end) {
+    case MACHINE_POWERED_OFF:
+    case MACHINE_QUIT:
+    case MACHINE_REBOOTED:
+        return EXIT_SUCCESS;
+    case MACHINE_CRASHED:
+        return EXIT_GUEST;
+    case MACHINE_SIGNALLED:
+        return die_by(signo);
+    case MACHINE_FAILED:
+        break;
+    }
+    return EXIT_HOST;
+}
+
+static int act(enum options_action action, const struct vm_config *cfg)
+{
+    struct err e;
+    log_set_level(cfg->log);
+    switch (action) {
+    case OPTIONS_HELP:
+        options_help(stdout);
+        return flushed();
+    case OPTIONS_HELP_DEVICES:
+        options_help_devices(stdout, cfg);
+        return flushed();
+    case OPTIONS_MAN:
+        options_man(stdout);
+        return flushed();
+    case OPTIONS_VERSION:
+        (void)printf("vmm %s\n", VMM_VERSION);
+        return flushed();
+    case OPTIONS_CHECK_HOST:
+        return check_host();
+    case OPTIONS_RUN:
+        break;
+    }
+    if (!cfg->dump_dtb)
+        return run(cfg);
+    return machine_dump_dtb(cfg, &e) < 0 ? complain(&e) : EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    struct vm_config cfg;
+    enum options_action action;
+    struct err e;
+    if (options_parse(argc, argv, &cfg, &action, &e) < 0)
+        return complain(&e);
+    int status = act(action, &cfg);
+    options_free(&cfg);
+    return status;
+}

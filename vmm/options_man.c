@@ -1,0 +1,323 @@
+/* vmm/options_man.c - the manual page as mdoc(7): prose about the whole, and the sections OPTIONS
+ * and DEVICES from the tables that the parser reads. */
+#include "vmm/options_priv.h"
+
+#include <ctype.h>
+
+/* A text of the tables as one line of mdoc: capitalised, and nothing in it is a request. */
+static void print_sentence(FILE *to, const char *text)
+{
+    if (*text == '.' || *text == '\'')
+        fputs("\\&", to);
+    for (const char *p = text; *p; p++) {
+        if (*p == '\\')
+            fputs("\\e", to);
+        else
+            fputc(p == text ? toupper((unsigned char)*p) : *p, to);
+    }
+    fputs(".\n", to);
+}
+
+/* "key=FILE" or "key" as macros behind an open line. */
+static void print_key(FILE *to, const struct opt_desc *k)
+{
+    char meta[OPTION_META];
+
+    fprintf(to, "Cm %s", k->key);
+    if (k->type != OPT_FLAG)
+        fprintf(to, " Ns = Ns %s %s", k->type == OPT_ENUM ? "Cm" : "Ar", option_metavar(k, meta));
+    if (k->type == OPT_STRS) /* may be repeated */
+        fputs(" Ns ...", to);
+}
+
+/* "--mem SIZE[,hugepages=...]" as macros behind an open line. */
+static void print_syntax(FILE *to, const struct option_row *row)
+{
+    const struct opt_desc *keys = option_keys(row);
+    bool words = row->d.type == OPT_ENUM || !strcmp(row->d.key, "console");
+    char meta[OPTION_META];
+
+    fprintf(to, "Fl -%s", row->d.key);
+    if (row->d.type == OPT_FLAG)
+        return;
+    fprintf(to, " %s %s", words ? "Cm" : "Ar", option_metavar(&row->d, meta));
+    for (const struct opt_desc *k = keys; k && k->type != OPT_END; k++) {
+        if (k->positional)
+            continue;
+        fputs(" Ns Oo , Ns ", to);
+        print_key(to, k);
+        fputs(" Oc", to);
+    }
+    if (!strcmp(row->d.key, "device"))
+        fputs(" Ns Oo , Ns Ar key Ns = Ns Ar value Oc Ns ...", to);
+}
+
+static void print_synopsis(FILE *to)
+{
+    fputs(".Sh SYNOPSIS\n.Nm\n.Fl -kernel Ar FILE\n", to);
+    for (const struct option_row *row = option_rows; row->d.key; row++) {
+        if (row->d.type == OPT_FLAG || !strcmp(row->d.key, "kernel"))
+            continue;
+        fputs(".Oo ", to);
+        print_syntax(to, row);
+        fprintf(to, " Oc%s\n", row->repeatable ? " Ns ..." : "");
+    }
+    for (const struct option_row *row = option_rows; row->d.key; row++) {
+        if (row->d.type == OPT_FLAG)
+            fprintf(to, ".Nm\n.Fl -%s\n", row->d.key);
+    }
+}
+
+static void print_key_list(FILE *to, const struct opt_desc *keys)
+{
+    if (keys->type == OPT_END)
+        return;
+    fputs(".Bl -tag -width Ds -compact\n", to);
+    for (const struct opt_desc *k = keys; k->type != OPT_END; k++) {
+        fputs(".It ", to);
+        print_key(to, k);
+        fputc('\n', to);
+        print_sentence(to, k->help);
+    }
+    fputs(".El\n", to);
+}
+
+static void print_options(FILE *to)
+{
+    fputs(".Sh OPTIONS\n"
+          "An option and its value are one word with a\n"
+          ".Sq =\n"
+          "between them, or two words.\n"
+          "A comma inside the value of a key is written twice.\n",
+          to);
+    for (int g = 0; g < GROUP_COUNT; g++) {
+        fprintf(to, ".Ss %s\n.Bl -tag -width Ds\n", option_group_names[g]);
+        for (const struct option_row *row = option_rows; row->d.key; row++) {
+            if ((int)row->group != g)
+                continue;
+            fputs(".It ", to);
+            print_syntax(to, row);
+            fputc('\n', to);
+            print_sentence(to, row->d.help);
+            if (row->man)
+                fputs(row->man, to);
+            if (row->repeatable)
+                fputs("It may be given as often as there is need.\n", to);
+            if (row->default_text)
+                fprintf(to, "The default is\n.Ql %s .\n", row->default_text);
+            if (row->keys)
+                print_key_list(to, row->keys + row->keys->positional);
+        }
+        fputs(".El\n", to);
+    }
+}
+
+static void print_devices(FILE *to)
+{
+    fputs(".Sh DEVICES\n"
+          "Every device is a virtio device of version 1.\n"
+          "These are the classes for\n"
+          ".Fl -device ,\n"
+          "with their keys:\n"
+          ".Bl -tag -width Ds\n",
+          to);
+    for (const struct vdev_class *const *c = vdev_classes; *c; c++) {
+        fprintf(to, ".It Cm %s\n", (*c)->name);
+        print_sentence(to, (*c)->summary);
+        print_key_list(to, (*c)->opts);
+    }
+    fputs(".El\n"
+          ".Pp\n"
+          "An image is locked while a virtual machine has it, by an advisory lock of the open file:\n"
+          "for itself alone if the guest can write, together with others if it cannot.\n",
+          to);
+}
+
+static const char head[] =
+    ".\\\" Made by vmm --help=man from the tables of the command line; edit those.\n"
+    ".Dd November 23, 2026\n"
+    ".Dt VMM 1\n"
+    ".Os vmm " VMM_VERSION "\n"
+    ".Sh NAME\n"
+    ".Nm vmm\n"
+    ".Nd virtual machine monitor for Linux guests on KVM\n";
+
+static const char description[] =
+    ".Sh DESCRIPTION\n"
+    ".Nm\n"
+    "boots a Linux kernel in a virtual machine of its own.\n"
+    "The machine is an x86-64 one with as many CPUs and as much RAM as is asked for, a serial\n"
+    "port, a clock, and virtio devices on the virtio-mmio transport: disks, a console, a source\n"
+    "of entropy.\n"
+    "It has no firmware, no boot loader, no graphics and no PCI bus; the kernel is entered\n"
+    "directly.\n"
+    ".Pp\n"
+    "With just a kernel that has its drivers built in, and a disk, the guest's root is\n"
+    ".Pa /dev/vda\n"
+    "and its console this terminal.\n"
+    "A distribution's kernel has its drivers in modules, and needs an\n"
+    ".Fl -initrd\n"
+    "that loads them.\n"
+    ".Pp\n"
+    ".Nm\n"
+    "runs in the foreground until the guest ends or the user ends it.\n"
+    "What it has to say goes to standard error, one line for each event.\n"
+    "Nothing but\n"
+    ".Fl -help\n"
+    "and its like writes to standard output, and the guest if its console is there.\n";
+
+static const char console[] =
+    ".Sh CONSOLE\n"
+    "The serial port and the virtio console share one end on the host, which\n"
+    ".Fl -console\n"
+    "chooses.\n"
+    "What the guest writes to either of them appears there.\n"
+    "Keystrokes go to the serial port while the guest has it open for input, else to\n"
+    ".Pa hvc0 .\n"
+    "What the guest has no room for stays on the host until it has: nothing is lost.\n"
+    ".Pp\n"
+    "A terminal is switched to raw mode while the guest runs, so that Ctrl-C is the guest's, and\n"
+    "given back as it was in whatever way\n"
+    ".Nm\n"
+    "ends.\n"
+    "Keys that are not the guest's begin with Ctrl-A:\n"
+    ".Bl -tag -width \"Ctrl-A Ctrl-A\"\n"
+    ".It Ctrl-A x\n"
+    "Ends the virtual machine at once, as if its power were cut.\n"
+    ".It Ctrl-A h\n"
+    "Shows these keys.\n"
+    ".It Ctrl-A Ctrl-A\n"
+    "Sends one Ctrl-A to the guest.\n"
+    ".El\n"
+    ".Pp\n"
+    "With\n"
+    ".Fl -console Cm pty\n"
+    "the name of the pseudo-terminal is printed on standard error; output is dropped while\n"
+    "nobody has it open.\n"
+    "With\n"
+    ".Cm file\n"
+    "and\n"
+    ".Cm none\n"
+    "the guest gets no input.\n";
+
+static const char endings[] =
+    ".Sh HOW A GUEST ENDS\n"
+    ".Bl -tag -width Ds\n"
+    ".It ACPI power-off\n"
+    "What\n"
+    ".Xr poweroff 8\n"
+    "does in a guest that was started with\n"
+    ".Fl -discovery Cm acpi .\n"
+    "With\n"
+    ".Cm fdt\n"
+    "the device tree names a register that does the same.\n"
+    ".Nm\n"
+    "ends with status 0.\n"
+    "With\n"
+    ".Cm cmdline\n"
+    "there is no power-off, and the guest would halt for ever: start it with\n"
+    ".Fl -on-reboot Cm exit\n"
+    "and have it reboot instead.\n"
+    ".It ACPI reset, keyboard-controller reset\n"
+    "The two ways in which a kernel reboots.\n"
+    "After either,\n"
+    ".Fl -on-reboot\n"
+    "decides between a new beginning in place and an end with status 0.\n"
+    ".It Triple fault\n"
+    "The CPU could not even report an exception.\n"
+    ".Nm\n"
+    "says where that happened and ends with status 3, whatever\n"
+    ".Fl -on-reboot\n"
+    "says.\n"
+    ".It Panic\n"
+    "A kernel with the pvpanic driver reports it, and\n"
+    ".Nm\n"
+    "ends with status 3.\n"
+    "One without does what its\n"
+    ".Cm panic=\n"
+    "parameter says;\n"
+    ".Cm panic=-1 ,\n"
+    "which is in the default command line, makes it reboot.\n"
+    ".El\n";
+
+static const char tail[] =
+    ".Sh ENVIRONMENT\n"
+    ".Nm\n"
+    "looks at no environment variable.\n"
+    ".Sh FILES\n"
+    ".Bl -tag -width Ds\n"
+    ".It Pa /dev/kvm\n"
+    "The host's KVM.\n"
+    "Whoever runs\n"
+    ".Nm\n"
+    "must be allowed to read and write it, which on most systems the group kvm is.\n"
+    ".It Pa /sys/kernel/mm/hugepages/\n"
+    "The host's pools of huge pages, which\n"
+    ".Cm hugepages=2M\n"
+    "and\n"
+    ".Cm hugepages=1G\n"
+    "take from.\n"
+    ".El\n"
+    ".Sh EXIT STATUS\n"
+    ".Bl -tag -width Ds\n"
+    ".It 0\n"
+    "The guest powered off or the user quit.\n"
+    ".It 1\n"
+    "The host failed: it refused memory, KVM, or another thing that is needed.\n"
+    ".It 2\n"
+    "The command line, or a file named on it, is wrong.\n"
+    ".It 3\n"
+    "The guest crashed: a triple fault, a panic that pvpanic reported, or a state in which KVM\n"
+    "could not go on.\n"
+    ".El\n"
+    ".Sh EXAMPLES\n"
+    "A kernel with its drivers built in, its root on a disk image, the console on this\n"
+    "terminal:\n"
+    ".Pp\n"
+    ".Dl $ vmm --kernel bzImage --disk root.img\n"
+    ".Pp\n"
+    "A distribution's kernel with two CPUs and 2 GiB of RAM, and a second disk that cannot be\n"
+    "written:\n"
+    ".Bd -literal -offset indent\n"
+    "$ vmm --kernel /boot/vmlinuz --initrd /boot/initrd.img --cpus 2 --mem 2G \\e\n"
+    "      --disk root.img --disk data.img,ro,serial=DATA1\n"
+    ".Ed\n"
+    ".Pp\n"
+    "A root file system of its own in the RAM disk, the guest's words in a file, and an end where\n"
+    "a machine would reboot:\n"
+    ".Bd -literal -offset indent\n"
+    "$ vmm --kernel vmlinux --initrd rootfs.cpio --cmdline \"console=hvc0 panic=-1\" \\e\n"
+    "      --console file=guest.log --on-reboot exit\n"
+    ".Ed\n"
+    ".Pp\n"
+    "What the guest would see in its device tree:\n"
+    ".Pp\n"
+    ".Dl $ vmm --dump-dtb m.dtb --cpus 2 && dtc -I dtb -O dts m.dtb\n"
+    ".Pp\n"
+    "Can this host run a virtual machine?\n"
+    ".Pp\n"
+    ".Dl $ vmm --check-host\n"
+    ".Sh SEE ALSO\n"
+    ".Xr dtc 1 ,\n"
+    ".Xr bootparam 7 ,\n"
+    ".Xr mke2fs 8\n"
+    ".Rs\n"
+    ".%T Virtual I/O Device (VIRTIO) Version 1.4\n"
+    ".%Q OASIS\n"
+    ".Re\n"
+    ".Rs\n"
+    ".%T The Linux/x86 Boot Protocol\n"
+    ".%B Documentation/arch/x86/boot.rst\n"
+    ".Re\n";
+
+void options_man(FILE *to)
+{
+    fputs(head, to);
+    print_synopsis(to);
+    fputs(description, to);
+    print_options(to);
+    print_devices(to);
+    fputs(console, to);
+    fputs(endings, to);
+    fputs(tail, to);
+}

@@ -1,0 +1,45 @@
+/* vmm/options_priv.h - the table behind the command line. One row is all that the parser, --help
+ * and the manual page know about an option, so they cannot disagree. */
+#pragma once
+
+#include "base/opts.h"
+#include "devices/virtio/vdev.h"
+#include "vmm/options.h"
+
+enum option_group { GROUP_BOOT, GROUP_MACHINE, GROUP_DEVICES, GROUP_TOOLS, GROUP_COUNT };
+
+/* What is being filled in; options.c owns it. */
+struct option_parse {
+    struct vm_config cfg;
+    enum options_action action;
+};
+
+struct option_row {
+    struct opt_desc d; /* key: the name; offset: in struct vm_config; OPT_FLAG: takes no value */
+    enum option_group group;
+    bool repeatable;
+    bool value_too; /* a flag that has values, which --help does not tell */
+    const char *default_text; /* NULL: nothing to say */
+    const struct opt_desc *keys; /* what the value is made of, if it has keys, */
+    const char *class;           /* or the device class whose keys it has */
+    /* NULL: opt_parse_value(). `value` is NULL for a flag without one, else it lives in argv. */
+    int (*parse)(const struct option_row *row, const char *value, struct option_parse *p,
+                 struct err *e);
+    const char *man; /* mdoc, behind the help line; NULL: that says it all */
+};
+extern const struct option_row option_rows[]; /* the last one's d.key is NULL */
+extern const char *const option_group_names[GROUP_COUNT];
+
+/* Adds a device; `text` is all behind the class, `what` names the device in later messages. */
+int CHECKED option_add_device(struct option_parse *p, const struct vdev_class *c,
+                              const char *option, const char *text, const char *what,
+                              struct err *e);
+void option_drop_devices(struct vm_config *cfg);
+const struct vdev_class *option_find_class(const char *name, size_t len); /* NULL: none */
+
+/* The keys that a row's value is made of, the device class's too; NULL: a plain value. */
+const struct opt_desc *option_keys(const struct option_row *row);
+/* The placeholder of one value: "FILE", or "acpi|fdt|cmdline" of the names of an OPT_ENUM; in buf
+ * if it has to be made. */
+enum { OPTION_META = 128 };
+const char *option_metavar(const struct opt_desc *d, char buf[OPTION_META]);

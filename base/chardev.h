@@ -4,8 +4,10 @@
  * Up to CHARDEV_CLIENTS devices share one. What they write is interleaved; what the host types
  * goes to the first of them that wants input, and stays with the host while none has room, so that
  * nothing is ever lost. A terminal is read ahead, for its escape keys, and so is what a peer left
- * behind when it went; both up to 256 KiB. chardev_write() and chardev_rx_ready() may be called from any thread; the
- * client's functions run on the loop's thread, without the chardev's lock held. */
+ * behind when it went; both up to 256 KiB.
+ *
+ * chardev_write() and chardev_rx_ready() may be called from any thread; the client's functions run
+ * on the loop's thread, without the chardev's lock held, and as long as the chardev lives. */
 #pragma once
 
 #include "base/base.h"

@@ -37,7 +37,8 @@ struct opt_desc {
 /* Parses into `dst`, which the caller has filled with defaults and which stays as it is on failure.
  * `what` names the option in messages ("--disk"). Strings point into a copy of the text that lives
  * until opts_free_all(). Unknown keys are refused, naming the nearest known one, and so are keys
- * given twice, except OPT_STRS, which are appended. Always ERR_INPUT, but for memory. Set-up only: one thread. */
+ * given twice, except OPT_STRS, which are appended. Always ERR_INPUT, but for memory. Set-up only:
+ * one thread. */
 int CHECKED opts_parse(const struct opt_desc *table, const char *what, const char *text, void *dst,
                        struct err *e);
 /* One value, as a row's type has it, stored at the row's offset in `dst`. NULL is a flag without a

@@ -36,8 +36,8 @@ int option_add_device(struct option_parse *p, const struct vdev_class *c, const 
     if (!grown)
         return err_host(e, -ENOMEM, "%s", option);
     cfg->devices = grown;
-    cfg->devices[cfg->n_devices++] = (struct device_config){
-        .class = c, .opts = TAKE_PTR(opts), .what = TAKE_PTR(name)};
+    cfg->devices[cfg->n_devices++] =
+        (struct device_config){.class = c, .opts = TAKE_PTR(opts), .what = TAKE_PTR(name)};
     return 0;
 }
 
@@ -126,8 +126,7 @@ static int next_option(int argc, char *const *argv, int *i, struct given *out, s
     if (row->d.type != OPT_FLAG && !g.value) {
         /* A forgotten value must not swallow the next option. */
         if (*i == argc || find_row(argv[*i]))
-            return err_input(e, 0, "--%s: %s is missing", row->d.key,
-                             option_metavar(&row->d, buf));
+            return err_input(e, 0, "--%s: %s is missing", row->d.key, option_metavar(&row->d, buf));
         g.value = argv[(*i)++];
     }
     *out = g;
@@ -196,8 +195,8 @@ static int parse_all(int argc, char *const *argv, struct option_parse *p, struct
     return rc < 0 ? rc : add_default_device(p, "rng", e);
 }
 
-int options_parse(int argc, char *const *argv, struct vm_config *cfg,
-                  enum options_action *action, struct err *e)
+int options_parse(int argc, char *const *argv, struct vm_config *cfg, enum options_action *action,
+                  struct err *e)
 {
     struct option_parse p = {
         .action = OPTIONS_RUN,

@@ -94,9 +94,9 @@ static void print_option(FILE *to, const struct option_row *row)
         append(left, sizeof(left), "[,KEY...]");
     (void)snprintf(right, sizeof(right), "%s", row->d.help);
     if (row->repeatable)
-        append(right, sizeof(right), "; as often as you like");
+        append(right, sizeof(right), "; repeatable");
     if (row->class)
-        append(right, sizeof(right), "; the keys are those of %s, below", row->class);
+        append(right, sizeof(right), "; for its keys see %s, below", row->class);
     if (row->default_text)
         append(right, sizeof(right), " [%s]", row->default_text);
     print_pair(to, 2, left, right);
@@ -119,11 +119,12 @@ static void print_classes(FILE *to)
 
 void options_help(FILE *to)
 {
-    fputs("vmm " VMM_VERSION " - runs a Linux guest in a virtual machine on KVM\n\n"
-          "Usage: vmm --kernel FILE [OPTION]...\n\n"
-          "An option is written --name VALUE or --name=VALUE. A comma inside the value of a KEY is\n"
-          "written twice. What holds without the option is in brackets.\n",
-          to);
+    fputs(
+        "vmm " VMM_VERSION " - runs a Linux guest in a virtual machine on KVM\n\n"
+        "Usage: vmm --kernel FILE [OPTION]...\n\n"
+        "An option is written --name VALUE or --name=VALUE. A comma inside the value of a KEY is\n"
+        "written twice. What holds without the option is in brackets.\n",
+        to);
     for (int g = 0; g < GROUP_COUNT; g++) {
         fprintf(to, "\n%s\n", option_group_names[g]);
         for (const struct option_row *row = option_rows; row->d.key; row++) {
@@ -133,10 +134,11 @@ void options_help(FILE *to)
     }
     fputc('\n', to);
     print_classes(to);
-    fputs("\nIn the console: Ctrl-A x ends the virtual machine, Ctrl-A h helps.\n"
-          "Exit status: 0 the guest powered off, 1 the host failed, 2 the command line or a file on "
-          "it is\nwrong, 3 the guest crashed.\n",
-          to);
+    fputs(
+        "\nIn the console: Ctrl-A x ends the virtual machine, Ctrl-A h helps.\n"
+        "Exit status: 0 the guest powered off, 1 the host failed, 2 the command line or a file on "
+        "it is\nwrong, 3 the guest crashed.\n",
+        to);
 }
 
 void options_help_devices(FILE *to, const struct vm_config *cfg)

@@ -102,7 +102,7 @@ static void print_options(FILE *to)
             if (row->man)
                 fputs(row->man, to);
             if (row->repeatable)
-                fputs("It may be given as often as there is need.\n", to);
+                fputs("It may be given more than once.\n", to);
             if (row->default_text)
                 fprintf(to, "The default is\n.Ql %s .\n", row->default_text);
             if (row->keys)
@@ -126,11 +126,12 @@ static void print_devices(FILE *to)
         print_sentence(to, (*c)->summary);
         print_key_list(to, (*c)->opts);
     }
-    fputs(".El\n"
-          ".Pp\n"
-          "An image is locked while a virtual machine has it, by an advisory lock of the open file:\n"
-          "for itself alone if the guest can write, together with others if it cannot.\n",
-          to);
+    fputs(
+        ".El\n"
+        ".Pp\n"
+        "An image is locked while a virtual machine has it, by an advisory lock of the open file:\n"
+        "for itself alone if the guest can write, together with others if it cannot.\n",
+        to);
 }
 
 static const char head[] =

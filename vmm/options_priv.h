@@ -18,8 +18,8 @@ struct option_row {
     struct opt_desc d; /* key: the name; offset: in struct vm_config; OPT_FLAG: takes no value */
     enum option_group group;
     bool repeatable;
-    bool value_too; /* a flag that has values, which --help does not tell */
-    const char *default_text; /* NULL: nothing to say */
+    bool value_too;              /* a flag that has values, which --help does not tell */
+    const char *default_text;    /* NULL: nothing to say */
     const struct opt_desc *keys; /* what the value is made of, if it has keys, */
     const char *class;           /* or the device class whose keys it has */
     /* NULL: opt_parse_value(). `value` is NULL for a flag without one, else it lives in argv. */

@@ -4,8 +4,8 @@
 
 /* --mem */
 
-#define MEM_MIN MIB(16) /* a kernel does not even unpack itself in less */
-#define MEM_MAX (GIB(1024) * 64)
+#define MEM_MIN  MIB(16) /* a kernel does not even unpack itself in less */
+#define MEM_MAX  (GIB(1024) * 64)
 #define CPUS_MAX 4096 /* KVM's own limit is smaller, and asked for later */
 
 struct mem_opts {
@@ -14,8 +14,8 @@ struct mem_opts {
     bool prefault, shared;
 };
 
-static const char *const backing_names[] = {[GMEM_4K] = "off", [GMEM_THP] = "thp",
-                                            [GMEM_HUGE_2M] = "2M", [GMEM_HUGE_1G] = "1G", NULL};
+static const char *const backing_names[] = {
+    [GMEM_4K] = "off", [GMEM_THP] = "thp", [GMEM_HUGE_2M] = "2M", [GMEM_HUGE_1G] = "1G", NULL};
 
 static const struct opt_desc mem_keys[] = {
     {.key = "size",
@@ -62,9 +62,8 @@ static int parse_mem(const struct option_row *row, const char *value, struct opt
         return err_input(e, 0, "--mem: %s: the size is not a multiple of %s", value,
                          units[o.hugepages].name);
     p->cfg.mem_size = o.size;
-    p->cfg.mem = (struct gmem_options){.backing = (enum gmem_backing)o.hugepages,
-                                       .prefault = o.prefault,
-                                       .shared = o.shared};
+    p->cfg.mem = (struct gmem_options){
+        .backing = (enum gmem_backing)o.hugepages, .prefault = o.prefault, .shared = o.shared};
     return 0;
 }
 
@@ -81,8 +80,8 @@ static int parse_cmdline(const struct option_row *row, const char *value, struct
 
 static const char *const on_reboot_names[] = {"restart", "exit", NULL};
 
-static int parse_on_reboot(const struct option_row *row, const char *value,
-                           struct option_parse *p, struct err *e)
+static int parse_on_reboot(const struct option_row *row, const char *value, struct option_parse *p,
+                           struct err *e)
 {
     struct opt_desc d = row->d;
     int index;
@@ -202,8 +201,8 @@ static int parse_console(const struct option_row *row, const char *value, struct
 
 /* What is done instead of running a guest. */
 
-static int parse_check_host(const struct option_row *row, const char *value,
-                            struct option_parse *p, struct err *e)
+static int parse_check_host(const struct option_row *row, const char *value, struct option_parse *p,
+                            struct err *e)
 {
     (void)row, (void)value, (void)e;
     p->action = OPTIONS_CHECK_HOST;
@@ -231,11 +230,11 @@ static int parse_help(const struct option_row *row, const char *value, struct op
 
 /* The table. */
 
-static const char *const discovery_names[] = {[DISCOVERY_ACPI] = "acpi", [DISCOVERY_FDT] = "fdt",
-                                              [DISCOVERY_CMDLINE] = "cmdline", NULL};
-static const char *const log_names[] = {[LOG_OFF] = "off",   [LOG_ERROR] = "error",
-                                        [LOG_WARN] = "warn", [LOG_INFO] = "info",
-                                        [LOG_DEBUG] = "debug", NULL};
+static const char *const discovery_names[] = {
+    [DISCOVERY_ACPI] = "acpi", [DISCOVERY_FDT] = "fdt", [DISCOVERY_CMDLINE] = "cmdline", NULL};
+static const char *const log_names[] = {
+    [LOG_OFF] = "off",   [LOG_ERROR] = "error", [LOG_WARN] = "warn",
+    [LOG_INFO] = "info", [LOG_DEBUG] = "debug", NULL};
 
 const char *const option_group_names[GROUP_COUNT] = {
     [GROUP_BOOT] = "What to boot",
@@ -251,9 +250,10 @@ const struct option_row option_rows[] = {
            .metavar = "FILE",
            .help = "Linux kernel to boot: a bzImage, or an ELF vmlinux"},
      .group = GROUP_BOOT,
-     .man = "A bzImage needs boot protocol 2.12 or newer.\n"
-            "An ELF file is entered where its PVH note says, and by the 64-bit boot protocol if it\n"
-            "has none or gets a device tree.\n"},
+     .man =
+         "A bzImage needs boot protocol 2.12 or newer.\n"
+         "An ELF file is entered where its PVH note says, and by the 64-bit boot protocol if it\n"
+         "has none or gets a device tree.\n"},
     {.d = {.key = "initrd",
            .type = OPT_STR,
            .offset = offsetof(struct vm_config, initrd),
@@ -275,7 +275,7 @@ const struct option_row option_rows[] = {
            .type = OPT_U32,
            .offset = offsetof(struct vm_config, cpus),
            .metavar = "N",
-           .help = "virtual CPUs, as many as KVM can have at most",
+           .help = "virtual CPUs, up to KVM's limit",
            .min = 1,
            .max = CPUS_MAX},
      .group = GROUP_MACHINE,
@@ -340,12 +340,16 @@ const struct option_row option_rows[] = {
     {.d = {.key = "device",
            .type = OPT_STR,
            .metavar = "CLASS",
-           .help = "any device; CLASS,help shows its keys, help all classes"},
+           .help = "any device: a class below, and keys of it"},
      .group = GROUP_DEVICES,
      .repeatable = true,
      .parse = parse_device,
      .man = "See\n"
             ".Sx DEVICES .\n"
+            ".Cm help\n"
+            "in place of a class prints them all,\n"
+            ".Cm help\n"
+            "in place of keys those of the class.\n"
             "A console and an entropy device are there without being asked for; to name one of\n"
             "them is to replace it.\n"},
     {.d = {.key = "console",

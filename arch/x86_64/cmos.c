@@ -235,7 +235,7 @@ static void write_reg(struct cmos *c, uint8_t reg, uint8_t v)
     case REG_D:
         return;
     }
-    bool sets_clock = is_time_reg(reg) && reg != REG_WEEKDAY && !stands(c);
+    bool sets_clock = is_time_reg(reg) && !stands(c);
     int64_t ns = guest_now(c).ns;
     if (sets_clock)
         time_to_registers(c);

@@ -19,7 +19,7 @@ struct platform_events {
 };
 
 /* 16550A with 16-byte FIFOs on PORT_SERIAL. irq_fd is an eventfd that pulses IRQ_SERIAL (edge);
- * borrowed. Output goes to `out`, whose first client it becomes. */
+ * borrowed. Output goes to `out`, whose first client it becomes; free `out` first. */
 struct serial;
 int CHECKED serial_new(struct bus *pio, struct chardev *out, int irq_fd, struct serial **s);
 void serial_free(struct serial *s);

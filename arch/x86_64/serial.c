@@ -191,8 +191,7 @@ static void write_thr(struct serial *s, uint8_t byte)
     if (s->tx.count == FIFO_BYTES) /* THRE was clear: the guest did not look */
         return;
     fifo_push(&s->tx, byte);
-    if (s->tx.count == 1) /* else writable() will send it */
-        tx_flush(s);
+    tx_flush(s);
 }
 
 static void write_fcr(struct serial *s, uint8_t v)

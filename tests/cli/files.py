@@ -11,7 +11,8 @@ SECTOR = 512
 ENTRY_64 = 0x200  # of the 64-bit entry point in the code; boot.rst, "64-bit Boot Protocol"
 RESET = b"\xb0\xfe\xe6\x64\xeb\xfe"  # mov $0xfe,%al; out %al,$0x64; jmp .: the i8042 resets
 SPIN = b"\xeb\xfe"
-TRIPLE_FAULT = b"\x31\xc0\x50\x50\x0f\x01\x1c\x24\x0f\x0b"  # empty IDT (lidt (%rsp)), then ud2
+# lidt of the ten zeroes behind the code: an IDT without entries; then ud2.
+TRIPLE_FAULT = b"\x0f\x01\x1d\x02\0\0\0\x0f\x0b" + bytes(10)
 
 
 def bzimage(code, init_size=0x100000, cmdline_size=2047, total=128 * 1024):

@@ -71,7 +71,7 @@ run() {
     "$python" "$here/tty.py" "${options[@]}" "$out" "$@"
     status=$(<"$out/status")
     lines=$(grep -c '' "$out/stderr")
-    message=$(head -c 600 "$out/stderr" | tr '\n\r' '| ')
+    message=$(head -c 240 "$out/stderr" | tr '\n\r' '| ')
 }
 
 # common NAME: what must hold after every run; says so and returns 1 if it does not.
@@ -85,6 +85,8 @@ common() {
         fail "$1" "still running after 5 s"
     elif grep -qE 'Sanitizer|runtime error:' "$out/stderr" "$out/stdout"; then
         fail "$1" "a sanitizer's report: $message"
+    elif [[ $(<"$out/acted") == no ]]; then
+        fail "$1" "ended before its terminal was in raw mode: $status $message"
     elif [[ $(<"$out/terminal") != intact ]]; then
         fail "$1" "terminal changed: $(<"$out/terminal")"
     else
@@ -166,14 +168,14 @@ head -c 1024 "${VMM_TEST_KERNEL:-good}" >cut-1k
 head -c 65536 "${VMM_TEST_KERNEL:-good}" >cut-64k
 
 # Root may open what it likes, unless it gives that right away.
+bare=(setpriv '--bounding-set=-dac_override,-dac_read_search'
+    '--inh-caps=-dac_override,-dac_read_search')
 deny=()
-denied="no"
-if [[ $(id -u) -ne 0 ]]; then
-    denied=""
-else
-    deny=(setpriv --bounding-set=-dac_override,-dac_read_search
-        --inh-caps=-dac_override,-dac_read_search)
-    "${deny[@]}" test ! -r unreadable 2>/dev/null && denied=""
+denied=
+if [[ $(id -u) -eq 0 ]]; then
+    deny=("${bare[@]}")
+    denied=yes
+    "${deny[@]}" test ! -r unreadable 2>/dev/null && denied=
     [[ -n $denied ]] && denied="root without setpriv(1) that works may read every file"
 fi
 
@@ -197,6 +199,7 @@ ends good-disk 0 "$vmm" --kernel good --disk disk "${quiet[@]}"
 ends good-initrd 0 "$vmm" --kernel good --initrd disk --mem 64M "${quiet[@]}"
 ends guest-triple-fault 3 "$vmm" --kernel triple "${quiet[@]}"
 ends keys-quit 0 --type '\x01x' "$vmm" --kernel spin
+ends keys-quit-from-reboots 0 --type '\x01x' "$vmm" --kernel good
 ends signal-term '*' --kill TERM "$vmm" --kernel spin
 ends signal-hup '*' --kill HUP "$vmm" --kernel spin
 
@@ -272,6 +275,14 @@ if wanted mem-beyond-host; then
 fi
 bad cpus-0 2 'cpus.* 0 ' "$vmm" --kernel good --cpus 0
 bad cpus-100000 2 'cpus.*100000' "$vmm" --kernel good --cpus 100000
+if wanted cpus-beyond-kvm; then
+    run "$vmm" --kernel good --cpus 4096 "${quiet[@]}"
+    if [[ $status == 0 ]]; then
+        skip cpus-beyond-kvm "this KVM takes 4096 CPUs"
+    else
+        bad cpus-beyond-kvm '[12]' 'cpus' "$vmm" --kernel good --cpus 4096 "${quiet[@]}"
+    fi
+fi
 bad cpus-word 2 'cpus.*two' "$vmm" --kernel good --cpus two
 
 # Disks.
@@ -290,7 +301,6 @@ if [[ -z $denied ]]; then
 else
     skip disk-read-only-file "$denied"
 fi
-# shellcheck disable=SC2310
 hold() { # FILE read|write
     coproc LOCKER { exec "$python" "$here/lock.py" "$1" "$2" 2>/dev/null; }
     locker=$LOCKER_PID
@@ -339,8 +349,6 @@ missing='mkdir -p dev && mount --rbind /dev dev && mount -t tmpfs none /dev &&
 replaced='mount --bind "$1" /dev/kvm && shift && exec "$@"'
 apart=(unshare -m)
 [[ $(id -u) -ne 0 ]] && apart=(unshare -U -r -m)
-bare=(setpriv --bounding-set=-dac_override,-dac_read_search
-    --inh-caps=-dac_override,-dac_read_search)
 touch forbidden
 chmod 000 forbidden
 if "${apart[@]}" sh -c "$missing" sh test ! -e /dev/kvm 2>/dev/null; then

@@ -5,7 +5,8 @@ usage: tty.py [--closed-stdout | --full-stdout] [--type TEXT | --kill SIGNAL] OU
 
 The terminal is standard input and, unless told otherwise, standard output. --type and --kill wait
 until the command has put the terminal into raw mode. Files in the directory OUT: stdout, stderr,
-status (a number, "signal N" or "hang"), ms, and terminal ("intact" or what differs).
+status (a number, "signal N" or "hang"), ms, terminal ("intact" or what differs), and acted ("no" if
+there was something to do and no raw mode to do it in).
 """
 import argparse
 import fcntl
@@ -59,7 +60,8 @@ def attend(args, pid, master, slave, before, out):
             continue
         if ended:
             code = os.waitstatus_to_exitcode(how)
-            return f"signal {-code}" if code < 0 else str(code), time.monotonic() - start
+            how = f"signal {-code}" if code < 0 else str(code)
+            return how, time.monotonic() - start, not waiting
         if waiting and termios.tcgetattr(slave) != before:
             time.sleep(0.1)  # raw mode comes before the guest runs
             act(args, pid, master)
@@ -67,7 +69,7 @@ def attend(args, pid, master, slave, before, out):
         if time.monotonic() - start > LIMIT:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            return "hang", LIMIT
+            return "hang", LIMIT, not waiting
 
 
 def main():
@@ -93,10 +95,11 @@ def main():
     if pid == 0:
         child(args, master, slave, err)
     with open(args.out + "/stdout", "wb") as out:
-        status, seconds = attend(args, pid, master, slave, before, out)
+        status, seconds, acted = attend(args, pid, master, slave, before, out)
     after = termios.tcgetattr(slave)
     changed = [n for n, a, b in zip(NAMES, before, after) if a != b]
     for name, text in (("status", status), ("ms", str(round(seconds * 1000))),
+                       ("acted", "yes" if acted else "no"),
                        ("terminal", ",".join(changed) or "intact")):
         with open(f"{args.out}/{name}", "w", encoding="ascii") as f:
             f.write(text + "\n")

@@ -20,21 +20,35 @@ struct disk_opts {
 static const struct disk_opts disk_default = {.serial = "none", .cache = 1};
 static const char *const cache_names[] = {"off", "on", "auto", NULL};
 static const struct opt_desc disk_keys[] = {
-    {.key = "path", .type = OPT_STR, .offset = offsetof(struct disk_opts, path), .metavar = "FILE",
-     .help = ".raw\\image", .positional = true, .required = true},
+    {.key = "path",
+     .type = OPT_STR,
+     .offset = offsetof(struct disk_opts, path),
+     .metavar = "FILE",
+     .help = ".raw\\image",
+     .positional = true,
+     .required = true},
     {.key = "ro", .type = OPT_FLAG, .offset = offsetof(struct disk_opts, ro), .help = "no writes"},
-    {.key = "serial", .type = OPT_STR, .offset = offsetof(struct disk_opts, serial),
-     .metavar = "TEXT", .help = "'serial number"},
-    {.key = "cache", .type = OPT_ENUM, .offset = offsetof(struct disk_opts, cache),
-     .names = cache_names, .help = "what is cached"},
+    {.key = "serial",
+     .type = OPT_STR,
+     .offset = offsetof(struct disk_opts, serial),
+     .metavar = "TEXT",
+     .help = "'serial number"},
+    {.key = "cache",
+     .type = OPT_ENUM,
+     .offset = offsetof(struct disk_opts, cache),
+     .names = cache_names,
+     .help = "what is cached"},
     {.type = OPT_END},
 };
 struct console_opts {
     struct opt_strs ports;
 };
 static const struct opt_desc console_keys[] = {
-    {.key = "port", .type = OPT_STRS, .offset = offsetof(struct console_opts, ports),
-     .metavar = "NAME=PATH", .help = "one more port"},
+    {.key = "port",
+     .type = OPT_STRS,
+     .offset = offsetof(struct console_opts, ports),
+     .metavar = "NAME=PATH",
+     .help = "one more port"},
     {.type = OPT_END},
 };
 static const struct opt_desc no_keys[] = {{.type = OPT_END}};
@@ -75,7 +89,7 @@ static int parse(const char *const *words)
         argv[argc] = (char *)words[argc - 1];
     return options_parse(argc, argv, &cfg, &action, &err);
 }
-#define PARSE(...) parse((const char *const[WORDS_MAX + 1]){__VA_ARGS__})
+#define PARSE(...)  parse((const char *const[WORDS_MAX + 1]){__VA_ARGS__})
 #define ACCEPT(...) cr_assert_eq(PARSE(__VA_ARGS__), 0, "refused: %s", err.msg)
 
 /* One sentence, of the user's fault, with nothing else touched and nothing left behind. */
@@ -96,8 +110,7 @@ static void refuse(const char *sentence, const char *const *words)
     cr_expect_eq(memcmp(&cfg, &untouched, sizeof(cfg)), 0, "cfg: %s", sentence);
     cr_expect_eq((int)action, 99, "action: %s", sentence);
 }
-#define REFUSE(sentence, ...)                                                                      \
-    refuse((sentence), (const char *const[WORDS_MAX + 1]){__VA_ARGS__})
+#define REFUSE(sentence, ...) refuse((sentence), (const char *const[WORDS_MAX + 1]){__VA_ARGS__})
 
 /* What is understood. */
 
@@ -435,8 +448,8 @@ Test(options, refused_devices)
     REFUSE("--device: CLASS is missing", "--kernel=k", "--device=,ro");
     REFUSE("--device: unknown class \"consol\"; did you mean \"console\"?", "--kernel=k",
            "--device=consol,port=x");
-    REFUSE("--device: unknown class \"gpu\" (--device help lists them)", "--kernel=k",
-           "--disk=a", "--device=gpu");
+    REFUSE("--device: unknown class \"gpu\" (--device help lists them)", "--kernel=k", "--disk=a",
+           "--device=gpu");
     REFUSE("--device: unknown class \"gpu\" (--device help lists them)", "--device=gpu,help");
     REFUSE("--device blk: FILE is missing", "--kernel=k", "--device=blk");
     REFUSE("--device blk: unknown key \"seriel\"; did you mean \"serial\"?", "--kernel=k",
@@ -507,7 +520,7 @@ Test(options, free_takes_null_and_zeroes)
 
 /* Spelled out, so that a row that is lost from the table is missed here. */
 static const char *const all_options[] = {
-    "kernel", "initrd",  "cmdline", "cpus",       "mem", "disk",    "device", "console",
+    "kernel", "initrd",  "cmdline", "cpus",       "mem",      "disk",      "device",   "console",
     "log",    "version", "help",    "check-host", "dump-dtb", "on-reboot", "discovery"};
 
 Test(options, help_tells_every_option_and_key)
@@ -540,17 +553,16 @@ Test(options, help_fits_100_columns)
         end = strchr(line, '\n');
         cr_assert_not_null(end, "no newline at the end");
         cr_expect_leq(end - line, 100, "%.*s", (int)(end - line), line);
-        cr_expect(end == line || end[-1] != ' ', "blank at the end: %.*s", (int)(end - line),
-                  line);
+        cr_expect(end == line || end[-1] != ' ', "blank at the end: %.*s", (int)(end - line), line);
     }
 }
 
 Test(options, manual_tells_every_option_and_section)
 {
     static const char *const sections[] = {
-        "NAME",    "SYNOPSIS",         "DESCRIPTION", "OPTIONS", "DEVICES",
-        "CONSOLE", "HOW A GUEST ENDS", "ENVIRONMENT", "FILES",   "EXIT STATUS",
-        "EXAMPLES", "SEE ALSO"};
+        "NAME",    "SYNOPSIS",    "DESCRIPTION",      "OPTIONS",
+        "DEVICES", "CONSOLE",     "HOW A GUEST ENDS", "ENVIRONMENT",
+        "FILES",   "EXIT STATUS", "EXAMPLES",         "SEE ALSO"};
     AUTO_FREE char *text = text_of(options_man);
     char word[64];
 

@@ -142,7 +142,8 @@ Test(opts, complaints)
     bad("a,size=0", "--disk: size: 0 is out of range (1M to 1T)");
     bad("a,size=2T", "--disk: size: 2T is out of range (1M to 1T)");
     bad("a,mode=nnoe", "--disk: mode: unknown value \"nnoe\"; did you mean \"none\"?");
-    bad("a,mode=q", "--disk: mode: unknown value \"q\"; it is one of writeback, writethrough, none");
+    bad("a,mode=q",
+        "--disk: mode: unknown value \"q\"; it is one of writeback, writethrough, none");
     /* The good ones before a bad one are not stored either. */
     bad("a,ro,queues=4,size=x", "--disk: size: \"x\" is not a size (examples: 512M, 4G)");
 }

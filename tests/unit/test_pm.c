@@ -1,4 +1,4 @@
-/* tests/unit/test_pm.c - every way out of a machine raises its event, once, and nothing else does. */
+/* tests/unit/test_pm.c - every way out of a machine raises its event, once; nothing else does. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 

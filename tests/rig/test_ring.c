@@ -1,0 +1,704 @@
+/* tests/rig/test_ring.c - the split ring and the request interface, against a device of ours that
+ * holds requests until it is told to complete them. Each attack names its row of the table of known
+ * bugs in virtio devices where there is one. */
+#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
+#include <linux/virtio_ring.h>
+
+#include "tests/rig/rig.h"
+
+enum { Q = 0, HELD_MAX = 4096, TEST_SIZE = 256 };
+
+/* --- the device --- */
+
+static struct {
+    struct vq_req *held[HELD_MAX];
+    struct vq *vq;
+    unsigned n, kicks, resets;
+    bool hold, unpop_once;
+    unsigned take_at_most; /* a kick; 0: all */
+} t;
+
+static void test_kick(struct vdev *d, struct vq *q)
+{
+    (void)d;
+    t.vq = q;
+    t.kicks++;
+    unsigned taken = 0;
+    while (!t.take_at_most || taken < t.take_at_most) {
+        struct vq_req *req = vq_next(q);
+        if (!req)
+            break;
+        taken++;
+        if (t.unpop_once) {
+            t.unpop_once = false;
+            vq_unpop(q, req);
+            break;
+        }
+        if (t.hold) {
+            t.held[t.n++] = req;
+        } else {
+            req->written = (uint32_t)req->in_len;
+            vq_complete(q, req);
+        }
+    }
+    vq_notify(q);
+}
+
+static void test_drain(struct vdev *d, struct vq *q)
+{
+    (void)d;
+    while (t.n > 0)
+        vq_complete(q, t.held[--t.n]);
+}
+
+static void test_reset(struct vdev *d)
+{
+    (void)d;
+    t.resets++;
+}
+
+static void test_config_read(struct vdev *d, void *cfg)
+{
+    (void)d;
+    for (unsigned i = 0; i < 8; i++)
+        ((uint8_t *)cfg)[i] = (uint8_t)(0x10 + i);
+}
+
+static void test_free(struct vdev *d)
+{
+    (void)d;
+}
+
+static const struct vdev_ops test_ops = {.config_len = 8,
+                                         .req_size = 24,
+                                         .config_read = test_config_read,
+                                         .reset = test_reset,
+                                         .kick = test_kick,
+                                         .drain = test_drain,
+                                         .free = test_free};
+static int test_create(const void *opts, const struct build_env *env, struct vdev **out,
+                       struct err *e);
+static const struct vdev_class test_class = {
+    .name = "test", .virtio_id = 63, .ops = &test_ops, .create = test_create};
+
+static int test_create(const void *opts, const struct build_env *env, struct vdev **out,
+                       struct err *e)
+{
+    (void)e;
+    uint16_t size = *(const uint16_t *)opts;
+    memset(&t, 0, sizeof(t));
+    return vdev_new(&test_class, env, NULL, &size, 1, out);
+}
+
+static struct rig *up_with(const struct rig_options *o, uint16_t size)
+{
+    return rig_up_class(&test_class, &size, o);
+}
+
+static struct rig *up(void)
+{
+    return up_with(NULL, TEST_SIZE);
+}
+
+static void complete(unsigned i, uint32_t written)
+{
+    t.held[i]->written = written;
+    vq_complete(t.vq, t.held[i]);
+    memmove(&t.held[i], &t.held[i + 1], (--t.n - i) * sizeof(t.held[0]));
+}
+
+/* --- service --- */
+
+Test(ring, a_buffer_comes_back_with_its_id_and_length)
+{
+    struct rig *r = up();
+    struct rig_seg out = {rig_alloc(r, 16), 16}, in = {rig_alloc(r, 100), 100};
+    uint32_t id, len;
+    uint16_t head = rig_add(r, Q, &out, 1, &in, 1);
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert(rig_used(r, Q, &id, &len));
+    cr_assert_eq(id, head);
+    cr_assert_eq(len, 100);
+    cr_assert_not(rig_used(r, Q, &id, &len));
+    cr_assert_eq(rig_irqs(r), 1);
+    rig_down(r);
+}
+
+Test(ring, segments_are_seen_as_they_were_cut)
+{
+    struct rig *r = up();
+    t.hold = true;
+    gpa_t a = rig_alloc(r, 64);
+    const struct rig_seg out[] = {{a, 3}, {GPA(a.v + 3), 5}};
+    const struct rig_seg in[] = {{GPA(a.v + 16), 0}, {GPA(a.v + 16), 1}, {GPA(a.v + 20), 7}};
+    memcpy(rig_at(r, a, 8), "abcdefgh", 8);
+    rig_add(r, Q, out, 2, in, 3);
+    rig_kick(r, Q);
+    rig_settle(r);
+    struct vq_req *q = t.held[0];
+    cr_assert_eq(q->n_out, 2);
+    cr_assert_eq(q->n_in, 2, "the empty one is left out");
+    cr_assert_eq(q->out_len, 8);
+    cr_assert_eq(q->in_len, 8);
+
+    char buf[8];
+    struct iovec v[4];
+    cr_assert_eq(vq_req_read(q, 1, buf, 6), 0);
+    cr_assert(memcmp(buf, "bcdefg", 6) == 0);
+    cr_assert_eq(vq_req_read(q, 8, buf, 0), 0);
+    cr_assert_eq(vq_req_read(q, 3, buf, 6), -EMSGSIZE);
+    cr_assert_eq(vq_req_read(q, SIZE_MAX, buf, 2), -EMSGSIZE);
+    cr_assert_eq(vq_req_write(q, 0, "12345678", 8), 0);
+    cr_assert_eq(vq_req_write(q, 1, "12345678", 8), -EMSGSIZE);
+    cr_assert(memcmp(rig_at(r, GPA(a.v + 16), 1), "1", 1) == 0);
+    cr_assert(memcmp(rig_at(r, GPA(a.v + 20), 7), "2345678", 7) == 0);
+    cr_assert_eq(vq_req_slice(q, true, 0, 8, v, 4), 2);
+    cr_assert_eq(vq_req_slice(q, true, 1, 7, v, 4), 1);
+    cr_assert_eq(v[0].iov_base, rig_at(r, GPA(a.v + 20), 7));
+    cr_assert_eq(vq_req_slice(q, false, 2, 3, v, 4), 2);
+    cr_assert_eq(v[0].iov_len, 1);
+    cr_assert_eq(v[1].iov_len, 2);
+    cr_assert_eq(vq_req_slice(q, false, 2, 3, v, 1), -E2BIG);
+    cr_assert_eq(vq_req_slice(q, false, 7, 2, v, 4), -EMSGSIZE);
+    rig_down(r);
+}
+
+Test(ring, indirect_alone_and_after_direct_ones)
+{
+    struct rig *r = up();
+    t.hold = true;
+    gpa_t a = rig_alloc(r, 64);
+    struct rig_seg out = {a, 4}, in = {GPA(a.v + 4), 8};
+    rig_add_indirect(r, Q, &out, 1, &in, 1);
+
+    /* 2.7.5.3: normal descriptors, then one that refers to a table; its WRITE flag is ignored. */
+    gpa_t table = rig_alloc(r, 32);
+    rig_forge(r, table, 0, a.v + 8, 4, VRING_DESC_F_WRITE, 0);
+    uint16_t head = r->q[Q].free;
+    rig_forge(r, r->q[Q].desc, head, a.v, 4, VRING_DESC_F_NEXT, head + 1);
+    rig_forge(r, r->q[Q].desc, head + 1, table.v, 16, VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE,
+              0);
+    rig_offer(r, Q, head);
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert_eq(t.n, 2);
+    cr_assert_eq(t.held[0]->in_len, 8);
+    cr_assert_eq(t.held[1]->out_len, 4);
+    cr_assert_eq(t.held[1]->in_len, 4);
+    rig_down(r);
+}
+
+Test(ring, completions_in_any_order)
+{
+    struct rig *r = up();
+    t.hold = true;
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    uint16_t heads[3];
+    uint32_t id, len;
+    for (unsigned i = 0; i < 3; i++)
+        heads[i] = rig_add(r, Q, NULL, 0, &in, 1);
+    rig_kick(r, Q);
+    rig_settle(r);
+    complete(2, 3);
+    complete(0, 1);
+    complete(0, 2);
+    cr_assert_not(rig_used(r, Q, &id, &len), "nothing before it is published");
+    vq_notify(t.vq);
+    const unsigned order[] = {2, 0, 1};
+    for (unsigned i = 0; i < 3; i++) {
+        cr_assert(rig_used(r, Q, &id, &len));
+        cr_assert_eq(id, heads[order[i]]);
+        cr_assert_eq(len, order[i] + 1);
+    }
+    rig_down(r);
+}
+
+Test(ring, a_thousand_laps_past_the_index_wrap)
+{
+    struct rig *r = up_with(NULL, 4);
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    uint32_t id, len;
+    for (unsigned i = 0; i < 70000; i++) {
+        uint16_t head = rig_add(r, Q, NULL, 0, &in, 1);
+        rig_kick(r, Q);
+        rig_settle(r);
+        cr_assert(rig_used(r, Q, &id, &len));
+        cr_assert_eq(id, head);
+    }
+    cr_assert_not(rig_needs_reset(r));
+    rig_down(r);
+}
+
+Test(ring, sizes_from_one_to_the_largest)
+{
+    for (unsigned size = 1; size <= 32768; size *= 2) {
+        struct rig *r = up_with(NULL, (uint16_t)size);
+        struct rig_seg in = {rig_alloc(r, 8), 8};
+        uint32_t id, len, n = 0;
+        for (unsigned i = 0; i < size; i++)
+            rig_add(r, Q, NULL, 0, &in, 1);
+        rig_kick(r, Q);
+        rig_settle(r);
+        while (rig_used(r, Q, &id, &len))
+            n++;
+        cr_assert_eq(n, size);
+        rig_down(r);
+    }
+}
+
+Test(ring, holds_no_more_than_its_slots_and_goes_on)
+{
+    struct rig *r = up_with(NULL, 2048);
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    t.hold = true;
+    for (unsigned i = 0; i < 2048; i++)
+        rig_add(r, Q, NULL, 0, &in, 1);
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert_eq(t.n, 1024);
+    complete(5, 0);
+    rig_settle(r);
+    cr_assert_eq(t.n, 1024, "the freed slot was filled");
+    rig_down(r);
+}
+
+Test(ring, unpop_gives_it_back)
+{
+    struct rig *r = up();
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    uint32_t id, len;
+    uint16_t head = rig_add(r, Q, NULL, 0, &in, 1);
+    t.unpop_once = true;
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert_not(rig_used(r, Q, &id, &len));
+    vq_poke(t.vq);
+    rig_settle(r);
+    cr_assert(rig_used(r, Q, &id, &len));
+    cr_assert_eq(id, head);
+    rig_down(r);
+}
+
+Test(ring, a_drain_yields_after_a_lap)
+{
+    /* The driver refills as fast as the device takes: others must get their turn. */
+    struct rig *r = up_with(NULL, 4);
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    for (unsigned i = 0; i < 4; i++)
+        rig_add(r, Q, NULL, 0, &in, 1);
+    rig_kick(r, Q);
+    unsigned before = t.kicks;
+    (void)loop_step(r->loop, 0);
+    (void)loop_step(r->loop, 0);
+    cr_assert_geq(t.kicks, before + 1);
+    rig_settle(r);
+    cr_assert_geq(t.kicks, before + 2, "kicked again after its budget");
+    rig_down(r);
+}
+
+/* --- notifications --- */
+
+static bool driver_must_kick(struct rig *r, uint16_t old, uint16_t now)
+{
+    const struct rig_queue *q = &r->q[Q];
+    if (rig_has(r, VIRTIO_RING_F_EVENT_IDX))
+        return vring_need_event(rig_get16(r, GPA(q->used.v + 4 + 8u * q->size)), now, old);
+    return !(rig_get16(r, q->used) & VRING_USED_F_NO_NOTIFY);
+}
+
+static void one_at_a_time(const struct rig_options *o)
+{
+    struct rig *r = up_with(o, 8);
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    uint32_t id, len;
+    for (unsigned i = 0; i < 100; i++) {
+        rig_add(r, Q, NULL, 0, &in, 1);
+        cr_assert(driver_must_kick(r, r->q[Q].avail_idx - 1, r->q[Q].avail_idx),
+                  "an idle device must ask for notifications (%u)", i);
+        rig_kick(r, Q);
+        rig_settle(r);
+        cr_assert(rig_used(r, Q, &id, &len));
+    }
+    rig_down(r);
+}
+
+Test(ring, an_idle_queue_is_armed_by_event_index)
+{
+    one_at_a_time(NULL);
+}
+
+Test(ring, an_idle_queue_is_armed_by_flag)
+{
+    one_at_a_time(&(struct rig_options){.no_event_idx = true});
+}
+
+Test(ring, a_busy_queue_asks_for_no_kicks)
+{
+    const struct rig_options flags = {.no_event_idx = true};
+    const struct rig_options *both[] = {NULL, &flags};
+    for (unsigned k = 0; k < 2; k++) {
+        struct rig *r = up_with(both[k], 8);
+        struct rig_seg in = {rig_alloc(r, 8), 8};
+        t.hold = true;
+        t.take_at_most = 1; /* so that it never sees the queue empty */
+        rig_add(r, Q, NULL, 0, &in, 1);
+        rig_add(r, Q, NULL, 0, &in, 1);
+        rig_kick(r, Q);
+        rig_settle(r);
+        rig_add(r, Q, NULL, 0, &in, 1);
+        cr_assert_not(driver_must_kick(r, 2, 3));
+        if (k == 0)
+            cr_assert_eq(rig_get16(r, r->q[Q].used), 0, "2.7.10: flags stay 0 with EVENT_IDX");
+        rig_down(r);
+    }
+}
+
+Test(ring, interrupts_follow_used_event)
+{
+    struct rig *r = up_with(NULL, 16);
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    gpa_t used_event = GPA(r->q[Q].avail.v + 4 + 2u * 16);
+    rig_put16(r, r->q[Q].avail, VRING_AVAIL_F_NO_INTERRUPT); /* ignored: 2.7.7.2 */
+    rig_put16(r, used_event, 2);
+    for (unsigned i = 0; i < 5; i++) {
+        rig_add(r, Q, NULL, 0, &in, 1);
+        rig_kick(r, Q);
+        rig_settle(r);
+        cr_assert_eq(rig_irqs(r), i == 2, "after buffer %u", i);
+    }
+    /* A batch that passes the event interrupts once. */
+    rig_put16(r, used_event, 7);
+    for (unsigned i = 0; i < 5; i++)
+        rig_add(r, Q, NULL, 0, &in, 1);
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert_eq(rig_irqs(r), 1);
+    rig_down(r);
+}
+
+Test(ring, interrupts_follow_the_flag)
+{
+    struct rig *r = up_with(&(struct rig_options){.no_event_idx = true}, 16);
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    rig_put16(r, GPA(r->q[Q].avail.v + 4 + 2u * 16), 999); /* used_event: ignored */
+    for (unsigned off = 0; off < 2; off++) {
+        rig_put16(r, r->q[Q].avail, off ? VRING_AVAIL_F_NO_INTERRUPT : 0);
+        rig_add(r, Q, NULL, 0, &in, 1);
+        rig_kick(r, Q);
+        rig_settle(r);
+        cr_assert_eq(rig_irqs(r), !off);
+    }
+    rig_down(r);
+}
+
+Test(ring, spurious_and_absurd_notifications)
+{
+    struct rig *r = up();
+    rig_kick(r, Q);
+    rig_kick(r, 1);          /* no such queue: row 8 */
+    rig_kick(r, 0xffffffff);
+    rig_settle(r);
+    cr_assert_not(rig_needs_reset(r));
+    rig_down(r);
+}
+
+/* --- a driver that cheats: each of these must latch, and a reset must revive --- */
+
+static void expect_latched(struct rig *r)
+{
+    uint32_t id, len;
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert(rig_needs_reset(r));
+    cr_assert(rig_reg(r, VIRTIO_MMIO_INTERRUPT_STATUS) & VIRTIO_MMIO_INT_CONFIG);
+    cr_assert_not(rig_used(r, Q, &id, &len));
+    /* It takes nothing more, and says nothing more, until a reset. */
+    unsigned kicks = t.kicks;
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert_eq(t.kicks, kicks);
+    rig_negotiate(r);
+    cr_assert_not(rig_needs_reset(r));
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    t.hold = false;
+    rig_add(r, Q, NULL, 0, &in, 1);
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert(rig_used(r, Q, &id, &len), "a reset revives it");
+    rig_down(r);
+}
+
+struct forged {
+    uint64_t addr;
+    uint32_t len;
+    uint16_t flags, next;
+};
+
+static void chain_must_latch(const struct forged *d, unsigned n)
+{
+    struct rig *r = up_with(NULL, 8);
+    for (unsigned i = 0; i < n; i++)
+        rig_forge(r, r->q[Q].desc, i, d[i].addr, d[i].len, d[i].flags, d[i].next);
+    rig_offer(r, Q, 0);
+    expect_latched(r);
+}
+#define CHAIN_MUST_LATCH(...)                                                                      \
+    chain_must_latch((const struct forged[])__VA_ARGS__,                                           \
+                     sizeof((const struct forged[])__VA_ARGS__) / sizeof(struct forged))
+
+enum { N = VRING_DESC_F_NEXT, W = VRING_DESC_F_WRITE, I = VRING_DESC_F_INDIRECT };
+
+Test(hostile, loop) /* row 21 */
+{
+    CHAIN_MUST_LATCH({{0x1000, 8, N, 1}, {0x1000, 8, N, 0}});
+}
+Test(hostile, loop_of_empty_descriptors)
+{
+    CHAIN_MUST_LATCH({{0x1000, 0, N, 0}});
+}
+Test(hostile, next_out_of_range)
+{
+    CHAIN_MUST_LATCH({{0x1000, 8, N, 8}});
+}
+Test(hostile, readable_after_writable)
+{
+    CHAIN_MUST_LATCH({{0x1000, 8, N | W, 1}, {0x1000, 8, 0, 0}});
+}
+Test(hostile, address_outside_ram) /* row 23, 25 */
+{
+    CHAIN_MUST_LATCH({{0xd0000000, 8, W, 0}});
+}
+Test(hostile, buffer_past_the_end_of_ram)
+{
+    CHAIN_MUST_LATCH({{(32u << 20) - 4, 8, W, 0}});
+}
+Test(hostile, address_wraps)
+{
+    CHAIN_MUST_LATCH({{UINT64_MAX - 3, 8, W, 0}});
+}
+Test(hostile, length_of_four_gigabytes)
+{
+    CHAIN_MUST_LATCH({{0x1000, UINT32_MAX, W, 0}});
+}
+Test(hostile, indirect_with_next)
+{
+    CHAIN_MUST_LATCH({{0x1000, 16, I | N, 1}, {0x1000, 8, 0, 0}});
+}
+Test(hostile, indirect_of_no_entries) /* row 19 */
+{
+    CHAIN_MUST_LATCH({{0x1000, 0, I, 0}});
+}
+Test(hostile, indirect_of_odd_length)
+{
+    CHAIN_MUST_LATCH({{0x1000, 24, I, 0}});
+}
+Test(hostile, indirect_outside_ram)
+{
+    CHAIN_MUST_LATCH({{0xd0000000, 16, I, 0}});
+}
+
+Test(hostile, sum_past_four_gigabytes) /* row 21 */
+{
+    struct rig *r = up();
+    gpa_t table = rig_alloc(r, 300 * 16);
+    for (unsigned i = 0; i < 300; i++)
+        rig_forge(r, table, i, 0, 16 << 20, W | (i < 299 ? N : 0), (uint16_t)(i + 1));
+    rig_forge(r, r->q[Q].desc, 0, table.v, 300 * 16, I, 0);
+    rig_offer(r, Q, 0);
+    expect_latched(r);
+}
+
+Test(hostile, nested_indirect)
+{
+    struct rig *r = up();
+    gpa_t table = rig_alloc(r, 16);
+    rig_forge(r, table, 0, table.v, 16, I, 0);
+    rig_forge(r, r->q[Q].desc, 0, table.v, 16, I, 0);
+    rig_offer(r, Q, 0);
+    expect_latched(r);
+}
+
+Test(hostile, indirect_loop)
+{
+    struct rig *r = up();
+    gpa_t table = rig_alloc(r, 32);
+    rig_forge(r, table, 0, 0x1000, 8, N, 1);
+    rig_forge(r, table, 1, 0x1000, 8, N, 0);
+    rig_forge(r, r->q[Q].desc, 0, table.v, 32, I, 0);
+    rig_offer(r, Q, 0);
+    expect_latched(r);
+}
+
+Test(hostile, indirect_without_negotiation)
+{
+    struct rig *r = up_with(&(struct rig_options){.no_indirect = true}, 8);
+    rig_forge(r, r->q[Q].desc, 0, 0x1000, 16, I, 0);
+    rig_offer(r, Q, 0);
+    expect_latched(r);
+}
+
+Test(hostile, more_segments_than_any_device_takes)
+{
+    struct rig *r = up();
+    unsigned n = 2000;
+    gpa_t table = rig_alloc(r, n * 16);
+    for (unsigned i = 0; i < n; i++)
+        rig_forge(r, table, i, 0x1000, 1, W | (i + 1 < n ? N : 0), (uint16_t)(i + 1));
+    rig_forge(r, r->q[Q].desc, 0, table.v, n * 16, I, 0);
+    rig_offer(r, Q, 0);
+    expect_latched(r);
+}
+
+Test(hostile, head_out_of_range)
+{
+    struct rig *r = up_with(NULL, 8);
+    rig_offer(r, Q, 8);
+    expect_latched(r);
+}
+
+Test(hostile, head_twice_in_flight) /* row 17 */
+{
+    struct rig *r = up_with(NULL, 8);
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    t.hold = true;
+    uint16_t head = rig_add(r, Q, NULL, 0, &in, 1);
+    rig_offer(r, Q, head);
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert_eq(t.n, 1);
+    expect_latched(r);
+}
+
+Test(hostile, index_jumps_past_the_queue) /* row 16 */
+{
+    struct rig *r = up_with(NULL, 8);
+    rig_put16(r, GPA(r->q[Q].avail.v + 2), 9);
+    expect_latched(r);
+}
+
+Test(hostile, index_goes_back)
+{
+    struct rig *r = up_with(NULL, 8);
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    uint32_t id, len;
+    rig_add(r, Q, NULL, 0, &in, 1);
+    rig_kick(r, Q);
+    rig_settle(r);
+    (void)rig_used(r, Q, &id, &len);
+    rig_put16(r, GPA(r->q[Q].avail.v + 2), 0);
+    expect_latched(r);
+}
+
+/* --- reset and state --- */
+
+Test(reset, gives_back_what_is_in_flight)
+{
+    struct rig *r = up();
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    t.hold = true;
+    for (unsigned i = 0; i < 5; i++)
+        rig_add(r, Q, NULL, 0, &in, 1);
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert_eq(t.n, 5);
+    rig_reg_set(r, VIRTIO_MMIO_STATUS, 0);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_STATUS), 0);
+    cr_assert_eq(t.n, 0);
+    cr_assert_geq(t.resets, 2);
+    rig_irqs(r);
+    rig_kick(r, Q); /* 2.4.1: nothing happens any more */
+    rig_settle(r);
+    cr_assert_eq(rig_irqs(r), 0);
+    rig_down(r);
+}
+
+Test(reset, of_one_queue_and_again)
+{
+    struct rig *r = up();
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    uint32_t id, len;
+    t.hold = true;
+    rig_add(r, Q, NULL, 0, &in, 1);
+    rig_kick(r, Q);
+    rig_settle(r);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_SEL, Q);
+    rig_reg_set(r, 0x0c0, 1); /* QueueReset */
+    cr_assert_eq(rig_reg(r, 0x0c0), 0);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_QUEUE_READY), 0);
+    cr_assert_eq(t.n, 0);
+    cr_assert(rig_reg(r, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_DRIVER_OK);
+    t.hold = false;
+    r->o.queue_size = 32; /* another size is observed: 2.6.1.2 */
+    rig_queue_up(r, Q);
+    rig_add(r, Q, NULL, 0, &in, 1);
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert(rig_used(r, Q, &id, &len));
+    rig_down(r);
+}
+
+Test(reset, of_one_queue_needs_the_feature)
+{
+    struct rig *r = up_with(&(struct rig_options){.without = 1ull << VIRTIO_F_RING_RESET}, 8);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_SEL, Q);
+    rig_reg_set(r, 0x0c0, 1);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_QUEUE_READY), 1);
+    rig_down(r);
+}
+
+Test(state, survives_a_save_and_a_load)
+{
+    struct rig *r = up_with(NULL, 8);
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    uint32_t id, len;
+    for (unsigned i = 0; i < 5; i++) {
+        rig_add(r, Q, NULL, 0, &in, 1);
+        rig_kick(r, Q);
+        rig_settle(r);
+        cr_assert(rig_used(r, Q, &id, &len));
+    }
+    vdev_pause(r->dev);
+    rig_add(r, Q, NULL, 0, &in, 1); /* made available while nobody looks */
+    struct state_out s = {0}, again = {0};
+    mmio_transport_save(r->transport, &s);
+    cr_assert_eq(s.error, 0);
+
+    /* The same device, as at power-on, in the same RAM. */
+    mmio_transport_reset(r->transport);
+    struct state_in i = {.buf = s.buf, .len = s.len};
+    cr_assert_eq(mmio_transport_load(r->transport, &i), 0);
+    mmio_transport_save(r->transport, &again);
+    cr_assert_eq(again.len, s.len);
+    cr_assert(memcmp(again.buf, s.buf, s.len) == 0, "save, load, save is the identity");
+    vdev_resume(r->dev);
+    rig_settle(r);
+    cr_assert(rig_used(r, Q, &id, &len), "what came meanwhile is found");
+    cr_assert(driver_must_kick(r, r->q[Q].avail_idx, r->q[Q].avail_idx + 1));
+    state_out_free(&s);
+    state_out_free(&again);
+    rig_down(r);
+}
+
+Test(state, a_hostile_stream_is_refused)
+{
+    struct rig *r = up_with(NULL, 8);
+    vdev_pause(r->dev);
+    struct state_out s = {0};
+    mmio_transport_save(r->transport, &s);
+    for (size_t cut = 0; cut < s.len; cut++) {
+        mmio_transport_reset(r->transport);
+        struct state_in i = {.buf = s.buf, .len = cut};
+        cr_assert_eq(mmio_transport_load(r->transport, &i), -EBADMSG, "cut at %zu", cut);
+    }
+    for (size_t at = 0; at < s.len; at++) {
+        mmio_transport_reset(r->transport);
+        s.buf[at] ^= 0x40;
+        struct state_in i = {.buf = s.buf, .len = s.len};
+        cr_assert_eq(mmio_transport_load(r->transport, &i), -EBADMSG, "flipped at %zu", at);
+        s.buf[at] ^= 0x40;
+    }
+    state_out_free(&s);
+    rig_down(r);
+}

@@ -18,9 +18,11 @@ struct gmem {
     uint64_t map_len, len;
 };
 
+/* Also without huge pages of our own: KVM maps 2 MiB at once only where guest and host address
+ * agree in their low bits, and the host may use transparent huge pages by itself. */
 static uint64_t page_of(enum gmem_backing b)
 {
-    return b == GMEM_HUGE_1G ? GIB(1) : b == GMEM_HUGE_2M || b == GMEM_THP ? MIB(2) : 4096;
+    return b == GMEM_HUGE_1G ? GIB(1) : MIB(2);
 }
 
 static int open_memfd(const struct gmem_options *o, uint64_t len, struct err *e)
@@ -96,7 +98,7 @@ int gmem_new(const struct gmem_region *regions, unsigned n, const struct gmem_op
         m->len += r->len;
     }
     int rc;
-    if (m->len % page && o->backing != GMEM_THP) {
+    if (m->len % page && (o->backing == GMEM_HUGE_2M || o->backing == GMEM_HUGE_1G)) {
         rc = err_input(e, 0, "--mem: the size is not a multiple of the huge page size");
         goto fail;
     }

@@ -122,8 +122,10 @@ static void arm(struct loop *l)
         if (s->armed || !s->watch)
             continue;
         struct epoll_event ev = {.events = s->watch->events, .data.ptr = s};
-        s->always_ready = epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, s->watch->fd, &ev) < 0;
-        s->armed = true;
+        int rc = epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, s->watch->fd, &ev) < 0 ? -errno : 0;
+        s->always_ready = rc == -EPERM; /* a regular file */
+        s->armed = rc == 0 || s->always_ready;
+        l->rearm = l->rearm || !s->armed; /* no memory: tried again next turn */
     }
 }
 

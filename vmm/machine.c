@@ -48,7 +48,8 @@ struct machine {
 
     int wake_fd;
     pthread_mutex_t lock;
-    int verdict; /* the first one counts, until a reset has been carried out */
+    int verdict; /* the first one counts; but an end counts more than a reset */
+    struct log_limit resets;
 };
 
 /* --- how a guest's life ends --- */
@@ -56,7 +57,8 @@ struct machine {
 static void decide(struct machine *m, int verdict)
 {
     (void)pthread_mutex_lock(&m->lock);
-    if (m->verdict == NOTHING_YET)
+    bool outranks = m->verdict == WANT_RESET && verdict != WANT_RESET;
+    if (m->verdict == NOTHING_YET || outranks)
         m->verdict = verdict;
     (void)pthread_mutex_unlock(&m->lock);
     vcpus_hold(&m->team); /* the vCPU that asked runs no further instruction */
@@ -363,7 +365,8 @@ void machine_free(struct machine *m)
     vcpus_end(&m->team, m->vcpus, m->vcpus ? m->platform.cpus : 0);
     for (unsigned i = 0; i < m->n_devices; i++)
         mmio_transport_reset(m->devices[i]); /* while the loop can still finish what is in flight */
-    loop_stop(m->io ? m->io : NULL);
+    if (m->io)
+        loop_stop(m->io);
     for (unsigned i = m->n_devices; i-- > 0;)
         mmio_transport_free(m->devices[i]);
     pm_free(m->pm);
@@ -423,7 +426,7 @@ static bool handle_verdict(struct machine *m, enum machine_end *end)
         *end = (enum machine_end)verdict;
         return false;
     }
-    log_info("the guest is reset");
+    log_limited(&m->resets, LOG_INFO, "the guest is reset");
     struct err e;
     if (reset(m, &e) < 0) {
         log_error("reset: %s", e.msg);
@@ -431,10 +434,15 @@ static bool handle_verdict(struct machine *m, enum machine_end *end)
         return false;
     }
     (void)pthread_mutex_lock(&m->lock);
-    m->verdict = NOTHING_YET;
+    bool go_on = m->verdict == WANT_RESET;
+    if (go_on)
+        m->verdict = NOTHING_YET;
+    else
+        *end = (enum machine_end)m->verdict; /* decided meanwhile */
     (void)pthread_mutex_unlock(&m->lock);
-    vcpus_resume(&m->team);
-    return true;
+    if (go_on)
+        vcpus_resume(&m->team);
+    return go_on;
 }
 
 static bool handle_signal(struct machine *m, int signals, int *signo)

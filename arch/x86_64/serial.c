@@ -359,7 +359,7 @@ static bool wants_input(void *ctx)
 {
     struct serial *s = ctx;
     pthread_mutex_lock(&s->lock);
-    bool wants = s->ier & IER_RX;
+    bool wants = s->mcr & MCR_OUT2; /* set while a driver has the port open */
     pthread_mutex_unlock(&s->lock);
     return wants;
 }

@@ -171,7 +171,7 @@ static void control_send(struct console *c)
                 break;
             default:
                 m.event = htole16(VIRTIO_CONSOLE_PORT_OPEN);
-                m.value = htole16(chardev_connected(p->host));
+                m.value = htole16(p->id == 0 || chardev_connected(p->host));
                 break;
             }
             p->pending &= ~what;
@@ -200,8 +200,8 @@ static void control_handle(struct console *c, const struct virtio_console_contro
     if (!p)
         return;
     if (event == VIRTIO_CONSOLE_PORT_READY && value == 1) {
-        p->pending |= p->id == 0 ? TELL_CONSOLE : TELL_NAME;
-        if (p->id == 0 || chardev_connected(p->host))
+        p->pending |= p->id == 0 ? TELL_CONSOLE | TELL_OPEN : TELL_NAME;
+        if (chardev_connected(p->host))
             p->pending |= TELL_OPEN;
     } else if (event == VIRTIO_CONSOLE_PORT_OPEN) {
         p->guest_open = value != 0;

@@ -139,6 +139,8 @@ static uint8_t modem_lines(const struct serial *s)
 static void write_mcr(struct serial *s, uint8_t v)
 {
     uint8_t before = modem_lines(s);
+    if (v & ~s->mcr & MCR_OUT2)
+        chardev_rx_ready(s->out); /* input is wanted from now on */
     s->mcr = v & MCR_MASK;
     uint8_t changed = before ^ modem_lines(s);
     s->deltas |= (uint8_t)((changed & MSR_CTS ? MSR_DELTA_CTS : 0) |
@@ -213,8 +215,6 @@ static void write_ier(struct serial *s, uint8_t v)
     /* Enabling the THRE interrupt raises it if the transmitter is empty. */
     if (v & ~s->ier & IER_THRE && !s->tx.count)
         s->thre_pending = true;
-    if (v & ~s->ier & IER_RX)
-        chardev_rx_ready(s->out);
     s->ier = v;
 }
 

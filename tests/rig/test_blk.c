@@ -1,0 +1,483 @@
+/* tests/rig/test_blk.c - the block device (virtio 1.4, 5.2) on files made for each test, on both
+ * back ends of the loop. */
+#include <fcntl.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "tests/rig/rig.h"
+
+enum { SECTORS = 2048, DISK = SECTORS * 512 };
+
+static char path[64];
+
+static void make_disk(size_t size)
+{
+    (void)snprintf(path, sizeof(path), "/tmp/vmm-test-blk-XXXXXX");
+    int fd = mkstemp(path);
+    cr_assert_geq(fd, 0);
+    for (size_t i = 0; i < size; i += 512) {
+        uint8_t sector[512];
+        memset(sector, (int)(i / 512), sizeof(sector));
+        cr_assert_eq(write(fd, sector, MIN(size - i, sizeof(sector))),
+                     (ssize_t)MIN(size - i, sizeof(sector)));
+    }
+    close(fd);
+}
+
+static void remove_disk(void)
+{
+    (void)unlink(path);
+}
+
+static struct rig *up_with(const char *extra, const struct rig_options *o)
+{
+    char spec[128];
+    make_disk(DISK);
+    (void)snprintf(spec, sizeof(spec), "blk,%s%s", path, extra);
+    return rig_up(spec, o);
+}
+
+static struct rig *up(void)
+{
+    return up_with("", NULL);
+}
+
+static void down(struct rig *r)
+{
+    rig_down(r);
+    remove_disk();
+}
+
+/* One request, in the framing that Linux uses; returns its status, or -1 if it did not come back.
+ * `data` is copied out to the guest or back. */
+static int request(struct rig *r, uint32_t type, uint64_t sector, void *data, uint32_t len, bool in)
+{
+    const struct virtio_blk_outhdr h = {.type = type, .sector = sector};
+    gpa_t hdr = rig_alloc(r, sizeof(h)), buf = rig_alloc(r, len + 1), st = rig_alloc(r, 1);
+    memcpy(rig_at(r, hdr, sizeof(h)), &h, sizeof(h));
+    *(uint8_t *)rig_at(r, st, 1) = 0xff;
+    if (!in && len)
+        memcpy(rig_at(r, buf, len), data, len);
+    const struct rig_seg out[] = {{hdr, sizeof(h)}, {buf, len}}, ins[] = {{buf, len}, {st, 1}};
+    uint32_t id, used;
+    rig_add(r, 0, out, !in && len ? 2 : 1, in && len ? ins : ins + 1, in && len ? 2 : 1);
+    rig_kick(r, 0);
+    rig_settle(r);
+    if (!rig_used(r, 0, &id, &used))
+        return -1;
+    int status = *(uint8_t *)rig_at(r, st, 1);
+    if (status == VIRTIO_BLK_S_OK)
+        cr_assert_eq(used, in ? len + 1 : 1);
+    if (in && len)
+        memcpy(data, rig_at(r, buf, len), len);
+    return status;
+}
+
+static void file_bytes(uint64_t off, void *buf, size_t len)
+{
+    int fd = open(path, O_RDONLY);
+    cr_assert_eq(pread(fd, buf, len, (off_t)off), (ssize_t)len);
+    close(fd);
+}
+
+static void read_write(const char *extra, enum loop_backend backend)
+{
+    struct rig *r = up_with(extra, &(struct rig_options){.backend = backend});
+    uint8_t data[1024], back[1024];
+    cr_assert_eq(request(r, VIRTIO_BLK_T_IN, 5, data, sizeof(data), true), VIRTIO_BLK_S_OK);
+    cr_assert_eq(data[0], 5);
+    cr_assert_eq(data[512], 6);
+    memset(data, 0xab, sizeof(data));
+    cr_assert_eq(request(r, VIRTIO_BLK_T_OUT, 9, data, sizeof(data), false), VIRTIO_BLK_S_OK);
+    cr_assert_eq(request(r, VIRTIO_BLK_T_FLUSH, 0, NULL, 0, false), VIRTIO_BLK_S_OK);
+    file_bytes(9 * 512, back, sizeof(back));
+    cr_assert(memcmp(back, data, sizeof(back)) == 0);
+    down(r);
+}
+
+Test(blk, reads_and_writes_by_io_uring)
+{
+    read_write("", LOOP_URING);
+}
+
+Test(blk, reads_and_writes_by_a_worker)
+{
+    read_write("", LOOP_EPOLL);
+}
+
+Test(blk, unaligned_requests_pass_under_direct_io)
+{
+    struct rig *r = up_with(",direct", NULL);
+    gpa_t a = GPA(rig_alloc(r, 8192).v + 3); /* no alignment at all */
+    const struct virtio_blk_outhdr h = {.type = VIRTIO_BLK_T_IN, .sector = 7};
+    memcpy(rig_at(r, a, sizeof(h)), &h, sizeof(h));
+    const struct rig_seg out = {a, sizeof(h)}, in = {GPA(a.v + 100), 4097};
+    uint32_t id, len;
+    rig_add(r, 0, &out, 1, &in, 1);
+    rig_kick(r, 0);
+    rig_settle(r);
+    cr_assert(rig_used(r, 0, &id, &len));
+    cr_assert_eq(len, 4097);
+    cr_assert_eq(*(uint8_t *)rig_at(r, GPA(a.v + 100), 1), 7);
+    down(r);
+}
+
+/* 2.6.4.1: the device makes no assumption about where buffers were cut. */
+Test(blk, any_framing)
+{
+    struct rig *r = up();
+    for (uint32_t cut = 1; cut < 600; cut += 37) {
+        gpa_t a = rig_alloc(r, 2048);
+        const struct virtio_blk_outhdr h = {.type = VIRTIO_BLK_T_OUT, .sector = 3};
+        memcpy(rig_at(r, a, sizeof(h)), &h, sizeof(h));
+        memset(rig_at(r, GPA(a.v + 16), 1024), (int)cut, 1024);
+        cut = MIN(cut, 1039u);
+        const struct rig_seg out[] = {{a, cut}, {GPA(a.v + cut), 1040 - cut}};
+        const struct rig_seg in = {GPA(a.v + 1040), 1};
+        uint32_t id, len;
+        uint8_t back[1024], expected[1024];
+        rig_add_indirect(r, 0, out, 2, &in, 1);
+        rig_kick(r, 0);
+        rig_settle(r);
+        cr_assert(rig_used(r, 0, &id, &len));
+        cr_assert_eq(*(uint8_t *)rig_at(r, in.at, 1), VIRTIO_BLK_S_OK);
+        file_bytes(3 * 512, back, sizeof(back));
+        memset(expected, (int)cut, sizeof(expected));
+        cr_assert(memcmp(back, expected, sizeof(back)) == 0, "cut at %u", cut);
+    }
+    down(r);
+}
+
+Test(blk, many_at_once_come_back_in_one_interrupt)
+{
+    struct rig *r = up_with("", &(struct rig_options){.no_event_idx = true});
+    enum { MANY = 60 };
+    gpa_t st[MANY];
+    for (unsigned i = 0; i < MANY; i++) {
+        const struct virtio_blk_outhdr h = {.type = VIRTIO_BLK_T_IN, .sector = i};
+        gpa_t hdr = rig_alloc(r, sizeof(h));
+        memcpy(rig_at(r, hdr, sizeof(h)), &h, sizeof(h));
+        const struct rig_seg out = {hdr, sizeof(h)};
+        const struct rig_seg in[] = {{rig_alloc(r, 512), 512}, {st[i] = rig_alloc(r, 1), 1}};
+        memset(rig_at(r, st[i], 1), 0xff, 1);
+        rig_add(r, 0, &out, 1, in, 2);
+    }
+    rig_kick(r, 0);
+    rig_settle(r);
+    for (unsigned i = 0; i < MANY; i++)
+        cr_assert_eq(*(uint8_t *)rig_at(r, st[i], 1), 0);
+    unsigned irqs = rig_irqs(r);
+    cr_assert(irqs >= 1 && irqs < MANY / 4, "%u", irqs);
+    down(r);
+}
+
+Test(blk, out_of_range_is_an_error) /* row 29 */
+{
+    struct rig *r = up();
+    uint8_t data[1024] = {0};
+    const uint64_t bad[] = {SECTORS, SECTORS - 1, UINT64_MAX, UINT64_MAX / 512, 1ull << 55};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        cr_assert_eq(request(r, VIRTIO_BLK_T_IN, bad[i], data, 1024, true), VIRTIO_BLK_S_IOERR);
+        cr_assert_eq(request(r, VIRTIO_BLK_T_OUT, bad[i], data, 1024, false), VIRTIO_BLK_S_IOERR);
+    }
+    cr_assert_eq(request(r, VIRTIO_BLK_T_IN, 0, data, 511, true), VIRTIO_BLK_S_IOERR);
+    cr_assert_eq(request(r, VIRTIO_BLK_T_OUT, 0, data, 513, false), VIRTIO_BLK_S_IOERR);
+    struct stat st;
+    cr_assert_eq(stat(path, &st), 0);
+    cr_assert_eq(st.st_size, DISK, "the file has not grown");
+    cr_assert_eq(request(r, VIRTIO_BLK_T_IN, SECTORS - 2, data, 1024, true), VIRTIO_BLK_S_OK);
+    down(r);
+}
+
+Test(blk, read_only)
+{
+    struct rig *r = up_with(",ro", NULL);
+    uint8_t data[512] = {0}, back[512];
+    cr_assert(rig_has(r, VIRTIO_BLK_F_RO));
+    cr_assert_not(rig_has(r, VIRTIO_BLK_F_DISCARD));
+    cr_assert_eq(request(r, VIRTIO_BLK_T_OUT, 1, data, 512, false), VIRTIO_BLK_S_IOERR);
+    struct virtio_blk_discard_write_zeroes seg = {.num_sectors = 1};
+    cr_assert_eq(request(r, VIRTIO_BLK_T_WRITE_ZEROES, 0, &seg, sizeof(seg), false),
+                 VIRTIO_BLK_S_IOERR);
+    file_bytes(512, back, 512);
+    cr_assert_eq(back[0], 1);
+    cr_assert_eq(request(r, VIRTIO_BLK_T_IN, 1, data, 512, true), VIRTIO_BLK_S_OK);
+    down(r);
+}
+
+Test(blk, serial_number)
+{
+    struct rig *r = up_with(",serial=ABC-123", NULL);
+    char id[21] = {0};
+    cr_assert_eq(request(r, VIRTIO_BLK_T_GET_ID, 0, id, 20, true), VIRTIO_BLK_S_OK);
+    cr_assert_str_eq(id, "ABC-123");
+    cr_assert_eq(request(r, VIRTIO_BLK_T_GET_ID, 0, id, 19, true), VIRTIO_BLK_S_IOERR);
+    down(r);
+}
+
+Test(blk, unknown_requests)
+{
+    struct rig *r = up();
+    uint8_t data[512];
+    const uint32_t types[] = {2, 3, 5, 10, 14, 15, 16, 18, 20, 22, 24, 26, 99, UINT32_MAX};
+    for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+        cr_assert_eq(request(r, types[i], 0, data, 512, true), VIRTIO_BLK_S_UNSUPP);
+    down(r);
+}
+
+Test(blk, requests_without_header_or_status)
+{
+    struct rig *r = up();
+    gpa_t a = rig_alloc(r, 512);
+    struct rig_seg out = {a, 8}, in = {GPA(a.v + 64), 1};
+    uint32_t id, len;
+    rig_add(r, 0, &out, 1, &in, 1); /* half a header */
+    rig_kick(r, 0);
+    rig_settle(r);
+    cr_assert(rig_used(r, 0, &id, &len));
+    cr_assert_eq(*(uint8_t *)rig_at(r, in.at, 1), VIRTIO_BLK_S_IOERR);
+    out.len = 16;
+    rig_add(r, 0, &out, 1, NULL, 0); /* nowhere to put a status */
+    rig_kick(r, 0);
+    rig_settle(r);
+    cr_assert(rig_used(r, 0, &id, &len));
+    cr_assert_eq(len, 0);
+    cr_assert_not(rig_needs_reset(r));
+    down(r);
+}
+
+static struct virtio_blk_config config(struct rig *r)
+{
+    struct virtio_blk_config c;
+    for (size_t i = 0; i < sizeof(c); i++) {
+        uint64_t v;
+        cr_assert(bus_access(r->bus, GPA(RIG_BASE + 0x100 + i), 1, false, &v));
+        ((uint8_t *)&c)[i] = (uint8_t)v;
+    }
+    return c;
+}
+
+static void set_wce(struct rig *r, uint8_t v)
+{
+    uint64_t wide = v;
+    size_t at = 0x100 + offsetof(struct virtio_blk_config, wce);
+    cr_assert(bus_access(r->bus, GPA(RIG_BASE + at), 1, true, &wide));
+}
+
+Test(blk, configuration)
+{
+    struct rig *r = up();
+    struct virtio_blk_config c = config(r);
+    cr_assert_eq(c.capacity, SECTORS);
+    cr_assert_eq(c.seg_max, 254);
+    cr_assert_eq(c.blk_size, 512);
+    cr_assert_eq(c.physical_block_exp, 3);
+    cr_assert_eq(c.unused, 0);
+    cr_assert_eq(c.unused1[0] | c.unused1[1] | c.unused1[2], 0);
+    cr_assert_eq(c.wce, 1);
+    set_wce(r, 0);
+    cr_assert_eq(config(r).wce, 0);
+    rig_negotiate(r);
+    cr_assert_eq(config(r).wce, 1, "a reset brings the default back");
+    down(r);
+}
+
+Test(blk, without_flush_the_cache_writes_through) /* 5.2.5.2 */
+{
+    struct rig *r =
+        up_with("", &(struct rig_options){.without = 1ull << VIRTIO_BLK_F_FLUSH});
+    cr_assert_eq(config(r).wce, 0);
+    down(r);
+    r = up_with("", &(struct rig_options){.without = 1ull << VIRTIO_BLK_F_CONFIG_WCE});
+    cr_assert_eq(config(r).wce, 1);
+    set_wce(r, 0);
+    cr_assert_eq(config(r).wce, 1, "not negotiated, not written");
+    down(r);
+}
+
+static void ranges(enum loop_backend backend)
+{
+    struct rig *r = up_with("", &(struct rig_options){.backend = backend});
+    uint8_t back[3 * 512], zeroes[3 * 512] = {0};
+    struct virtio_blk_discard_write_zeroes seg[2] = {{.sector = 10, .num_sectors = 3},
+                                                     {.sector = 20, .num_sectors = 1, .flags = 1}};
+    cr_assert_eq(request(r, VIRTIO_BLK_T_WRITE_ZEROES, 0, seg, sizeof(seg), false),
+                 VIRTIO_BLK_S_OK);
+    file_bytes(10 * 512, back, sizeof(back));
+    cr_assert(memcmp(back, zeroes, sizeof(back)) == 0);
+    file_bytes(20 * 512, back, 512);
+    cr_assert(memcmp(back, zeroes, 512) == 0);
+    file_bytes(13 * 512, back, 1);
+    cr_assert_eq(back[0], 13, "and not one more");
+    seg[0].sector = 0;
+    seg[0].num_sectors = SECTORS;
+    struct stat before, after;
+    cr_assert_eq(stat(path, &before), 0);
+    cr_assert_eq(request(r, VIRTIO_BLK_T_DISCARD, 0, seg, sizeof(seg[0]), false), VIRTIO_BLK_S_OK);
+    cr_assert_eq(stat(path, &after), 0);
+    cr_assert_lt(after.st_blocks, before.st_blocks, "the file has shrunk on the host");
+    cr_assert_eq(after.st_size, DISK);
+    down(r);
+}
+
+Test(blk, discard_and_write_zeroes)
+{
+    ranges(LOOP_URING);
+    ranges(LOOP_EPOLL);
+}
+
+Test(blk, bad_ranges) /* rows 29 */
+{
+    struct rig *r = up();
+    static struct virtio_blk_discard_write_zeroes many[65];
+    struct virtio_blk_discard_write_zeroes s = {.sector = SECTORS, .num_sectors = 1};
+    cr_assert_eq(request(r, VIRTIO_BLK_T_DISCARD, 0, &s, sizeof(s), false), VIRTIO_BLK_S_IOERR);
+    s = (struct virtio_blk_discard_write_zeroes){.sector = UINT64_MAX, .num_sectors = 2};
+    cr_assert_eq(request(r, VIRTIO_BLK_T_DISCARD, 0, &s, sizeof(s), false), VIRTIO_BLK_S_IOERR);
+    s = (struct virtio_blk_discard_write_zeroes){.num_sectors = UINT32_MAX};
+    cr_assert_eq(request(r, VIRTIO_BLK_T_WRITE_ZEROES, 0, &s, sizeof(s), false),
+                 VIRTIO_BLK_S_IOERR);
+    s = (struct virtio_blk_discard_write_zeroes){.num_sectors = 1, .flags = 1};
+    cr_assert_eq(request(r, VIRTIO_BLK_T_DISCARD, 0, &s, sizeof(s), false), VIRTIO_BLK_S_UNSUPP);
+    s.flags = 2;
+    cr_assert_eq(request(r, VIRTIO_BLK_T_WRITE_ZEROES, 0, &s, sizeof(s), false),
+                 VIRTIO_BLK_S_UNSUPP);
+    cr_assert_eq(request(r, VIRTIO_BLK_T_DISCARD, 0, &s, 15, false), VIRTIO_BLK_S_IOERR);
+    cr_assert_eq(request(r, VIRTIO_BLK_T_DISCARD, 0, NULL, 0, false), VIRTIO_BLK_S_IOERR);
+    cr_assert_eq(request(r, VIRTIO_BLK_T_DISCARD, 0, many, sizeof(many), false),
+                 VIRTIO_BLK_S_IOERR);
+    uint8_t back;
+    file_bytes(512, &back, 1);
+    cr_assert_eq(back, 1, "nothing happened to the data");
+    down(r);
+}
+
+/* The host's disk is full: the request fails, the device lives, what was written stays. */
+Test(blk, a_full_host_disk)
+{
+    struct rig *r = up();
+    uint8_t data[512];
+    memset(data, 0x77, sizeof(data));
+    cr_assert_eq(request(r, VIRTIO_BLK_T_OUT, 0, data, 512, false), VIRTIO_BLK_S_OK);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    const struct rlimit small = {.rlim_cur = 4096, .rlim_max = RLIM_INFINITY};
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &small), 0); /* EFBIG stands for ENOSPC */
+    cr_assert_eq(request(r, VIRTIO_BLK_T_OUT, 100, data, 512, false), VIRTIO_BLK_S_IOERR);
+    const struct rlimit none = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+    cr_assert_eq(request(r, VIRTIO_BLK_T_OUT, 100, data, 512, false), VIRTIO_BLK_S_OK);
+    cr_assert_not(rig_needs_reset(r));
+    uint8_t back[512];
+    file_bytes(0, back, 512);
+    cr_assert_eq(back[0], 0x77);
+    down(r);
+}
+
+Test(blk, an_image_that_shrinks_under_it)
+{
+    struct rig *r = up();
+    uint8_t data[512];
+    cr_assert_eq(truncate(path, 512), 0);
+    cr_assert_eq(request(r, VIRTIO_BLK_T_IN, 100, data, 512, true), VIRTIO_BLK_S_IOERR);
+    cr_assert_eq(request(r, VIRTIO_BLK_T_IN, 0, data, 512, true), VIRTIO_BLK_S_OK);
+    down(r);
+}
+
+Test(blk, reset_with_requests_in_flight) /* row 27 */
+{
+    struct rig *r = up();
+    for (unsigned round = 0; round < 50; round++) {
+        for (unsigned i = 0; i < 20; i++) {
+            const struct virtio_blk_outhdr h = {.type = VIRTIO_BLK_T_OUT, .sector = i};
+            gpa_t hdr = rig_alloc(r, sizeof(h));
+            memcpy(rig_at(r, hdr, sizeof(h)), &h, sizeof(h));
+            const struct rig_seg out[] = {{hdr, sizeof(h)}, {rig_alloc(r, 512), 512}};
+            const struct rig_seg in = {rig_alloc(r, 1), 1};
+            rig_add(r, 0, out, 2, &in, 1);
+        }
+        rig_kick(r, 0);
+        (void)loop_step(r->loop, 0);
+        rig_negotiate(r);
+    }
+    uint8_t data[512];
+    cr_assert_eq(request(r, VIRTIO_BLK_T_IN, 1, data, 512, true), VIRTIO_BLK_S_OK);
+    down(r);
+}
+
+Test(blk, state_round_trip)
+{
+    struct rig *r = up();
+    set_wce(r, 0);
+    vdev_pause(r->dev);
+    struct state_out s = {0};
+    mmio_transport_save(r->transport, &s);
+    mmio_transport_reset(r->transport);
+    struct state_in i = {.buf = s.buf, .len = s.len};
+    cr_assert_eq(mmio_transport_load(r->transport, &i), 0);
+    vdev_resume(r->dev);
+    rig_settle(r);
+    cr_assert_eq(config(r).wce, 0);
+    uint8_t data[512];
+    cr_assert_eq(request(r, VIRTIO_BLK_T_IN, 1, data, 512, true), VIRTIO_BLK_S_OK);
+    state_out_free(&s);
+    down(r);
+}
+
+/* --- what is refused at the start --- */
+
+static void must_refuse(const char *spec, const char *noun)
+{
+    const struct vdev_class *c = vdev_classes[0];
+    cr_assert_str_eq(c->name, "blk");
+    void *opts = calloc(1, c->opts_size);
+    struct err e = {0};
+    struct vdev *d = NULL;
+    struct loop *l;
+    cr_assert_eq(loop_new("t", LOOP_EPOLL, &l), 0);
+    cr_assert_eq(opts_parse(c->opts, "--disk", spec, opts, &e), 0);
+    const struct build_env env = {.loop = l};
+    cr_assert_lt(c->create(opts, &env, &d, &e), 0, "%s", spec);
+    cr_assert_eq(e.kind, ERR_INPUT);
+    cr_assert(strstr(e.msg, noun), "\"%s\" does not say \"%s\"", e.msg, noun);
+    loop_free(l);
+    free(opts);
+}
+
+Test(blk, refuses_what_is_no_disk)
+{
+    char spec[128];
+    must_refuse("/nonexistent/disk.img", "/nonexistent/disk.img: No such file");
+    must_refuse("/tmp", "directory");
+    must_refuse("/dev/null", "neither");
+    make_disk(0);
+    must_refuse(path, "empty");
+    remove_disk();
+    make_disk(1000);
+    must_refuse(path, "1000 bytes are not a multiple of 512");
+    remove_disk();
+    make_disk(512);
+    (void)snprintf(spec, sizeof(spec), "%s,serial=123456789012345678901", path);
+    must_refuse(spec, "longer than 20");
+    remove_disk();
+}
+
+Test(blk, one_writer_or_many_readers)
+{
+    struct rig *r = up();
+    char spec[128];
+    must_refuse(path, "in use");
+    (void)snprintf(spec, sizeof(spec), "%s,ro", path);
+    must_refuse(spec, "in use");
+    rig_down(r);
+    (void)snprintf(spec, sizeof(spec), "blk,%s,ro", path);
+    r = rig_up(spec, NULL);
+    struct rig *second = rig_up(spec, NULL);
+    must_refuse(path, "in use");
+    rig_down(second);
+    down(r);
+}

@@ -179,3 +179,42 @@ make_cpio() {
     find "$1" -exec touch -h -d @1 {} +
     (cd "$1" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --reproducible --quiet) > "$2"
 }
+
+# What the build needs, without the tests.
+# shellcheck disable=SC2034  # used by the scripts
+BUILD_PACKAGES=(cmake gcc libc6-dev libfdt-dev liburing-dev ninja-build pkg-config)
+
+# build_dir PRESET: where CMakePresets.json has its build.
+build_dir() {
+    if [[ $1 == release ]]; then echo "${TOOLS_DIR%/*}/build"; else echo "${TOOLS_DIR%/*}/build/$1"; fi
+}
+
+# build_preset PRESET [-DNAME=VALUE]... [-- TARGET...]: configures, where that was not done or must
+# be done differently, and builds. One at a time for each directory.
+build_preset() {
+    local preset=$1 dir lock word settings=() quiet=()
+    dir=$(build_dir "$preset")
+    shift
+    while [[ $# -gt 0 && $1 != -- ]]; do
+        settings+=("$1")
+        shift
+    done
+    mkdir -p "$dir"
+    exec {lock}< "$dir"
+    flock "$lock"
+    for word in "$dir/build.ninja" ${settings[@]+"${settings[@]}"}; do
+        if [[ $word == -D* ]]; then word=${word#-D} && word=${word/=/:*=}; fi
+        [[ -f $word ]] || grep -qsx "$word" "$dir/CMakeCache.txt" || {
+            say "configuring $preset"
+            (cd "$TOOLS_DIR/.." && cmake --preset "$preset" ${settings[@]+"${settings[@]}"}) \
+                > "$WORK/configure.log" 2>&1 || { cat "$WORK/configure.log" >&2 && return 1; }
+            break
+        }
+    done
+    if [[ $(ninja -C "$dir" -n "${@:2}") != *"no work to do"* ]]; then
+        say "building $preset"
+        [[ -t 2 ]] || quiet=(--quiet)
+        ninja -C "$dir" ${quiet[@]+"${quiet[@]}"} "${@:2}" >&2 || return
+    fi
+    exec {lock}<&-
+}

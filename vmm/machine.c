@@ -220,6 +220,8 @@ static int build_platform(struct machine *m, struct err *e)
     if (rc < 0)
         return err_host(e, rc, "machine");
     rc = chardev_new(&console, m->io, &m->console, e);
+    if (rc == 0 && chardev_path(m->console)) /* or nobody could find it */
+        (void)fprintf(stderr, "vmm: console: %s\n", chardev_path(m->console));
     if (rc == 0)
         rc = irq_line(m, IRQ_SERIAL, &m->serial_irq, e);
     if (rc < 0)

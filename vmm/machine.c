@@ -5,6 +5,7 @@
 #include "vmm/machine.h"
 
 #include <fcntl.h>
+#include <linux/virtio_ids.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -120,6 +121,12 @@ static int describe(const struct vm_config *cfg, struct platform *p, struct mmio
     if (cfg->n_devices > LAYOUT_MMIO_MAX)
         return err_input(e, 0, "%u devices are asked for, and there are %d interrupt lines",
                          cfg->n_devices, LAYOUT_MMIO_MAX);
+    unsigned consoles = 0;
+    for (unsigned i = 0; i < cfg->n_devices; i++)
+        consoles += cfg->devices[i].class->virtio_id == VIRTIO_ID_CONSOLE;
+    if (consoles > 1)
+        return err_input(e, 0, "%u console devices are asked for, and there is one console",
+                         consoles);
     for (unsigned i = 0; i < cfg->n_devices; i++)
         slots[i] = (struct mmio_slot){.base = GPA(LAYOUT_VIRTIO_MMIO + i * LAYOUT_MMIO_STRIDE),
                                       .len = LAYOUT_MMIO_STRIDE,

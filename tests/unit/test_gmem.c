@@ -1,0 +1,332 @@
+/* tests/unit/test_gmem.c - guest RAM: the one way from a guest's address to a pointer at all of its
+ * edges, the guards around the mapping, and every kind of memory that the host may have or not. */
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/gmem.h"
+
+enum { PAGE = 4096 };
+
+/* As on a PC with a hole: low memory, nothing, and memory from 4 GiB on. */
+static const struct gmem_region pc[] = {{.base = GPA(0), .len = 4 << 20},
+                                        {.base = GPA(4ull << 30), .len = 2 << 20}};
+
+static struct gmem *make(const struct gmem_region *r, unsigned n, struct gmem_options o)
+{
+    struct gmem *m = NULL;
+    struct err e = {0};
+    cr_assert_eq(gmem_new(r, n, &o, &m, &e), 0, "%s", e.msg);
+    return m;
+}
+
+/* Must fail with this kind of error and with these words in it, and leave *out alone. */
+static void refused(const struct gmem_region *r, unsigned n, struct gmem_options o,
+                    enum err_kind kind, const char *words)
+{
+    struct gmem *m = (struct gmem *)&m;
+    struct err e = {0};
+    cr_assert_lt(gmem_new(r, n, &o, &m, &e), 0);
+    cr_assert_eq(m, (struct gmem *)&m);
+    cr_assert(strstr(e.msg, words), "\"%s\" has not \"%s\"", e.msg, words);
+    cr_assert_eq(e.kind, kind, "%s", e.msg);
+}
+
+TestSuite(gmem, .timeout = 60);
+
+Test(gmem, regions_and_size)
+{
+    struct gmem *m = make(pc, 2, (struct gmem_options){0});
+    const struct gmem_region *r;
+    cr_assert_eq(gmem_regions(m, &r), 2);
+    cr_assert_eq(gmem_size(m), 6 << 20);
+    cr_assert_eq(gmem_fd(m), -1);
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert_eq(r[i].base.v, pc[i].base.v);
+        cr_assert_eq(r[i].len, pc[i].len);
+        cr_assert_eq(gmem_at(m, r[i].base, r[i].len), r[i].host);
+    }
+    cr_assert_eq((uint64_t)r[0].host % MIB(2), 0, "aligned as the guest's addresses are");
+    cr_assert_eq(r[1].host, r[0].host + r[0].len, "one mapping");
+    gmem_free(m);
+    gmem_free(NULL);
+}
+
+Test(gmem, at_its_edges)
+{
+    struct gmem *m = make(pc, 2, (struct gmem_options){0});
+    const struct gmem_region *r;
+    (void)gmem_regions(m, &r);
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t base = r[i].base.v, len = r[i].len, end = base + len;
+        cr_assert_eq(gmem_at(m, GPA(base), 1), r[i].host);
+        cr_assert_eq(gmem_at(m, GPA(base + 5), len - 5), r[i].host + 5);
+        cr_assert_eq(gmem_at(m, GPA(end - 1), 1), r[i].host + len - 1);
+        cr_assert_null(gmem_at(m, GPA(base), len + 1));
+        cr_assert_null(gmem_at(m, GPA(base + 1), len));
+        cr_assert_null(gmem_at(m, GPA(end - 1), 2));
+        cr_assert_null(gmem_at(m, GPA(end), 1));
+        cr_assert_null(gmem_at(m, GPA(base - 1), 1));
+        cr_assert_null(gmem_at(m, GPA(base - 1), 2));
+        /* Nothing wraps. */
+        cr_assert_null(gmem_at(m, GPA(base), UINT64_MAX));
+        cr_assert_null(gmem_at(m, GPA(base + 1), UINT64_MAX));
+        cr_assert_null(gmem_at(m, GPA(end - 1), UINT64_MAX));
+        cr_assert_null(gmem_at(m, GPA(end - 1), (uint64_t)1 << 63));
+        /* A length of 0 is fine where at itself is RAM. */
+        cr_assert_eq(gmem_at(m, GPA(base), 0), r[i].host);
+        cr_assert_eq(gmem_at(m, GPA(end - 1), 0), r[i].host + len - 1);
+        cr_assert_null(gmem_at(m, GPA(end), 0));
+    }
+    cr_assert_null(gmem_at(m, GPA(0), GIB(4) + 1), "not across the hole");
+    cr_assert_null(gmem_at(m, GPA(GIB(2)), 1), "nor in it");
+    cr_assert_null(gmem_at(m, GPA(GIB(4) - 1), 2), "nor out of it");
+    cr_assert_null(gmem_at(m, GPA(UINT64_MAX), 0));
+    cr_assert_null(gmem_at(m, GPA(UINT64_MAX), 1));
+    cr_assert_null(gmem_at(m, GPA(UINT64_MAX), 2));
+    gmem_free(m);
+}
+
+Test(gmem, neighbours_are_two_regions)
+{
+    const struct gmem_region two[] = {{.base = GPA(PAGE), .len = PAGE},
+                                      {.base = GPA(2 * PAGE), .len = PAGE}};
+    struct gmem *m = make(two, 2, (struct gmem_options){0});
+    cr_assert_null(gmem_at(m, GPA(PAGE), PAGE + 1), "one region, or nothing");
+    cr_assert_not_null(gmem_at(m, GPA(2 * PAGE), PAGE));
+    cr_assert_null(gmem_at(m, GPA(0), 1));
+    gmem_free(m);
+}
+
+Test(gmem, layouts_that_are_none)
+{
+    const struct gmem_options plain = {0};
+    const struct gmem_region bad[][2] = {
+        {{.base = GPA(0), .len = 0}, {.base = GPA(PAGE), .len = PAGE}},
+        {{.base = GPA(0), .len = PAGE + 1}, {.base = GPA(GIB(1)), .len = PAGE}},
+        {{.base = GPA(1), .len = PAGE}, {.base = GPA(GIB(1)), .len = PAGE}},
+        {{.base = GPA(0), .len = 2 * PAGE}, {.base = GPA(PAGE), .len = PAGE}},
+        {{.base = GPA(PAGE), .len = PAGE}, {.base = GPA(0), .len = PAGE}},
+        {{.base = GPA(0), .len = PAGE}, {.base = GPA(UINT64_MAX - PAGE + 1), .len = 2 * PAGE}},
+    };
+    const struct gmem_region many[9] = {{.base = GPA(0), .len = PAGE}};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        refused(bad[i], 2, plain, ERR_HOST, "is not laid out properly");
+    refused(many, 9, plain, ERR_HOST, "9 regions");
+    refused(many, 0, plain, ERR_HOST, "0 regions");
+}
+
+/* --- the guards --- */
+
+static sigjmp_buf faulted;
+static void *volatile fault_at;
+
+static void on_fault(int sig, siginfo_t *info, void *uc)
+{
+    (void)sig, (void)uc;
+    fault_at = info->si_addr;
+    siglongjmp(faulted, 1);
+}
+
+/* Our own handler, so that no sanitizer takes the fault for a bug. */
+static bool faults(volatile uint8_t *p, bool write)
+{
+    struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO}, old;
+    sigaction(SIGSEGV, &sa, &old);
+    fault_at = NULL;
+    bool did = sigsetjmp(faulted, 1) != 0;
+    if (!did && write)
+        *p = 1;
+    else if (!did)
+        (void)*p;
+    sigaction(SIGSEGV, &old, NULL);
+    return did && fault_at == p;
+}
+
+static void guarded(struct gmem_options o)
+{
+    struct gmem *m = make(pc, 2, o);
+    const struct gmem_region *r;
+    (void)gmem_regions(m, &r);
+    uint8_t *first = r[0].host, *end = r[1].host + r[1].len;
+    for (unsigned write = 0; write < 2; write++) {
+        cr_assert_not(faults(first, write));
+        cr_assert_not(faults(end - 1, write));
+        cr_assert(faults(first - 1, write));
+        cr_assert(faults(first - PAGE, write));
+        cr_assert(faults(end, write));
+        cr_assert(faults(end + PAGE - 1, write));
+    }
+    gmem_free(m);
+    cr_assert(faults(first, false), "it is gone");
+}
+
+Test(gmem, guards_around_private_memory)
+{
+    guarded((struct gmem_options){0});
+}
+
+Test(gmem, guards_around_shared_memory)
+{
+    guarded((struct gmem_options){.shared = true});
+}
+
+/* --- what it is made of --- */
+
+static size_t resident(const void *p, size_t len)
+{
+    size_t n = 0;
+    unsigned char *v = calloc(1, len / PAGE);
+    union {
+        const void *c;
+        void *m;
+    } at = {.c = p};
+    cr_assert_eq(mincore(at.m, len, v), 0);
+    for (size_t i = 0; i < len / PAGE; i++)
+        n += v[i] & 1;
+    free(v);
+    return n;
+}
+
+Test(gmem, shared_memory_is_the_files)
+{
+    struct gmem *m = make(pc, 2, (struct gmem_options){.shared = true});
+    struct stat st;
+    int fd = gmem_fd(m);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(fstat(fd, &st), 0);
+    cr_assert_eq(st.st_size, 6 << 20);
+    uint8_t *other = mmap(NULL, 6 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    cr_assert_neq(other, MAP_FAILED);
+
+    /* The regions follow each other in the file, without the hole. */
+    memcpy(gmem_at(m, GPA(0x1234), 5), "lower", 5);
+    memcpy(gmem_at(m, GPA(GIB(4) + 7), 5), "upper", 5);
+    cr_assert(memcmp(other + 0x1234, "lower", 5) == 0);
+    cr_assert(memcmp(other + (4 << 20) + 7, "upper", 5) == 0);
+    other[9] = 0x99;
+    cr_assert_eq(*(uint8_t *)gmem_at(m, GPA(9), 1), 0x99);
+    munmap(other, 6 << 20);
+    gmem_free(m);
+    cr_assert_eq(fcntl(fd, F_GETFD), -1, "the memfd is closed");
+}
+
+Test(gmem, prefault_touches_every_page)
+{
+    for (unsigned shared = 0; shared < 2; shared++) {
+        struct gmem *lazy = make(pc, 2, (struct gmem_options){.shared = shared});
+        struct gmem *eager = make(pc, 2, (struct gmem_options){.shared = shared, .prefault = true});
+        cr_assert_eq(resident(gmem_at(lazy, GPA(0), PAGE), 6 << 20), 0);
+        cr_assert_eq(resident(gmem_at(eager, GPA(0), PAGE), 6 << 20), (6 << 20) / PAGE);
+        gmem_free(lazy);
+        gmem_free(eager);
+    }
+}
+
+Test(gmem, discard_makes_zeroes_and_gives_pages_back)
+{
+    for (unsigned shared = 0; shared < 2; shared++) {
+        struct gmem *m = make(pc, 2, (struct gmem_options){.shared = shared, .prefault = true});
+        const struct gmem_region *r;
+        (void)gmem_regions(m, &r);
+        for (unsigned i = 0; i < 2; i++)
+            memset(r[i].host, 0xa5, r[i].len);
+        gmem_discard(m);
+        cr_assert_eq(resident(r[0].host, 6 << 20), 0);
+        for (size_t i = 0; i < 6 << 20; i++)
+            cr_assert_eq(r[0].host[i], 0);
+        r[0].host[0] = 1; /* and it is memory still */
+        r[1].host[r[1].len - 1] = 1;
+        gmem_free(m);
+    }
+}
+
+Test(gmem, transparent_huge_pages)
+{
+    struct gmem *m;
+    struct err e = {0};
+    const struct gmem_options o = {.backing = GMEM_THP};
+    if (gmem_new(pc, 2, &o, &m, &e) < 0) {
+        cr_assert_eq(e.kind, ERR_HOST);
+        cr_assert(strstr(e.msg, "transparent huge pages"), "%s", e.msg);
+        cr_skip("this host has no transparent huge pages");
+    }
+    memset(gmem_at(m, GPA(0), 4 << 20), 1, 4 << 20);
+    gmem_discard(m);
+    cr_assert_eq(*(uint8_t *)gmem_at(m, GPA(0), 1), 0);
+    gmem_free(m);
+}
+
+Test(gmem, size_must_be_of_whole_huge_pages)
+{
+    const struct gmem_region r = {.base = GPA(0), .len = 3 << 20};
+    for (unsigned shared = 0; shared < 2; shared++) {
+        refused(&r, 1, (struct gmem_options){.backing = GMEM_HUGE_2M, .shared = shared}, ERR_INPUT,
+                "--mem: the size is not a multiple of the huge page size");
+        refused(pc, 2, (struct gmem_options){.backing = GMEM_HUGE_1G, .shared = shared}, ERR_INPUT,
+                "--mem: the size is not a multiple of the huge page size");
+    }
+}
+
+static bool host_has_huge_pages(const char *size)
+{
+    char path[128];
+    unsigned long pages = 0, n;
+    const char *const counts[] = {"free_hugepages", "nr_overcommit_hugepages"};
+    for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+        (void)snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%s/%s", size,
+                       counts[i]);
+        FILE *f = fopen(path, "r");
+        if (f && fscanf(f, "%lu", &n) == 1)
+            pages += n;
+        if (f)
+            fclose(f);
+    }
+    return pages > 0;
+}
+
+static void none_free(enum gmem_backing backing, uint64_t len)
+{
+    const struct gmem_region r = {.base = GPA(0), .len = len};
+    for (unsigned shared = 0; shared < 2; shared++)
+        refused(&r, 1, (struct gmem_options){.backing = backing, .shared = shared}, ERR_HOST,
+                "guest memory: ");
+}
+
+Test(gmem, no_free_huge_pages_of_2_mib)
+{
+    if (host_has_huge_pages("2048kB"))
+        cr_skip("this host has huge pages of 2 MiB");
+    none_free(GMEM_HUGE_2M, 4 << 20);
+    const struct gmem_region r = {.base = GPA(0), .len = 4 << 20};
+    refused(&r, 1, (struct gmem_options){.backing = GMEM_HUGE_2M}, ERR_HOST,
+            "the host has not 4 MiB of free huge pages");
+}
+
+Test(gmem, no_free_huge_pages_of_1_gib)
+{
+    if (host_has_huge_pages("1048576kB"))
+        cr_skip("this host has huge pages of 1 GiB");
+    none_free(GMEM_HUGE_1G, GIB(1));
+}
+
+Test(gmem, no_host_has_that_much)
+{
+    for (unsigned shift = 48; shift < 64; shift++) {
+        const struct gmem_region r = {.base = GPA(0), .len = 1ull << shift};
+        refused(&r, 1, (struct gmem_options){0}, ERR_INPUT, "--mem: the host cannot address ");
+        refused(&r, 1, (struct gmem_options){.shared = true}, ERR_INPUT,
+                "--mem: the host cannot address ");
+    }
+}
+
+Test(gmem, all_of_the_address_space_but_a_page)
+{
+    /* With guards and room for alignment this is more than 2^64 bytes. */
+    const struct gmem_region r = {.base = GPA(0), .len = UINT64_MAX - PAGE + 1};
+    refused(&r, 1, (struct gmem_options){0}, ERR_INPUT, "--mem: the host cannot address ");
+}

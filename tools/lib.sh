@@ -192,7 +192,7 @@ build_dir() {
 # build_preset PRESET [-DNAME=VALUE]... [-- TARGET...]: configures, where that was not done or must
 # be done differently, and builds. One at a time for each directory.
 build_preset() {
-    local preset=$1 dir lock word settings=() quiet=()
+    local preset=$1 dir lock word settings=() flags=()
     dir=$(build_dir "$preset")
     shift
     while [[ $# -gt 0 && $1 != -- ]]; do
@@ -213,8 +213,8 @@ build_preset() {
     done
     if [[ $(ninja -C "$dir" -n "${@:2}") != *"no work to do"* ]]; then
         say "building $preset"
-        [[ -t 2 ]] || quiet=(--quiet)
-        ninja -C "$dir" ${quiet[@]+"${quiet[@]}"} "${@:2}" >&2 || return
+        [[ -t 2 ]] || flags=(--quiet)
+        ninja -C "$dir" ${flags[@]+"${flags[@]}"} "${@:2}" >&2 || return
     fi
     exec {lock}<&-
 }

@@ -288,8 +288,8 @@ static int build_vcpus(struct machine *m, struct err *e)
         }
         if (rc < 0)
             return rc;
-        if (m->cfg->restart && (rc = cpu_state_get(&m->vm, &v->kvm, &m->initial[i])) < 0)
-            return err_host(e, rc, "KVM does not show the state of vCPU %u", i);
+        if (m->cfg->restart && (rc = cpu_state_get(&m->vm, &v->kvm, &m->initial[i], e)) < 0)
+            return rc;
     }
     int rc = m->cfg->restart ? irqchip_state_get(&m->vm, &m->initial_irqchip) : 0;
     return rc < 0 ? err_host(e, rc, "KVM does not show the state of the interrupt chips") : 0;
@@ -415,11 +415,13 @@ static int reset(struct machine *m, struct err *e)
     cmos_reset(m->cmos);
     gmem_discard(m->mem);
     int rc = irqchip_state_set(&m->vm, m->initial_irqchip);
+    if (rc < 0)
+        return err_host(e, rc, "KVM does not take the interrupt chips' state");
     for (unsigned i = 0; rc == 0 && i < m->platform.cpus; i++) {
         m->vcpus[i].halted = false;
-        rc = cpu_state_set(&m->vcpus[i].kvm, m->initial[i]);
+        rc = cpu_state_set(&m->vm, &m->vcpus[i].kvm, m->initial[i], e);
     }
-    return rc < 0 ? err_host(e, rc, "KVM does not take the state to reset to") : load_guest(m, e);
+    return rc < 0 ? rc : load_guest(m, e);
 }
 
 /* True when the guest is to go on. */

@@ -163,20 +163,41 @@ static int msrs_get(const struct vm *vm, const struct vcpu_fd *v, struct kvm_msr
     return 0;
 }
 
-int cpu_state_get(const struct vm *vm, const struct vcpu_fd *v, struct cpu_state **out)
+/* One row for each piece of state. The mode comes first: it decides what the rest may be. */
+static const struct {
+    const char *name;
+    unsigned long get, set;
+    size_t offset;
+} pieces[] = {
+    {"SREGS", KVM_GET_SREGS, KVM_SET_SREGS, offsetof(struct cpu_state, sregs)},
+    {"REGS", KVM_GET_REGS, KVM_SET_REGS, offsetof(struct cpu_state, regs)},
+    {"FPU", KVM_GET_FPU, KVM_SET_FPU, offsetof(struct cpu_state, fpu)},
+    {"DEBUGREGS", KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS, offsetof(struct cpu_state, debug)},
+    {"LAPIC", KVM_GET_LAPIC, KVM_SET_LAPIC, offsetof(struct cpu_state, lapic)},
+    {"VCPU_EVENTS", KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, offsetof(struct cpu_state, events)},
+    {"MP_STATE", KVM_GET_MP_STATE, KVM_SET_MP_STATE, offsetof(struct cpu_state, mp)},
+    {"XCRS", KVM_GET_XCRS, KVM_SET_XCRS, offsetof(struct cpu_state, xcrs)},
+};
+
+/* A CPU without XSAVE has no extended control registers. */
+static size_t pieces_of(const struct vm *vm)
+{
+    return ARRAY_SIZE(pieces) - (vm_cap(vm, KVM_CAP_XCRS) ? 0 : 1);
+}
+
+int cpu_state_get(const struct vm *vm, const struct vcpu_fd *v, struct cpu_state **out,
+                  struct err *e)
 {
     struct cpu_state *s = calloc(1, sizeof(*s));
     if (!s)
-        return -ENOMEM;
+        return err_host(e, -ENOMEM, "vCPU state");
     int rc = 0;
-    if (ioctl(v->fd, KVM_GET_REGS, &s->regs) < 0 || ioctl(v->fd, KVM_GET_SREGS, &s->sregs) < 0 ||
-        ioctl(v->fd, KVM_GET_FPU, &s->fpu) < 0 || ioctl(v->fd, KVM_GET_XCRS, &s->xcrs) < 0 ||
-        ioctl(v->fd, KVM_GET_DEBUGREGS, &s->debug) < 0 ||
-        ioctl(v->fd, KVM_GET_VCPU_EVENTS, &s->events) < 0 ||
-        ioctl(v->fd, KVM_GET_MP_STATE, &s->mp) < 0 || ioctl(v->fd, KVM_GET_LAPIC, &s->lapic) < 0)
-        rc = -errno;
-    if (rc == 0)
-        rc = msrs_get(vm, v, &s->msrs);
+    for (size_t i = 0; rc == 0 && i < pieces_of(vm); i++) {
+        if (ioctl(v->fd, pieces[i].get, (uint8_t *)s + pieces[i].offset) < 0)
+            rc = err_host(e, -errno, "KVM_GET_%s", pieces[i].name);
+    }
+    if (rc == 0 && (rc = msrs_get(vm, v, &s->msrs)) < 0)
+        (void)err_host(e, rc, "KVM_GET_MSRS");
     if (rc < 0) {
         cpu_state_free(s);
         return rc;
@@ -185,23 +206,20 @@ int cpu_state_get(const struct vm *vm, const struct vcpu_fd *v, struct cpu_state
     return 0;
 }
 
-int cpu_state_set(struct vcpu_fd *v, const struct cpu_state *s)
+int cpu_state_set(const struct vm *vm, struct vcpu_fd *v, struct cpu_state *s, struct err *e)
 {
-    /* The mode first: it decides what the local APIC and the events may be. */
-    if (ioctl(v->fd, KVM_SET_SREGS, &s->sregs) < 0 || ioctl(v->fd, KVM_SET_REGS, &s->regs) < 0 ||
-        ioctl(v->fd, KVM_SET_FPU, &s->fpu) < 0 || ioctl(v->fd, KVM_SET_XCRS, &s->xcrs) < 0 ||
-        ioctl(v->fd, KVM_SET_DEBUGREGS, &s->debug) < 0 ||
-        ioctl(v->fd, KVM_SET_LAPIC, &s->lapic) < 0 ||
-        ioctl(v->fd, KVM_SET_VCPU_EVENTS, &s->events) < 0 ||
-        ioctl(v->fd, KVM_SET_MP_STATE, &s->mp) < 0)
-        return -errno;
+    for (size_t i = 0; i < pieces_of(vm); i++) {
+        if (ioctl(v->fd, pieces[i].set, (uint8_t *)s + pieces[i].offset) < 0)
+            return err_host(e, -errno, "KVM_SET_%s", pieces[i].name);
+    }
     for (unsigned i = 0; i < s->msrs->nmsrs; i++) {
         struct {
             struct kvm_msrs head;
             struct kvm_msr_entry entry[1];
         } one = {.head.nmsrs = 1, .entry = {s->msrs->entries[i]}};
         if (ioctl(v->fd, KVM_SET_MSRS, &one) < 0)
-            return -errno; /* 0 is one that may only be read: it needs no bringing back */
+            return err_host(e, -errno, "KVM_SET_MSRS of %#x", one.entry[0].index);
+        /* None set is one that may only be read: it needs no bringing back. */
     }
     return 0;
 }

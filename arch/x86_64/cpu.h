@@ -19,8 +19,10 @@ int CHECKED cpu_boot(struct vcpu_fd *v, const struct boot_entry *entry, struct e
 
 /* Everything that KVM_RUN may change, as it was before the first one; for a reset in place. */
 struct cpu_state;
-int CHECKED cpu_state_get(const struct vm *vm, const struct vcpu_fd *v, struct cpu_state **out);
-int CHECKED cpu_state_set(struct vcpu_fd *v, const struct cpu_state *s);
+int CHECKED cpu_state_get(const struct vm *vm, const struct vcpu_fd *v, struct cpu_state **out,
+                          struct err *e);
+int CHECKED cpu_state_set(const struct vm *vm, struct vcpu_fd *v, struct cpu_state *s,
+                          struct err *e);
 void cpu_state_free(struct cpu_state *s);
 
 /* The interrupt chips, likewise. */

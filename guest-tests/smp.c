@@ -1,12 +1,10 @@
 /* guest-tests/smp.c - a second CPU: started by INIT and startup IPI from real mode, as every kernel
  * does it, then counting together with the first one and exchanging interrupts with it. */
+#include "lib/ap.h"
 #include "lib/irq.h"
 
-enum { ROUNDS = 20000, PINGS = 50, STACK = 16384 };
+enum { ROUNDS = 20000, PINGS = 50 };
 
-extern uint8_t ap_trampoline[], ap_trampoline_end[], ap_cr3[], ap_stack[], ap_entry[];
-
-static uint8_t stack[STACK] __attribute__((aligned(16)));
 static volatile uint32_t ap_here, ap_id, ap_cpuid_id, go, ap_counted;
 static volatile uint32_t pings[2]; /* that CPU n received */
 static uint64_t atomic_sum;
@@ -33,10 +31,8 @@ static void on_ping(unsigned vector)
         lapic_send(0, ICR_FIXED | VECTOR_IPI); /* the answer */
 }
 
-static _Noreturn void ap_main(void)
+static void ap_main(void)
 {
-    irq_init();
-    lapic_init();
     ap_id = lapic_id();
     ap_cpuid_id = cpuid(1, 0).ebx >> 24;
     __atomic_store_n(&ap_here, ap_here + 1, __ATOMIC_SEQ_CST);
@@ -46,26 +42,6 @@ static _Noreturn void ap_main(void)
     ap_counted = 1;
     for (;;)
         interrupt_wait();
-}
-
-static void put(const uint8_t *variable, uint64_t v)
-{
-    memcpy((void *)(LOW_TRAMPOLINE + (uint64_t)(variable - ap_trampoline)), &v, sizeof(v));
-}
-
-static void start_ap(uint32_t id)
-{
-    void *low = (void *)LOW_TRAMPOLINE;
-    __asm__("" : "+r"(low)); /* an address, whatever the compiler thinks of it */
-    memcpy(low, ap_trampoline, (size_t)(ap_trampoline_end - ap_trampoline));
-    put(ap_cr3, cr3_read());
-    put(ap_stack, (uint64_t)(stack + STACK));
-    put(ap_entry, (uint64_t)ap_main);
-    lapic_send(id, ICR_INIT);
-    for (unsigned i = 0; i < 100; i++)
-        (void)port_read8(0x80); /* ten milliseconds on old machines, and nothing here */
-    lapic_send(id, ICR_STARTUP | LOW_TRAMPOLINE >> 12);
-    lapic_send(id, ICR_STARTUP | LOW_TRAMPOLINE >> 12); /* the second is ignored */
 }
 
 static void test_pings(void)
@@ -92,7 +68,7 @@ void guest_main(void)
     lapic_init();
     CHECK_EQ(lapic_id(), 0);
     CHECK_EQ(cpuid(1, 0).ebx >> 24, 0);
-    start_ap(1);
+    ap_start(1, ap_main);
     if (!WAIT_FOR(ap_here))
         end_fail("the second CPU does not come up");
     CHECK_EQ(ap_id, 1);

@@ -23,9 +23,9 @@ typedef struct {
 #define MIB(n) ((uint64_t)(n) << 20)
 #define GIB(n) ((uint64_t)(n) << 30)
 
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define CHECKED __attribute__((warn_unused_result))
-#define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
+#define ARRAY_SIZE(a)                   (sizeof(a) / sizeof((a)[0]))
+#define CHECKED                         __attribute__((warn_unused_result))
+#define PRINTF_LIKE(fmt, first)         __attribute__((format(printf, fmt, first)))
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #define MIN(a, b)                                                                                  \
@@ -69,7 +69,7 @@ static inline void mem_cleanup_(void *p)
 {
     free(*(void **)p);
 }
-#define AUTO_FD __attribute__((cleanup(fd_cleanup_))) int
+#define AUTO_FD   __attribute__((cleanup(fd_cleanup_))) int
 #define AUTO_FREE __attribute__((cleanup(mem_cleanup_)))
 #define TAKE_FD(fd)                                                                                \
     ({                                                                                             \
@@ -99,5 +99,5 @@ struct err {
  * Returns neg_errno, or -EINVAL for 0. */
 int err_set(struct err *e, enum err_kind kind, int neg_errno, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
-#define err_host(e, neg_errno, ...) err_set((e), ERR_HOST, (neg_errno), __VA_ARGS__)
+#define err_host(e, neg_errno, ...)  err_set((e), ERR_HOST, (neg_errno), __VA_ARGS__)
 #define err_input(e, neg_errno, ...) err_set((e), ERR_INPUT, (neg_errno), __VA_ARGS__)

@@ -18,10 +18,10 @@ struct chardev;
 enum { CHARDEV_CLIENTS = 2 };
 enum chardev_event { CHARDEV_CONNECTED, CHARDEV_DISCONNECTED, CHARDEV_RESIZED };
 struct chardev_client {
-    bool (*wants_input)(void *ctx);               /* the guest listens on this one */
-    size_t (*room)(void *ctx);                    /* bytes that receive() takes now */
+    bool (*wants_input)(void *ctx);                           /* the guest listens on this one */
+    size_t (*room)(void *ctx);                                /* bytes that receive() takes now */
     void (*receive)(void *ctx, const uint8_t *p, size_t len); /* len is at most room() */
-    void (*writable)(void *ctx);                  /* after anybody's short chardev_write() */
+    void (*writable)(void *ctx);                     /* after anybody's short chardev_write() */
     void (*event)(void *ctx, enum chardev_event ev); /* may be NULL */
     void *ctx;
 };
@@ -51,7 +51,7 @@ size_t chardev_write(struct chardev *c, const void *p, size_t len);
 void chardev_rx_ready(struct chardev *c); /* a client has room, or wants input, again */
 bool chardev_connected(const struct chardev *c);
 bool chardev_size(const struct chardev *c, uint16_t *cols, uint16_t *rows); /* false: unknown */
-void chardev_resized(struct chardev *c);        /* SIGWINCH came; any thread */
+void chardev_resized(struct chardev *c);           /* SIGWINCH came; any thread */
 const char *chardev_path(const struct chardev *c); /* PTY: its name; else NULL */
 
 /* Async-signal-safe: puts this process's terminal back as chardev_new() found it, if it did. */

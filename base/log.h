@@ -13,8 +13,8 @@ int CHECKED log_level_parse(const char *name, enum log_level *out);
 
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)
-#define log_warn(...) log_line(LOG_WARN, __VA_ARGS__)
-#define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
+#define log_warn(...)  log_line(LOG_WARN, __VA_ARGS__)
+#define log_info(...)  log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
 
 /* For what a guest can provoke: at most LOG_BURST lines per source and ten seconds; the next line
@@ -24,5 +24,4 @@ struct log_limit {
     int64_t window_start_ns;
     unsigned in_window, dropped;
 };
-void log_limited(struct log_limit *l, enum log_level level, const char *fmt, ...)
-    PRINTF_LIKE(3, 4);
+void log_limited(struct log_limit *l, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);

@@ -168,10 +168,8 @@ static void *thread_main(void *arg)
 
 int loop_start(struct loop *l)
 {
-    struct start s = {.l = l,
-                      .lock = PTHREAD_MUTEX_INITIALIZER,
-                      .cond = PTHREAD_COND_INITIALIZER,
-                      .rc = 1};
+    struct start s = {
+        .l = l, .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER, .rc = 1};
     atomic_store(&l->stop, false);
     (void)pthread_mutex_lock(&s.lock);
     int rc = -pthread_create(&l->thread, NULL, thread_main, &s);
@@ -316,10 +314,8 @@ void loop_call(struct loop *l, loop_fn *fn, void *ctx)
         fn(ctx);
         return;
     }
-    struct call c = {.fn = fn,
-                     .ctx = ctx,
-                     .lock = PTHREAD_MUTEX_INITIALIZER,
-                     .cond = PTHREAD_COND_INITIALIZER};
+    struct call c = {
+        .fn = fn, .ctx = ctx, .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
     struct loop_task t = {.fn = call_run, .ctx = &c};
     loop_post(l, &t);
     (void)pthread_mutex_lock(&c.lock);

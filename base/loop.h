@@ -20,7 +20,7 @@ enum loop_backend loop_backend(const struct loop *l); /* LOOP_AUTO before the fi
 
 /* The thread is made here, named as the loop. */
 int CHECKED loop_start(struct loop *l);
-void loop_stop(struct loop *l); /* returns when the thread has ended; callable twice */
+void loop_stop(struct loop *l);       /* returns when the thread has ended; callable twice */
 bool loop_runs(const struct loop *l); /* it has a thread, and this is not it */
 
 /* A watched descriptor. Level-triggered: fn runs again while the condition holds; a descriptor that
@@ -47,10 +47,10 @@ struct loop_io {
     int fd;
     const struct iovec *iov; /* READV, WRITEV */
     unsigned n_iov;
-    bool dsync;       /* WRITEV: stable when done, as by RWF_DSYNC */
-    int mode;         /* FALLOCATE */
-    uint64_t off;     /* all but FDATASYNC */
-    uint64_t len;     /* FALLOCATE */
+    bool dsync;   /* WRITEV: stable when done, as by RWF_DSYNC */
+    int mode;     /* FALLOCATE */
+    uint64_t off; /* all but FDATASYNC */
+    uint64_t len; /* FALLOCATE */
     void (*done)(struct loop_io *io, int64_t result);
     int64_t result;       /* the loop's own */
     struct loop_io *next; /* the loop's own */

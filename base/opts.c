@@ -299,8 +299,8 @@ static int too_many(const struct opt_desc *row, const char *what, struct err *e)
 static void store(const struct opt_desc *row, const union opt_value *v, void *dst)
 {
     static const size_t sizes[] = {
-        [OPT_FLAG] = sizeof(bool),    [OPT_U32] = sizeof(uint32_t), [OPT_U64] = sizeof(uint64_t),
-        [OPT_SIZE] = sizeof(uint64_t), [OPT_STR] = sizeof(char *),  [OPT_ENUM] = sizeof(int),
+        [OPT_FLAG] = sizeof(bool),     [OPT_U32] = sizeof(uint32_t), [OPT_U64] = sizeof(uint64_t),
+        [OPT_SIZE] = sizeof(uint64_t), [OPT_STR] = sizeof(char *),   [OPT_ENUM] = sizeof(int),
     };
     if (row->type == OPT_STRS) {
         struct opt_strs *list = list_of(row, dst);
@@ -386,8 +386,8 @@ static int find_row(const struct opt_desc *table, const char *what, char *text, 
 }
 
 /* Whether the row may be set once more, after `n` elements. */
-static int check_repeated(const struct opt_desc *row, const char *what,
-                          const struct element *elems, size_t n, void *dst, struct err *e)
+static int check_repeated(const struct opt_desc *row, const char *what, const struct element *elems,
+                          size_t n, void *dst, struct err *e)
 {
     bool list = row->type == OPT_STRS;
     size_t times = list ? list_of(row, dst)->n : 0;

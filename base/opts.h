@@ -26,8 +26,8 @@ struct opt_desc {
     const char *key;
     enum opt_type type;
     size_t offset;
-    const char *metavar; /* FILE, N; NULL for flags */
-    const char *help;    /* one line without a full stop */
+    const char *metavar;      /* FILE, N; NULL for flags */
+    const char *help;         /* one line without a full stop */
     const char *const *names; /* OPT_ENUM, NULL-terminated */
     uint64_t min, max;        /* numbers; max 0: the type's own */
     bool positional;          /* the table's first row only */

@@ -21,10 +21,10 @@
 enum {
     SECTOR = 512,
     QUEUE_SIZE = 256,
-    SEG_MAX = QUEUE_SIZE - 2,       /* a header and a status take a descriptor each */
-    RANGES_MAX = 64,                /* segments of one discard or write-zeroes request */
-    RANGE_SECTORS_MAX = 1 << 22,    /* of one such segment: 2 GiB */
-    ZERO_CHUNK = 64 * 1024,         /* where zeroes must be written out */
+    SEG_MAX = QUEUE_SIZE - 2,    /* a header and a status take a descriptor each */
+    RANGES_MAX = 64,             /* segments of one discard or write-zeroes request */
+    RANGE_SECTORS_MAX = 1 << 22, /* of one such segment: 2 GiB */
+    ZERO_CHUNK = 64 * 1024,      /* where zeroes must be written out */
     ZERO_IOV = 4,
 };
 
@@ -207,7 +207,8 @@ static void write_zeroes(struct blk_req *r)
     uint64_t left = r->range.end - r->pos;
     unsigned n = 0;
     for (; n < ZERO_IOV && left > 0; n++) {
-        r->range.zero[n] = (struct iovec){.iov_base = zeroes, .iov_len = MIN(left, (uint64_t)ZERO_CHUNK)};
+        r->range.zero[n] =
+            (struct iovec){.iov_base = zeroes, .iov_len = MIN(left, (uint64_t)ZERO_CHUNK)};
         left -= r->range.zero[n].iov_len;
     }
     r->io = (struct loop_io){.op = LOOP_WRITEV,
@@ -271,8 +272,7 @@ static void next_range(struct blk_req *r)
     bool read = vq_req_read(r->req, off, &seg, sizeof(seg)) == 0;
     uint64_t sector = le64toh(seg.sector), n = le32toh(seg.num_sectors);
     uint32_t flags = le32toh(seg.flags);
-    uint32_t known =
-        r->type == VIRTIO_BLK_T_WRITE_ZEROES ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0;
+    uint32_t known = r->type == VIRTIO_BLK_T_WRITE_ZEROES ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0;
     r->left = 1; /* until it has succeeded */
     if (!read || n > RANGE_SECTORS_MAX || sector > b->sectors || n > b->sectors - sector) {
         finish(r, VIRTIO_BLK_S_IOERR);
@@ -381,7 +381,7 @@ static void blk_start_request(struct vdev *d, struct vq *q, struct vq_req *req)
 
 static void blk_kick(struct vdev *d, struct vq *q)
 {
-    vq_for_each(req, q)
+    vq_for_each (req, q)
         blk_start_request(d, q, req);
 }
 
@@ -485,8 +485,8 @@ static int measure_file(struct blk *b, const struct blk_opts *o, const struct st
     b->sectors = (uint64_t)st->st_size / SECTOR;
     b->physical_exp = 3; /* file systems work in 4 KiB */
     /* A hole past the end changes nothing, and tells whether this file system can make one. */
-    b->punch = !b->ro && fallocate(b->fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, st->st_size,
-                                   4096) == 0;
+    b->punch = !b->ro &&
+               fallocate(b->fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, st->st_size, 4096) == 0;
     return 0;
 }
 

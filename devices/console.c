@@ -29,10 +29,10 @@ struct port {
     unsigned id;
     char name[NAME_MAX_LEN];
     struct chardev *host;
-    struct vq_req *rx;         /* a buffer waiting for input */
-    struct vq_req *tx;         /* a buffer whose output the host has not taken whole */
-    size_t tx_done;            /* of it, or of the next one after a pause */
-    unsigned pending;          /* enum pending */
+    struct vq_req *rx; /* a buffer waiting for input */
+    struct vq_req *tx; /* a buffer whose output the host has not taken whole */
+    size_t tx_done;    /* of it, or of the next one after a pause */
+    unsigned pending;  /* enum pending */
     bool added, guest_open;
 };
 
@@ -241,7 +241,7 @@ static void console_kick(struct vdev *d, struct vq *q)
     if (i == CONTROL_RX) {
         control_send(c);
     } else if (i == CONTROL_TX) {
-        vq_for_each(req, q) {
+        vq_for_each (req, q) {
             struct virtio_console_control m;
             if (vq_req_read(req, 0, &m, sizeof(m)) == 0)
                 control_handle(c, &m);

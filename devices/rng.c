@@ -10,7 +10,7 @@ enum { RNG_MAX = 64 * 1024 }; /* a request: segments may overlap, so their sum p
 static void rng_kick(struct vdev *d, struct vq *q)
 {
     (void)d;
-    vq_for_each(req, q) {
+    vq_for_each (req, q) {
         size_t want = MIN(req->in_len, (size_t)RNG_MAX);
         while (req->written < want) {
             uint8_t chunk[256]; /* getrandom() fills up to 256 bytes whole */

@@ -25,7 +25,7 @@ struct vm_config {
     unsigned n_devices;
     struct chardev_spec console;
     enum discovery discovery;
-    bool restart; /* --on-reboot restart */
+    bool restart;         /* --on-reboot restart */
     const char *dump_dtb; /* NULL: no */
     enum log_level log;
 };

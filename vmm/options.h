@@ -21,7 +21,8 @@ enum options_action {
 
 /* Fills *cfg (defaults included) and says what to do. On failure *e holds the sentence. What *cfg
  * points to lives until options_free(). Without --device console and --device rng a console and an
- * entropy device are added, as what every guest wants; `--device console,...` replaces the first. */
+ * entropy device are added, as what every guest wants; `--device console,...` replaces the first.
+ */
 int CHECKED options_parse(int argc, char *const *argv, struct vm_config *cfg,
                           enum options_action *action, struct err *e);
 void options_free(struct vm_config *cfg); /* NULL and zeroes are fine */

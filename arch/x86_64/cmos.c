@@ -185,8 +185,8 @@ static void registers_to_time(struct cmos *c, int64_t ns)
     int64_t month = MIN(MAX(decode(c, REG_MONTH), (int64_t)1), (int64_t)12);
     int64_t days = days_since_1970(decode(c, REG_CENTURY) * 100 + decode(c, REG_YEAR), month,
                                    decode(c, REG_DAY));
-    int64_t s = days * 86400 + decode_hour(c) * 3600 + decode(c, REG_MINUTES) * 60 +
-                decode(c, REG_SECONDS);
+    int64_t s =
+        days * 86400 + decode_hour(c) * 3600 + decode(c, REG_MINUTES) * 60 + decode(c, REG_SECONDS);
     struct moment host = host_now(c);
     c->offset = moment_normal(s - host.s, ns - host.ns);
 }

@@ -133,33 +133,38 @@ void cpu_state_free(struct cpu_state *s)
     free(s);
 }
 
-/* The MSRs that KVM would save; those it does not show are none of ours. */
+static struct kvm_msrs *msrs_new(size_t n)
+{
+    return calloc(1, sizeof(struct kvm_msrs) + n * sizeof(struct kvm_msr_entry));
+}
+
+/* The MSRs that KVM would save, in as few calls as can be: each ends at one that this vCPU does not
+ * show, which is then none of ours. */
 static int msrs_get(const struct vm *vm, const struct vcpu_fd *v, struct kvm_msrs **out)
 {
     struct kvm_msr_list probe = {0};
     if (ioctl(vm->kvm_fd, KVM_GET_MSR_INDEX_LIST, &probe) < 0 && errno != E2BIG)
         return -errno;
     AUTO_FREE struct kvm_msr_list *list = calloc(1, sizeof(*list) + probe.nmsrs * sizeof(uint32_t));
-    struct kvm_msrs *m = calloc(1, sizeof(*m) + probe.nmsrs * sizeof(m->entries[0]));
-    if (!list || !m) {
-        free(m);
+    AUTO_FREE struct kvm_msrs *some = msrs_new(probe.nmsrs);
+    AUTO_FREE struct kvm_msrs *all = msrs_new(probe.nmsrs);
+    if (!list || !some || !all)
         return -ENOMEM;
-    }
     list->nmsrs = probe.nmsrs;
-    if (ioctl(vm->kvm_fd, KVM_GET_MSR_INDEX_LIST, list) < 0) {
-        int rc = -errno;
-        free(m);
-        return rc;
+    if (ioctl(vm->kvm_fd, KVM_GET_MSR_INDEX_LIST, list) < 0)
+        return -errno;
+    for (uint32_t at = 0; at < list->nmsrs; at++) {
+        some->nmsrs = list->nmsrs - at;
+        for (uint32_t i = 0; i < some->nmsrs; i++)
+            some->entries[i] = (struct kvm_msr_entry){.index = list->indices[at + i]};
+        int n = ioctl(v->fd, KVM_GET_MSRS, some);
+        if (n < 0)
+            return -errno;
+        memcpy(all->entries + all->nmsrs, some->entries, (size_t)n * sizeof(some->entries[0]));
+        all->nmsrs += (uint32_t)n;
+        at += (uint32_t)n;
     }
-    for (unsigned i = 0; i < list->nmsrs; i++) {
-        struct {
-            struct kvm_msrs head;
-            struct kvm_msr_entry entry[1];
-        } one = {.head.nmsrs = 1, .entry = {{.index = list->indices[i]}}};
-        if (ioctl(v->fd, KVM_GET_MSRS, &one) == 1)
-            m->entries[m->nmsrs++] = one.entry[0];
-    }
-    *out = m;
+    *out = TAKE_PTR(all);
     return 0;
 }
 
@@ -192,7 +197,8 @@ int cpu_state_get(const struct vm *vm, const struct vcpu_fd *v, struct cpu_state
     if (!s)
         return err_host(e, -ENOMEM, "vCPU state");
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < pieces_of(vm); i++) {
+    size_t n = pieces_of(vm);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
         if (ioctl(v->fd, pieces[i].get, (uint8_t *)s + pieces[i].offset) < 0)
             rc = err_host(e, -errno, "KVM_GET_%s", pieces[i].name);
     }
@@ -208,7 +214,8 @@ int cpu_state_get(const struct vm *vm, const struct vcpu_fd *v, struct cpu_state
 
 int cpu_state_set(const struct vm *vm, struct vcpu_fd *v, struct cpu_state *s, struct err *e)
 {
-    for (size_t i = 0; i < pieces_of(vm); i++) {
+    size_t n = pieces_of(vm);
+    for (size_t i = 0; i < n; i++) {
         if (ioctl(v->fd, pieces[i].set, (uint8_t *)s + pieces[i].offset) < 0)
             return err_host(e, -errno, "KVM_SET_%s", pieces[i].name);
     }

@@ -34,7 +34,7 @@ int CHECKED irqchip_state_set(const struct vm *vm, const struct irqchip_state *s
 enum host_kind { HOST_HARDWARE, HOST_EMULATED };
 struct host_report {
     enum host_kind kind;
-    bool pvm;               /* /sys/module/kvm_pvm is there */
+    bool pvm;                /* /sys/module/kvm_pvm is there */
     const char *missing[16]; /* instructions that a stock kernel needs and this KVM cannot run */
     unsigned n_missing;
 };

@@ -5,18 +5,18 @@
 #include "base/base.h"
 
 /* Below 1 MiB: what the VMM leaves for the kernel to find. */
-#define LAYOUT_GDT          0x500ull
-#define LAYOUT_PVH_INFO     0x6000ull  /* struct hvm_start_info and its tables */
-#define LAYOUT_ZERO_PAGE    0x7000ull  /* struct boot_params */
-#define LAYOUT_PAGE_TABLES  0x9000ull  /* PML4, PDPT, four page directories: 6 pages */
-#define LAYOUT_CMDLINE      0x20000ull /* up to 64 KiB */
-#define LAYOUT_CMDLINE_MAX  0x10000ull
-#define LAYOUT_SETUP_DATA   0x30000ull /* setup_data list (device tree), up to the EBDA */
-#define LAYOUT_EBDA         0x9fc00ull /* 1 KiB: MP floating pointer and table when used */
-#define LAYOUT_LOW_END      0xa0000ull
-#define LAYOUT_RSDP         0xe0000ull /* RSDP, then every ACPI table, up to 1 MiB */
-#define LAYOUT_BIOS_END     0x100000ull
-#define LAYOUT_KERNEL       0x1000000ull /* default load address of a bzImage */
+#define LAYOUT_GDT         0x500ull
+#define LAYOUT_PVH_INFO    0x6000ull  /* struct hvm_start_info and its tables */
+#define LAYOUT_ZERO_PAGE   0x7000ull  /* struct boot_params */
+#define LAYOUT_PAGE_TABLES 0x9000ull  /* PML4, PDPT, four page directories: 6 pages */
+#define LAYOUT_CMDLINE     0x20000ull /* up to 64 KiB */
+#define LAYOUT_CMDLINE_MAX 0x10000ull
+#define LAYOUT_SETUP_DATA  0x30000ull /* setup_data list (device tree), up to the EBDA */
+#define LAYOUT_EBDA        0x9fc00ull /* 1 KiB: MP floating pointer and table when used */
+#define LAYOUT_LOW_END     0xa0000ull
+#define LAYOUT_RSDP        0xe0000ull /* RSDP, then every ACPI table, up to 1 MiB */
+#define LAYOUT_BIOS_END    0x100000ull
+#define LAYOUT_KERNEL      0x1000000ull /* default load address of a bzImage */
 
 /* The hole below 4 GiB; RAM that does not fit below it continues at 4 GiB. */
 #define LAYOUT_HOLE_START   0xc0000000ull

@@ -14,7 +14,7 @@ struct mmio_slot { /* one virtio-mmio device */
     uint32_t irq;
 };
 struct platform {
-    unsigned cpus; /* APIC ids are 0 .. cpus-1 */
+    unsigned cpus;     /* APIC ids are 0 .. cpus-1 */
     uint64_t ram_low;  /* bytes from 0, at most LAYOUT_HOLE_START */
     uint64_t ram_high; /* bytes from 4 GiB */
     const struct mmio_slot *mmio;

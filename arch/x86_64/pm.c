@@ -6,7 +6,7 @@
 
 enum {
     I8042_RESET = 0xfe,
-    I8042_OUTPUT_FULL = 0x01,  /* status: a byte waits to be read; bit 1, input full, stays 0 */
+    I8042_OUTPUT_FULL = 0x01, /* status: a byte waits to be read; bit 1, input full, stays 0 */
     I8042_EMPTY_EVERY = 4096,
     PVPANIC_PANICKED = 1 << 0, /* both the event and the capability */
     DEBUGCON_PRESENT = 0xe9,

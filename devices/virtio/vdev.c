@@ -326,7 +326,8 @@ const struct vq_config *vdev_queue_config(const struct vdev *d, unsigned i)
     return i < d->n ? &d->queues[i].cfg : NULL;
 }
 
-/* After FEATURES_OK the format is known; after DRIVER_OK only RING_RESET lets a queue begin anew. */
+/* After FEATURES_OK the format is known; after DRIVER_OK only RING_RESET lets a queue begin anew.
+ */
 static bool programmable(const struct vdev *d)
 {
     uint8_t s = vdev_status(d);
@@ -445,8 +446,8 @@ void vdev_status_write(struct vdev *d, uint8_t s)
         fresh &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK;
     if (fresh & VIRTIO_CONFIG_S_DRIVER_OK && !(old & VIRTIO_CONFIG_S_FEATURES_OK))
         fresh &= (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK;
-    fresh &= STEPS | VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK |
-             VIRTIO_CONFIG_S_FAILED;
+    fresh &=
+        STEPS | VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FAILED;
     (void)atomic_fetch_or(&d->status, fresh);
     if (fresh & VIRTIO_CONFIG_S_DRIVER_OK && !vdev_failed(d))
         start_locked(d);

@@ -50,7 +50,7 @@ const struct vq_config *vdev_queue_config(const struct vdev *d, unsigned i);
 struct vq_config *vdev_queue_program(struct vdev *d, unsigned i);
 /* Validates and opens it; a bad configuration fails the device and leaves it disabled. */
 void vdev_queue_enable(struct vdev *d, unsigned i);
-void vdev_queue_reset(struct vdev *d, unsigned i); /* returns when drained; needs RING_RESET */
+void vdev_queue_reset(struct vdev *d, unsigned i);   /* returns when drained; needs RING_RESET */
 void vdev_queue_disable(struct vdev *d, unsigned i); /* the same, always */
 /* An eventfd: bind it as ioeventfd, or vdev_kick(). It lives as long as the device. */
 int vdev_kick_fd(const struct vdev *d, unsigned i);

@@ -29,7 +29,7 @@ struct vq_req {
  * chain. After as many requests as the queue has entries NULL is returned too, and the device is
  * kicked again after others had their turn. */
 struct vq_req *vq_next(struct vq *q);
-#define vq_for_each(req, q) for (struct vq_req *req; ((req) = vq_next(q)) != NULL;)
+#define vq_for_each(req, q) for (struct vq_req * req; ((req) = vq_next(q)) != NULL;)
 
 /* Byte addressing that ignores where the driver cut its segments (2.6.4.1). -EMSGSIZE when the
  * range is not inside the readable or writable part. */
@@ -47,7 +47,8 @@ void *vq_req_state(struct vq *q, struct vq_req *r);
  * and interrupts the driver if it asked for that. */
 void vq_complete(struct vq *q, struct vq_req *r);
 void vq_notify(struct vq *q);
-/* The same once this turn of the loop ends, so that what completes together is published together. */
+/* The same once this turn of the loop ends, so that what completes together is published together.
+ */
 void vq_notify_later(struct vq *q);
 /* Gives the newest request back as if it had not been taken. Kick again by vq_poke(). */
 void vq_unpop(struct vq *q, struct vq_req *r);

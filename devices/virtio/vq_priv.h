@@ -55,7 +55,8 @@ struct vq {
     uint16_t budget;
     uint16_t unpublished; /* completions since the last publish */
 
-    /* Requests in flight. Slots past `touched` were never used, so their memory never was either. */
+    /* Requests in flight. Slots past `touched` were never used, so their memory never was either.
+     */
     unsigned in_flight, slots, touched, n_free;
     size_t slot_size;
     uint8_t *slot_mem;

@@ -62,8 +62,8 @@ struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const str
     const struct transport_env tenv = {.mmio = r->bus, .doorbell = no_doorbell};
     cr_assert_eq(c->create(opts, &env, &r->dev, &e), 0, "%s", e.msg);
     r->irq_fd = eventfd(0, EFD_NONBLOCK);
-    cr_assert_eq(
-        mmio_transport_new(r->dev, &tenv, GPA(RIG_BASE), dup(r->irq_fd), &r->transport), 0);
+    cr_assert_eq(mmio_transport_new(r->dev, &tenv, GPA(RIG_BASE), dup(r->irq_fd), &r->transport),
+                 0);
     if (r->own_console)
         cr_assert_eq(chardev_start(r->console), 0);
     rig_negotiate(r);
@@ -209,8 +209,7 @@ static unsigned chain(struct rig *r, gpa_t table, unsigned size, unsigned first,
     for (unsigned i = 0; i < n; i++) {
         const struct rig_seg *s = i < n_out ? &out[i] : &in[i - n_out];
         unsigned next = (slot + 1) % size;
-        uint16_t flags = (i < n_out ? 0 : VRING_DESC_F_WRITE) |
-                         (i + 1 < n ? VRING_DESC_F_NEXT : 0);
+        uint16_t flags = (i < n_out ? 0 : VRING_DESC_F_WRITE) | (i + 1 < n ? VRING_DESC_F_NEXT : 0);
         rig_forge(r, table, slot, s->at.v, s->len, flags, (uint16_t)next);
         slot = next;
     }

@@ -18,8 +18,8 @@ struct rig_options {
     uint64_t without;               /* nor these low 64 feature bits */
     uint16_t queue_size;            /* 0: what the device offers at most */
     enum loop_backend backend;
-    const char *console_path;  /* port 0 writes there; NULL: nowhere */
-    struct chardev *console;   /* or this one */
+    const char *console_path; /* port 0 writes there; NULL: nowhere */
+    struct chardev *console;  /* or this one */
     bool stop_before_driver_ok;
 };
 struct rig_queue {

@@ -289,8 +289,7 @@ Test(blk, configuration)
 
 Test(blk, without_flush_the_cache_writes_through) /* 5.2.5.2 */
 {
-    struct rig *r =
-        up_with("", &(struct rig_options){.without = 1ull << VIRTIO_BLK_F_FLUSH});
+    struct rig *r = up_with("", &(struct rig_options){.without = 1ull << VIRTIO_BLK_F_FLUSH});
     cr_assert_eq(config(r).wce, 0);
     down(r);
     r = up_with("", &(struct rig_options){.without = 1ull << VIRTIO_BLK_F_CONFIG_WCE});

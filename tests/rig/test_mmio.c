@@ -1,5 +1,6 @@
 /* tests/rig/test_mmio.c - virtio-mmio's registers (virtio 1.4, 4.2.2), feature negotiation and the
- * status machine (2.1, 2.2, 3.1), seen through the entropy device, which adds nothing of its own. */
+ * status machine (2.1, 2.2, 3.1), seen through the entropy device, which adds nothing of its own.
+ */
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 

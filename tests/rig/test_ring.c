@@ -4,6 +4,10 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/resource.h>
+#include <time.h>
 
 #include "tests/rig/rig.h"
 
@@ -397,7 +401,7 @@ Test(ring, spurious_and_absurd_notifications)
 {
     struct rig *r = up();
     rig_kick(r, Q);
-    rig_kick(r, 1);          /* no such queue: row 8 */
+    rig_kick(r, 1); /* no such queue: row 8 */
     rig_kick(r, 0xffffffff);
     rig_settle(r);
     cr_assert_not(rig_needs_reset(r));
@@ -700,5 +704,398 @@ Test(state, a_hostile_stream_is_refused)
         s.buf[at] ^= 0x40;
     }
     state_out_free(&s);
+    rig_down(r);
+}
+
+/* --- the core, where a device with one queue does not reach --- */
+
+struct core_opts {
+    uint16_t size;
+    bool no_drain, picky;
+    int start_rc;
+    unsigned shm;
+};
+static struct core_opts core;
+static unsigned core_starts;
+
+static bool core_features_ok(struct vdev *d)
+{
+    return !core.picky || vdev_has(d, VIRTIO_RING_F_EVENT_IDX);
+}
+
+static int core_start(struct vdev *d)
+{
+    (void)d;
+    core_starts++;
+    return core.start_rc;
+}
+
+static const struct vdev_ops core_ops = {.config_len = 8,
+                                         .config_read = test_config_read,
+                                         .features_ok = core_features_ok,
+                                         .start = core_start,
+                                         .kick = test_kick,
+                                         .free = test_free};
+static int core_create(const void *opts, const struct build_env *env, struct vdev **out,
+                       struct err *e);
+static const struct vdev_class core_class = {
+    .name = "core", .virtio_id = 62, .ops = &core_ops, .create = core_create};
+
+static int core_create(const void *opts, const struct build_env *env, struct vdev **out,
+                       struct err *e)
+{
+    (void)e;
+    core = *(const struct core_opts *)opts;
+    core_starts = 0;
+    memset(&t, 0, sizeof(t));
+    const uint16_t sizes[] = {core.size, core.size};
+    int rc = vdev_new(&core_class, env, NULL, sizes, 2, out);
+    for (unsigned i = 0; rc == 0 && i < core.shm; i++)
+        cr_assert_eq(vdev_add_shm(*out, (uint8_t)(7 + i), GPA(GIB(8) + i), MIB(i + 1)),
+                     i < 2 ? 0 : -ENOSPC);
+    return rc;
+}
+
+static struct rig *core_up(struct core_opts o, const struct rig_options *ro)
+{
+    o.size = 8;
+    return rig_up_class(&core_class, &o, ro);
+}
+
+static bool served(struct rig *r, unsigned q)
+{
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    uint32_t id, len;
+    rig_add(r, q, NULL, 0, &in, 1);
+    rig_kick(r, q);
+    rig_settle(r);
+    return rig_used(r, q, &id, &len);
+}
+
+Test(core, what_a_transport_may_ask)
+{
+    struct rig *r = core_up((struct core_opts){.shm = 3}, NULL);
+    gpa_t base = GPA(1);
+    uint64_t n = 1;
+    cr_assert_str_eq(vdev_name(r->dev), "core");
+    cr_assert_eq(vdev_id(r->dev), 62);
+    cr_assert_eq(vdev_config_len(r->dev), 8);
+    cr_assert_eq(vdev_queue_count(r->dev), 2);
+    for (unsigned word = 0; word < VDEV_FEATURE_WORDS; word++)
+        cr_assert_eq(vdev_driver_features(r->dev, word),
+                     word < 2 ? vdev_features(r->dev, word) : 0);
+    cr_assert_eq(vdev_features(r->dev, VDEV_FEATURE_WORDS), 0);
+    cr_assert_eq(vdev_driver_features(r->dev, UINT32_MAX), 0);
+    cr_assert(vdev_shm(r->dev, 8, &base, &n));
+    cr_assert_eq(base.v, GIB(8) + 1);
+    cr_assert_eq(n, MIB(2));
+    cr_assert_not(vdev_shm(r->dev, 9, &base, &n), "there was no room for a third");
+    cr_assert_eq(vdev_kick_fd(r->dev, 2), -1);
+    cr_assert_geq(vdev_kick_fd(r->dev, 1), 0);
+    cr_assert_null(vdev_queue(r->dev, 2));
+    cr_assert_eq(vq_index(vdev_queue(r->dev, 1)), 1);
+    cr_assert_eq(vq_size(vdev_queue(r->dev, 1)), 8);
+    cr_assert_null(vdev_queue_config(r->dev, 2));
+    cr_assert_null(vdev_queue_program(r->dev, 0), "it is enabled");
+    cr_assert_eq(mmio_transport_vdev(r->transport), r->dev);
+    cr_assert(served(r, 0) && served(r, 1));
+    vdev_free(NULL);
+    mmio_transport_free(NULL);
+    rig_down(r);
+}
+
+Test(core, no_descriptors_left_to_make_a_queue)
+{
+    struct rig *r = up();
+    const uint16_t sizes[] = {8, 8, 8};
+    const struct build_env env = {.mem = r->mem, .loop = r->loop};
+    struct vdev *d = NULL;
+    struct rlimit old, none;
+    int next = dup(0);
+    close(next);
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = (struct rlimit){.rlim_cur = (rlim_t)next + 1, .rlim_max = old.rlim_max};
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    cr_assert_eq(vdev_new(&test_class, &env, NULL, sizes, 3, &d), -EMFILE);
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
+    cr_assert_null(d);
+    cr_assert_eq(dup(0), next, "what was opened is closed");
+    close(next);
+    rig_down(r);
+}
+
+Test(core, a_window_that_is_taken)
+{
+    struct rig *r = up();
+    const struct transport_env env = {.mmio = r->bus};
+    struct mmio_transport *second = NULL;
+    cr_assert_eq(mmio_transport_new(r->dev, &env, GPA(RIG_BASE + 0x800), -1, &second), -EBUSY);
+    cr_assert_null(second);
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    uint32_t id, len;
+    rig_add(r, Q, NULL, 0, &in, 1);
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert(rig_used(r, Q, &id, &len), "the device is still the first one's");
+    rig_down(r);
+}
+
+Test(core, a_device_that_cannot_start)
+{
+    const struct rig_options early = {.stop_before_driver_ok = true};
+    struct rig *r = core_up((struct core_opts){.start_rc = -EIO}, &early);
+    cr_assert_eq(core_starts, 0);
+    rig_reg_set(r, VIRTIO_MMIO_STATUS, 15);
+    cr_assert_eq(core_starts, 1);
+    cr_assert(rig_needs_reset(r));
+    cr_assert_not(vdev_started(r->dev));
+    cr_assert_not(served(r, 0));
+    cr_assert_eq(t.kicks, 0);
+    core.start_rc = 0;
+    r->o.stop_before_driver_ok = false;
+    rig_negotiate(r);
+    cr_assert(served(r, 0) && served(r, 1));
+    rig_down(r);
+}
+
+Test(core, a_device_may_refuse_features)
+{
+    const struct rig_options early = {.stop_before_driver_ok = true};
+    struct rig *r = core_up((struct core_opts){.picky = true}, &early);
+    rig_reg_set(r, VIRTIO_MMIO_STATUS, 0);
+    rig_reg_set(r, VIRTIO_MMIO_STATUS, 3);
+    rig_reg_set(r, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
+    rig_reg_set(r, VIRTIO_MMIO_DRIVER_FEATURES, 0);
+    rig_reg_set(r, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+    rig_reg_set(r, VIRTIO_MMIO_DRIVER_FEATURES, 1);
+    rig_reg_set(r, VIRTIO_MMIO_STATUS, 3 | VIRTIO_CONFIG_S_FEATURES_OK);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_STATUS), 3);
+    rig_down(r);
+}
+
+/* A vCPU waits while the loop's own thread finishes what is in flight. */
+static void complete_all(void *ctx)
+{
+    (void)ctx;
+    while (t.n > 0)
+        vq_complete(t.vq, t.held[--t.n]);
+    vq_notify_later(t.vq);
+}
+
+static atomic_uint held_now;
+
+static void note_held(void *ctx)
+{
+    (void)ctx;
+    held_now = t.n;
+}
+
+static void *complete_later(void *ctx)
+{
+    const struct timespec nap = {.tv_nsec = 50000000};
+    (void)nanosleep(&nap, NULL);
+    loop_call(((struct rig *)ctx)->loop, complete_all, NULL);
+    return NULL;
+}
+
+Test(core, a_reset_waits_for_the_loops_thread)
+{
+    const struct rig_options late = {.backend = LOOP_EPOLL};
+    struct rig *r = core_up((struct core_opts){0}, &late);
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    cr_assert_eq(loop_start(r->loop), 0);
+    for (unsigned round = 0; round < 3; round++) {
+        pthread_t other;
+        t.hold = true;
+        rig_add(r, Q, NULL, 0, &in, 1);
+        rig_add(r, Q, NULL, 0, &in, 1);
+        rig_kick(r, Q);
+        for (held_now = 0; held_now < 2;)
+            loop_call(r->loop, note_held, NULL);
+        cr_assert_eq(pthread_create(&other, NULL, complete_later, r), 0);
+        rig_reg_set(r, VIRTIO_MMIO_STATUS, 0);
+        cr_assert_eq(t.n, 0, "nothing is in flight when the write returns");
+        pthread_join(other, NULL);
+        rig_reg_set(r, VIRTIO_MMIO_STATUS, 1);
+        rig_reg_set(r, VIRTIO_MMIO_STATUS, 3);
+        for (uint32_t word = 0; word < 2; word++) {
+            rig_reg_set(r, VIRTIO_MMIO_DRIVER_FEATURES_SEL, word);
+            rig_reg_set(r, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)(r->features >> 32 * word));
+        }
+        rig_reg_set(r, VIRTIO_MMIO_STATUS, 11);
+        rig_queue_up(r, Q);
+        rig_reg_set(r, VIRTIO_MMIO_STATUS, 15);
+    }
+    rig_reg_set(r, VIRTIO_MMIO_STATUS, 0);
+    loop_stop(r->loop);
+    rig_down(r);
+}
+
+/* --- pause --- */
+
+Test(pause, what_starts_meanwhile_starts_with_the_resume)
+{
+    const struct rig_options early = {.stop_before_driver_ok = true};
+    struct rig *r = core_up((struct core_opts){0}, &early);
+    vdev_pause(r->dev);
+    rig_reg_set(r, VIRTIO_MMIO_STATUS, 15);
+    cr_assert_not(served(r, 0), "a paused device takes nothing");
+    vdev_resume(r->dev);
+    rig_settle(r);
+    uint32_t id, len;
+    cr_assert(rig_used(r, 0, &id, &len));
+    cr_assert(served(r, 0) && served(r, 1));
+
+    /* The same for one queue. */
+    vdev_pause(r->dev);
+    vdev_pause(r->dev);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_SEL, 1);
+    rig_reg_set(r, 0x0c0, 1); /* QueueReset */
+    rig_queue_up(r, 1);
+    cr_assert_not(served(r, 1));
+    vdev_resume(r->dev);
+    vdev_resume(r->dev);
+    rig_settle(r);
+    cr_assert(rig_used(r, 1, &id, &len));
+    unsigned kicks = t.kicks;
+    rig_kick(r, 1);
+    rig_settle(r);
+    cr_assert_eq(t.kicks, kicks + 1, "it is watched once");
+    rig_down(r);
+}
+
+Test(pause, outlasts_a_reset_by_the_driver)
+{
+    struct rig *r = core_up((struct core_opts){0}, NULL);
+    vdev_pause(r->dev);
+    rig_negotiate(r);
+    cr_assert_not(served(r, 0));
+    vdev_resume(r->dev);
+    rig_settle(r);
+    uint32_t id, len;
+    cr_assert(rig_used(r, 0, &id, &len));
+    rig_down(r);
+}
+
+/* --- saved state that is intact, but was never saved --- */
+
+struct vdev_image {
+    uint16_t id;
+    uint8_t status;
+    uint32_t features[VDEV_FEATURE_WORDS], n;
+    struct {
+        uint64_t desc, driver, device;
+        uint16_t size, next;
+        uint8_t enabled;
+    } q[2];
+    unsigned less, more; /* queues that are not there; bytes that should not be */
+};
+
+static struct vdev_image image_of(const struct rig *r)
+{
+    struct vdev_image v = {.id = 62, .status = 15, .n = 2};
+    for (unsigned i = 0; i < 2; i++) {
+        v.features[i] = (uint32_t)(r->features >> 32 * i);
+        v.q[i].desc = r->q[i].desc.v;
+        v.q[i].driver = r->q[i].avail.v;
+        v.q[i].device = r->q[i].used.v;
+        v.q[i].size = r->q[i].size;
+        v.q[i].enabled = 1;
+    }
+    return v;
+}
+
+static int load_image(struct rig *r, const struct vdev_image *v)
+{
+    struct state_out s = {0};
+    state_begin(&s, "MMIO", 1);
+    for (unsigned i = 0; i < 5; i++)
+        state_u32(&s, 0);
+    state_end(&s);
+    state_begin(&s, "VDEV", 1);
+    state_u16(&s, v->id);
+    state_u8(&s, v->status);
+    state_u32(&s, 5);
+    for (unsigned i = 0; i < VDEV_FEATURE_WORDS; i++)
+        state_u32(&s, v->features[i]);
+    state_u32(&s, v->n);
+    for (unsigned i = 0; i < 2 - v->less; i++) {
+        state_u64(&s, v->q[i].desc);
+        state_u64(&s, v->q[i].driver);
+        state_u64(&s, v->q[i].device);
+        state_u16(&s, v->q[i].size);
+        state_u16(&s, v->q[i].next);
+        state_u16(&s, v->q[i].next);
+        state_u8(&s, v->q[i].enabled);
+    }
+    for (unsigned i = 0; i < v->more; i++)
+        state_u8(&s, 0);
+    state_end(&s);
+    struct state_in in = {.buf = s.buf, .len = s.len};
+    mmio_transport_reset(r->transport);
+    int rc = mmio_transport_load(r->transport, &in);
+    state_out_free(&s);
+    return rc;
+}
+
+Test(state, an_image_as_it_should_be_is_taken)
+{
+    struct rig *r = core_up((struct core_opts){0}, NULL);
+    struct vdev_image v = image_of(r);
+    cr_assert_eq(load_image(r, &v), 0);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_CONFIG_GENERATION), 5);
+    vdev_resume(r->dev);
+    cr_assert(served(r, 0) && served(r, 1));
+    rig_down(r);
+}
+
+static struct vdev_image bad;
+
+static void must_be_refused(struct rig *r, const char *what)
+{
+    cr_assert_eq(load_image(r, &bad), -EBADMSG, "%s", what);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_STATUS), 0, "%s: as after a reset", what);
+    vdev_resume(r->dev);
+    rig_negotiate(r);
+    cr_assert(served(r, 0) && served(r, 1), "%s: and it works", what);
+    bad = image_of(r);
+}
+
+Test(state, an_image_that_makes_no_sense_is_refused)
+{
+    struct rig *r = core_up((struct core_opts){0}, NULL);
+    bad = image_of(r);
+    bad.id = 61;
+    must_be_refused(r, "another device");
+    bad.n = 3;
+    must_be_refused(r, "another number of queues");
+    bad.less = 1;
+    must_be_refused(r, "a queue is missing");
+    bad.more = 1;
+    must_be_refused(r, "bytes left over");
+    bad.features[3] = 1u << 31;
+    must_be_refused(r, "a feature that is not offered");
+    bad.features[1] = 0;
+    must_be_refused(r, "no VERSION_1");
+    bad.q[1].size = 3;
+    must_be_refused(r, "a size that is no power of two");
+    bad.q[1].size = 16;
+    must_be_refused(r, "more than the device has");
+    bad.q[1].desc = 0xd0000000;
+    must_be_refused(r, "a ring outside RAM");
+    bad.q[0].device += 2;
+    must_be_refused(r, "a ring that is not aligned");
+    rig_down(r);
+}
+
+Test(state, an_image_that_started_without_its_features)
+{
+    struct rig *r = core_up((struct core_opts){0}, NULL);
+    bad = image_of(r);
+    bad.status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK;
+    bad.features[2] = 1;
+    must_be_refused(r, "DRIVER_OK without FEATURES_OK, features that nobody checked");
+    bad.status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
+    must_be_refused(r, "a queue that is enabled before FEATURES_OK");
     rig_down(r);
 }

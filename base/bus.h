@@ -8,7 +8,8 @@
 
 struct bus;
 
-/* size is 1, 2, 4 or 8 and the access never straddles the region's end. Called on vCPU threads,
+/* size is 1 to 8 and the access never straddles the region's end. An access that crosses a page
+ * arrives in two parts, so odd sizes happen. Called on vCPU threads,
  * concurrently: the owner takes its own lock. */
 struct region_ops {
     uint64_t (*read)(void *ctx, uint64_t off, unsigned size);

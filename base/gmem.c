@@ -13,7 +13,7 @@ struct gmem {
     struct gmem_region regions[MAX_REGIONS];
     unsigned n;
     int fd;
-    bool huge;
+    bool huge, prefault;
     uint8_t *map;
     uint64_t map_len, len;
 };
@@ -57,6 +57,7 @@ static int map_ram(struct gmem *m, const struct gmem_options *o, uint8_t *at, st
             flags |= MAP_HUGETLB | MAP_HUGE_1GB;
     }
     m->huge = o->backing == GMEM_HUGE_2M || o->backing == GMEM_HUGE_1G;
+    m->prefault = o->prefault;
     if (m->huge) /* take the pages from the pool now: a shortage must not be a SIGBUS later */
         flags &= ~MAP_NORESERVE;
     if (mmap(at, m->len, PROT_READ | PROT_WRITE, flags, m->fd, 0) == MAP_FAILED) {
@@ -105,7 +106,10 @@ int gmem_new(const struct gmem_region *regions, unsigned n, const struct gmem_op
 
     /* Room to align to the page size, and a guard at either end. */
     m->map_len = m->len + page + 2 * guard;
-    m->map = mmap(NULL, m->map_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    errno = ENOMEM;
+    m->map = m->map_len < m->len ? MAP_FAILED
+                                 : mmap(NULL, m->map_len, PROT_NONE,
+                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (m->map == MAP_FAILED) {
         m->map = NULL;
         rc = err_input(e, -errno, "--mem: the host cannot address %llu MiB",
@@ -167,10 +171,12 @@ void *gmem_at(const struct gmem *m, gpa_t at, uint64_t len)
 
 void gmem_discard(struct gmem *m)
 {
+    /* Pages that were promised are kept: they might not be there to be had again. */
+    bool keep = m->huge || m->prefault;
     int advice = m->fd >= 0 ? MADV_REMOVE : MADV_DONTNEED;
     for (unsigned i = 0; i < m->n; i++) {
         struct gmem_region *r = &m->regions[i];
-        if (madvise(r->host, r->len, advice) < 0)
-            memset(r->host, 0, r->len); /* huge pages on older kernels refuse */
+        if (keep || madvise(r->host, r->len, advice) < 0)
+            memset(r->host, 0, r->len);
     }
 }

@@ -36,5 +36,6 @@ int gmem_fd(const struct gmem *m);        /* the memfd behind `shared`, or -1 */
  * wherever at itself is RAM. There is no unchecked twin. */
 void *gmem_at(const struct gmem *m, gpa_t at, uint64_t len);
 
-/* Gives every page back to the host; the guest reads zeroes afterwards. For a reset. */
+/* The guest reads zeroes afterwards, and the host has the pages back, unless they are huge or were
+ * prefaulted. For a reset. */
 void gmem_discard(struct gmem *m);

@@ -2,6 +2,7 @@
  * different threads never mix. */
 #include "base/log.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -36,12 +37,18 @@ static void emit(enum log_level level, const char *tail, const char *fmt, va_lis
     int m = vsnprintf(line + n, sizeof(line) - (size_t)n, fmt, ap);
     if (m < 0)
         return;
-    size_t len = MIN((size_t)n + (size_t)m, sizeof(line) - 1);
-    int t = snprintf(line + len, sizeof(line) - len, "%s", tail);
-    len = MIN(len + (size_t)MAX(t, 0), sizeof(line) - 2);
+    /* Room for the tail, whatever the line's length. */
+    size_t len = MIN((size_t)n + (size_t)m, sizeof(line) - 2 - strlen(tail));
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+            line[i] = '?'; /* a name may hold anything; this is one line */
+    }
+    memcpy(line + len, tail, strlen(tail));
+    len += strlen(tail);
     line[len++] = '\n';
-    /* A log that cannot be written has nobody to be reported to. */
-    if (write(STDERR_FILENO, line, len) < 0)
+    /* A log that cannot be written has nobody to be reported to, and may hold up no vCPU. */
+    struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&p, 1, 0) != 1 || write(STDERR_FILENO, line, len) < 0)
         return;
 }
 

@@ -69,6 +69,25 @@ static int up(struct loop *l)
     return rc;
 }
 
+/* A ring belongs to the thread that made it: what is in flight ends here, and the next owner makes
+ * another. */
+static void down(struct loop *l)
+{
+    if (l->backend == LOOP_AUTO)
+        return;
+    while (l->in_flight || l->backlog.head)
+        (void)ops_of(l)->turn(l, -1);
+    ops_of(l)->down(l);
+    l->backend = LOOP_AUTO;
+    l->rearm = true;
+    for (struct loop_slot *s = l->slots, *next; s; s = next) {
+        next = s->next;
+        s->armed = s->always_ready = false;
+        if (!s->watch)
+            loop_slot_free(l, s);
+    }
+}
+
 static bool on_own_thread(const struct loop *l)
 {
     return !l->has_thread || pthread_equal(l->thread, pthread_self());
@@ -163,6 +182,7 @@ static void *thread_main(void *arg)
         return NULL;
     while (!atomic_load(&l->stop))
         (void)turn(l, -1);
+    down(l);
     return NULL;
 }
 
@@ -171,19 +191,19 @@ int loop_start(struct loop *l)
     struct start s = {
         .l = l, .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER, .rc = 1};
     atomic_store(&l->stop, false);
+    down(l); /* of a loop that was stepped by hand */
+    l->has_thread = true;
     (void)pthread_mutex_lock(&s.lock);
     int rc = -pthread_create(&l->thread, NULL, thread_main, &s);
     while (rc == 0 && s.rc == 1)
         (void)pthread_cond_wait(&s.cond, &s.lock);
     (void)pthread_mutex_unlock(&s.lock);
-    if (rc < 0)
-        return rc;
-    if (s.rc < 0) {
+    if (rc == 0 && s.rc < 0)
         (void)pthread_join(l->thread, NULL);
-        return s.rc;
-    }
-    l->has_thread = true;
-    return 0;
+    if (rc == 0)
+        rc = s.rc;
+    l->has_thread = rc == 0;
+    return rc;
 }
 
 static void wake(struct loop *l)
@@ -208,11 +228,7 @@ void loop_free(struct loop *l)
     if (!l)
         return;
     loop_stop(l);
-    if (l->backend != LOOP_AUTO) {
-        while (l->in_flight || l->backlog.head)
-            (void)ops_of(l)->turn(l, -1);
-        ops_of(l)->down(l);
-    }
+    down(l);
     while (l->slots)
         loop_slot_free(l, l->slots);
     fd_cleanup_(&l->wake_fd);

@@ -12,6 +12,7 @@ static int up(struct loop *l)
     if (l->epoll_fd < 0)
         return -errno;
     struct loop_worker *w = &l->worker;
+    w->started = w->stop = false;
     (void)pthread_mutex_init(&w->lock, NULL);
     (void)pthread_cond_init(&w->work, NULL);
     loop_list_init(&w->todo);

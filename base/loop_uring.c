@@ -4,7 +4,8 @@
 
 #include "base/loop_priv.h"
 
-enum { RING_ENTRIES = 128 };
+/* The completion ring must hold all that can complete: overflowing it costs the kernel memory. */
+enum { RING_ENTRIES = 128, COMPLETIONS = 1024, IN_FLIGHT_MAX = COMPLETIONS - 256 };
 
 /* What user_data points to, in its low bits. */
 enum tag { TAG_IO, TAG_SLOT, TAG_IGNORE, TAG_MASK = 3 };
@@ -12,16 +13,14 @@ enum tag { TAG_IO, TAG_SLOT, TAG_IGNORE, TAG_MASK = 3 };
 static int up(struct loop *l)
 {
     /* Completions are then run when the loop asks for them, not by interrupting it (Linux 6.1). */
-    int rc = io_uring_queue_init(RING_ENTRIES, &l->ring,
-                                 IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
-    if (rc == -EINVAL)
-        rc = io_uring_queue_init(RING_ENTRIES, &l->ring, 0);
-    return rc;
-}
-
-static void down(struct loop *l)
-{
-    io_uring_queue_exit(&l->ring);
+    struct io_uring_params p = {.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SINGLE_ISSUER |
+                                         IORING_SETUP_DEFER_TASKRUN,
+                                .cq_entries = COMPLETIONS};
+    int rc = io_uring_queue_init_params(RING_ENTRIES, &l->ring, &p);
+    if (rc != -EINVAL)
+        return rc;
+    p = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE, .cq_entries = COMPLETIONS};
+    return io_uring_queue_init_params(RING_ENTRIES, &l->ring, &p);
 }
 
 /* NULL when even a submission does not make room: try again next turn. */
@@ -60,7 +59,7 @@ static void arm(struct loop *l)
 
 static void submit_io(struct loop *l)
 {
-    while (l->backlog.head) {
+    while (l->backlog.head && l->in_flight < IN_FLIGHT_MAX) {
         struct io_uring_sqe *sqe = sqe_get(l);
         if (!sqe)
             return;
@@ -94,7 +93,7 @@ static void slot_done(struct loop *l, struct loop_slot *s, int result)
         return;
     }
     l->rearm = true;
-    if (w->counter && result < 0)
+    if (result == -ECANCELED || (w->counter && result < 0))
         return; /* EINTR, EAGAIN: armed again */
     w->fn(w->ctx, w->counter ? POLLIN : result < 0 ? POLLERR : (uint32_t)result);
 }
@@ -119,6 +118,20 @@ static unsigned reap(struct loop *l)
         n++;
     }
     return n;
+}
+
+/* A ring ends some time after it was closed: end its operations first, so that none takes a count
+ * from the next one, or writes to a slot that is gone. */
+static void down(struct loop *l)
+{
+    struct io_uring_sync_cancel_reg all = {.flags = IORING_ASYNC_CANCEL_ANY,
+                                           .timeout = {.tv_sec = -1, .tv_nsec = -1}};
+    (void)io_uring_submit(&l->ring);
+    (void)io_uring_register_sync_cancel(&l->ring, &all);
+    do {
+        (void)io_uring_get_events(&l->ring);
+    } while (reap(l) > 0);
+    io_uring_queue_exit(&l->ring);
 }
 
 static unsigned turn(struct loop *l, int timeout_ms)

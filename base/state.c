@@ -4,12 +4,17 @@
 
 enum { HEADER = 16, MAX_SECTION = 1 << 28 };
 
-static uint32_t checksum(const uint8_t *p, size_t len)
+static uint32_t fnv1a(uint32_t h, const uint8_t *p, size_t len)
 {
-    uint32_t h = 2166136261u;
     for (size_t i = 0; i < len; i++)
         h = (h ^ p[i]) * 16777619u;
     return h;
+}
+
+/* Of tag, version, length and payload: all but itself. */
+static uint32_t checksum(const uint8_t *section, size_t len)
+{
+    return fnv1a(fnv1a(2166136261u, section, HEADER - 4), section + HEADER, len);
 }
 
 static uint8_t *grow(struct state_out *s, size_t len)
@@ -83,7 +88,7 @@ void state_end(struct state_out *s)
     uint8_t *h = s->buf + s->section;
     size_t len = s->len - s->section - HEADER;
     put_bytes(h + 8, len, 4);
-    put_bytes(h + 12, checksum(h + HEADER, len), 4);
+    put_bytes(h + 12, checksum(h, len), 4);
 }
 
 void state_out_free(struct state_out *s)
@@ -100,7 +105,7 @@ int state_open(struct state_in *s, const char tag[4], uint32_t max_version, uint
     uint32_t v = (uint32_t)get_bytes(h + 4, 4);
     size_t len = get_bytes(h + 8, 4);
     if (memcmp(h, tag, 4) != 0 || v == 0 || v > max_version || len > MAX_SECTION ||
-        len > s->len - s->pos - HEADER || checksum(h + HEADER, len) != get_bytes(h + 12, 4))
+        len > s->len - s->pos - HEADER || checksum(h, len) != get_bytes(h + 12, 4))
         return -EBADMSG;
     s->pos += HEADER;
     s->section_end = s->pos + len;

@@ -21,10 +21,12 @@
 enum {
     SECTOR = 512,
     QUEUE_SIZE = 256,
-    SEG_MAX = QUEUE_SIZE - 2,    /* a header and a status take a descriptor each */
-    RANGES_MAX = 64,             /* segments of one discard or write-zeroes request */
-    RANGE_SECTORS_MAX = 1 << 22, /* of one such segment: 2 GiB */
-    ZERO_CHUNK = 64 * 1024,      /* where zeroes must be written out */
+    SEG_MAX = QUEUE_SIZE - 2,      /* a header and a status take a descriptor each */
+    RANGES_MAX = 64,               /* segments of one discard request */
+    DISCARD_SECTORS_MAX = 1 << 22, /* of one segment: 2 GiB, which a file system does at once */
+    ZEROES_SECTORS_MAX = 1 << 15,  /* 16 MiB in one segment, which may have to be written */
+    STEP_MAX = 4 << 20,            /* bytes of one file operation: a reset waits for no more */
+    ZERO_CHUNK = 64 * 1024,
     ZERO_IOV = 4,
 };
 
@@ -57,6 +59,7 @@ struct blk_req { /* vq_req_state() */
     uint32_t type;
     uint8_t *status;
     struct iovec *iov; /* what is left of the data */
+    struct iovec part; /* the beginning of a segment that is more than a step */
     unsigned n_iov;
     size_t left;
     uint64_t pos; /* bytes */
@@ -71,15 +74,17 @@ struct blk_req { /* vq_req_state() */
 
 /* --- the end of a request --- */
 
-static void finish(struct blk_req *r, uint8_t status)
+/* `written`: how many bytes from the first writable one on hold what the device wrote (2.7.8.2). */
+static void finish(struct blk_req *r, uint8_t status, size_t written)
 {
-    /* The used length counts from the first writable byte: all of them, only the status where there
-     * is nothing else, or none that the driver could rely on. */
-    bool whole = status == VIRTIO_BLK_S_OK && r->left == 0;
     *r->status = status;
-    r->req->written = whole || r->req->in_len == 1 ? (uint32_t)r->req->in_len : 0;
+    r->req->written = r->req->in_len == 1 ? 1 : (uint32_t)written;
     vq_complete(r->q, r->req);
-    vq_notify_later(r->q);
+}
+
+static void refuse(struct blk_req *r, uint8_t status)
+{
+    finish(r, status, 0);
 }
 
 static void fail(struct blk_req *r, int64_t result)
@@ -92,8 +97,15 @@ static void fail(struct blk_req *r, int64_t result)
     log_limited(&r->b->errors, LOG_WARN, "%s: %s at byte %llu failed: %s", r->b->name,
                 verbs[r->type], (unsigned long long)r->pos,
                 result < 0 ? strerror((int)-result) : "the file ends early");
-    r->left = 1;
-    finish(r, VIRTIO_BLK_S_IOERR);
+    refuse(r, VIRTIO_BLK_S_IOERR);
+}
+
+/* Between two steps of a request. */
+static bool given_up(struct blk_req *r)
+{
+    if (vq_aborting(r->q))
+        refuse(r, VIRTIO_BLK_S_IOERR);
+    return vq_aborting(r->q);
 }
 
 static bool again(int64_t result)
@@ -113,16 +125,28 @@ static bool aligned(const struct blk_req *r)
 
 static void transfer_done(struct loop_io *io, int64_t result);
 
+/* How many whole segments make a step: at least one, and some bytes of it. */
+static unsigned step_of(struct blk_req *r, struct iovec *first)
+{
+    size_t len = 0;
+    unsigned n = 0;
+    while (n < MIN(r->n_iov, (unsigned)IOV_MAX) && len + r->iov[n].iov_len <= STEP_MAX)
+        len += r->iov[n++].iov_len;
+    *first = (struct iovec){.iov_base = r->iov->iov_base, .iov_len = STEP_MAX};
+    return n;
+}
+
 static void transfer(struct blk_req *r)
 {
     struct blk *b = r->b;
+    unsigned n = step_of(r, &r->part);
     r->io = (struct loop_io){
         .op = r->type == VIRTIO_BLK_T_IN ? LOOP_READV : LOOP_WRITEV,
         /* The page cache and direct I/O of one file are coherent, so a request that O_DIRECT would
          * refuse for its alignment simply goes the other way. */
         .fd = b->plain_fd >= 0 && !aligned(r) ? b->plain_fd : b->fd,
-        .iov = r->iov,
-        .n_iov = MIN(r->n_iov, (unsigned)IOV_MAX),
+        .iov = n ? r->iov : &r->part,
+        .n_iov = n ? n : 1,
         .dsync = r->dsync,
         .off = r->pos,
         .done = transfer_done,
@@ -152,11 +176,11 @@ static void transfer_done(struct loop_io *io, int64_t result)
     if (result > 0)
         advance(r, (size_t)result);
     if (r->left == 0)
-        finish(r, VIRTIO_BLK_S_OK);
-    else if (result > 0 || again(result))
-        transfer(r);
-    else
+        finish(r, VIRTIO_BLK_S_OK, r->type == VIRTIO_BLK_T_IN ? r->req->in_len : 0);
+    else if (result <= 0 && !again(result))
         fail(r, result);
+    else if (!given_up(r))
+        transfer(r);
 }
 
 static void start_transfer(struct blk_req *r, uint64_t sector, struct iovec *iov, unsigned n,
@@ -165,8 +189,7 @@ static void start_transfer(struct blk_req *r, uint64_t sector, struct iovec *iov
     const struct blk *b = r->b;
     if (len % SECTOR || sector > b->sectors || len / SECTOR > b->sectors - sector ||
         (r->type == VIRTIO_BLK_T_OUT && b->ro)) {
-        r->left = 1;
-        finish(r, VIRTIO_BLK_S_IOERR);
+        refuse(r, VIRTIO_BLK_S_IOERR);
         return;
     }
     r->iov = iov;
@@ -174,7 +197,7 @@ static void start_transfer(struct blk_req *r, uint64_t sector, struct iovec *iov
     r->left = len;
     r->pos = sector * SECTOR;
     if (len == 0)
-        finish(r, VIRTIO_BLK_S_OK);
+        finish(r, VIRTIO_BLK_S_OK, 0);
     else
         transfer(r);
 }
@@ -187,7 +210,7 @@ static void sync_done(struct loop_io *io, int64_t result)
     if (result < 0)
         fail(r, result);
     else
-        finish(r, VIRTIO_BLK_S_OK);
+        finish(r, VIRTIO_BLK_S_OK, 0);
 }
 
 static void sync_file(struct blk_req *r)
@@ -249,6 +272,8 @@ static void range_done(struct loop_io *io, int64_t result)
         fail(r, result);
         return;
     }
+    if (given_up(r))
+        return;
     if (r->pos == r->range.end)
         next_range(r);
     else if (r->range.by_writing)
@@ -257,53 +282,61 @@ static void range_done(struct loop_io *io, int64_t result)
         deallocate(r);
 }
 
-static void next_range(struct blk_req *r)
+/* Reads and checks the segment at range.index, once; VIRTIO_BLK_S_OK, or how to refuse it. */
+static uint8_t read_range(struct blk_req *r)
 {
     const struct blk *b = r->b;
+    bool zeroes = r->type == VIRTIO_BLK_T_WRITE_ZEROES;
     struct virtio_blk_discard_write_zeroes seg;
-    if (r->range.index == r->range.count) {
-        if (r->dsync)
-            sync_file(r);
-        else
-            finish(r, VIRTIO_BLK_S_OK);
-        return;
-    }
-    size_t off = sizeof(struct virtio_blk_outhdr) + r->range.index++ * sizeof(seg);
-    bool read = vq_req_read(r->req, off, &seg, sizeof(seg)) == 0;
+    size_t off = sizeof(struct virtio_blk_outhdr) + r->range.index * sizeof(seg);
+    if (vq_req_read(r->req, off, &seg, sizeof(seg)) < 0)
+        return VIRTIO_BLK_S_IOERR;
     uint64_t sector = le64toh(seg.sector), n = le32toh(seg.num_sectors);
     uint32_t flags = le32toh(seg.flags);
-    uint32_t known = r->type == VIRTIO_BLK_T_WRITE_ZEROES ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0;
-    r->left = 1; /* until it has succeeded */
-    if (!read || n > RANGE_SECTORS_MAX || sector > b->sectors || n > b->sectors - sector) {
-        finish(r, VIRTIO_BLK_S_IOERR);
-        return;
-    }
-    if (flags & ~known) {
-        finish(r, VIRTIO_BLK_S_UNSUPP);
-        return;
-    }
-    r->left = 0;
+    uint64_t max = zeroes ? ZEROES_SECTORS_MAX : DISCARD_SECTORS_MAX;
+    if (flags & ~(zeroes ? (uint32_t)VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0))
+        return VIRTIO_BLK_S_UNSUPP;
+    if (n > max || sector > b->sectors || n > b->sectors - sector)
+        return VIRTIO_BLK_S_IOERR;
     r->pos = sector * SECTOR;
     r->range.end = r->pos + n * SECTOR;
-    r->range.unmap = r->type == VIRTIO_BLK_T_DISCARD || flags;
-    if (n == 0)
-        next_range(r); /* at most RANGES_MAX deep */
-    else if (r->range.by_writing)
-        write_zeroes(r);
+    r->range.unmap = !zeroes || flags;
+    return VIRTIO_BLK_S_OK;
+}
+
+static void next_range(struct blk_req *r)
+{
+    for (; r->range.index < r->range.count; r->range.index++) {
+        uint8_t status = read_range(r);
+        if (status != VIRTIO_BLK_S_OK) {
+            refuse(r, status);
+            return;
+        }
+        if (r->pos == r->range.end)
+            continue;
+        r->range.index++;
+        if (r->range.by_writing)
+            write_zeroes(r);
+        else
+            deallocate(r);
+        return;
+    }
+    if (r->dsync)
+        sync_file(r);
     else
-        deallocate(r);
+        finish(r, VIRTIO_BLK_S_OK, 0);
 }
 
 static void start_ranges(struct blk_req *r, size_t len)
 {
     size_t each = sizeof(struct virtio_blk_discard_write_zeroes);
-    bool offered = r->type == VIRTIO_BLK_T_WRITE_ZEROES || r->b->punch;
+    bool zeroes = r->type == VIRTIO_BLK_T_WRITE_ZEROES;
     r->range.count = (unsigned)MIN(len / each, (size_t)RANGES_MAX + 1);
-    r->left = 1;
-    if (!offered)
-        finish(r, VIRTIO_BLK_S_UNSUPP);
-    else if (r->b->ro || len % each || r->range.count == 0 || r->range.count > RANGES_MAX)
-        finish(r, VIRTIO_BLK_S_IOERR);
+    if (!zeroes && !r->b->punch)
+        refuse(r, VIRTIO_BLK_S_UNSUPP);
+    else if (r->b->ro || len % each || r->range.count == 0 ||
+             r->range.count > (zeroes ? 1 : RANGES_MAX))
+        refuse(r, VIRTIO_BLK_S_IOERR);
     else
         next_range(r);
 }
@@ -327,18 +360,17 @@ static void blk_start_request(struct vdev *d, struct vq *q, struct vq_req *req)
     struct blk_req *r = vq_req_state(q, req);
     if (req->in_len == 0) { /* no room for a status: nothing that could be said */
         vq_complete(q, req);
-        vq_notify_later(q);
         return;
     }
     bool whole = vq_req_read(req, 0, &h, sizeof(h)) == 0;
     *r = (struct blk_req){
-        .b = b, .q = q, .req = req, .type = le32toh(h.type), .left = 1, .dsync = !writeback(d)};
+        .b = b, .q = q, .req = req, .type = le32toh(h.type), .dsync = !writeback(d)};
 
     /* The status is the last writable byte; what is left of the segments is data. */
     struct iovec *last = &req->iov[req->n_out + req->n_in - 1];
     r->status = (uint8_t *)last->iov_base + last->iov_len - 1;
     if (!whole) {
-        finish(r, VIRTIO_BLK_S_IOERR);
+        refuse(r, VIRTIO_BLK_S_IOERR);
         return;
     }
     switch (r->type) {
@@ -356,25 +388,22 @@ static void blk_start_request(struct vdev *d, struct vq *q, struct vq_req *req)
         break;
     }
     case VIRTIO_BLK_T_FLUSH:
-        r->left = 0;
         sync_file(r);
         break;
     case VIRTIO_BLK_T_GET_ID:
-        if (req->in_len > VIRTIO_BLK_ID_BYTES) {
-            r->left = req->in_len - 1 - VIRTIO_BLK_ID_BYTES;
-            finish(r, vq_req_write(req, 0, b->serial, VIRTIO_BLK_ID_BYTES) == 0
-                          ? VIRTIO_BLK_S_OK
-                          : VIRTIO_BLK_S_IOERR);
-        } else {
-            finish(r, VIRTIO_BLK_S_IOERR);
-        }
+        if (req->in_len > VIRTIO_BLK_ID_BYTES &&
+            vq_req_write(req, 0, b->serial, VIRTIO_BLK_ID_BYTES) == 0)
+            finish(r, VIRTIO_BLK_S_OK,
+                   VIRTIO_BLK_ID_BYTES + (req->in_len == VIRTIO_BLK_ID_BYTES + 1));
+        else
+            refuse(r, VIRTIO_BLK_S_IOERR);
         break;
     case VIRTIO_BLK_T_DISCARD:
     case VIRTIO_BLK_T_WRITE_ZEROES:
         start_ranges(r, req->out_len - sizeof(h));
         break;
     default:
-        finish(r, VIRTIO_BLK_S_UNSUPP);
+        refuse(r, VIRTIO_BLK_S_UNSUPP);
         break;
     }
 }
@@ -400,11 +429,11 @@ static void blk_config_read(struct vdev *d, void *cfg)
         .min_io_size = htole16((uint16_t)(1u << b->physical_exp)),
         .wce = wce,
         .num_queues = htole16(1),
-        .max_discard_sectors = htole32(b->punch ? RANGE_SECTORS_MAX : 0),
+        .max_discard_sectors = htole32(b->punch ? DISCARD_SECTORS_MAX : 0),
         .max_discard_seg = htole32(b->punch ? RANGES_MAX : 0),
         .discard_sector_alignment = htole32((b->block_size << b->physical_exp) / SECTOR),
-        .max_write_zeroes_sectors = htole32(RANGE_SECTORS_MAX),
-        .max_write_zeroes_seg = htole32(RANGES_MAX),
+        .max_write_zeroes_sectors = htole32(ZEROES_SECTORS_MAX),
+        .max_write_zeroes_seg = htole32(1),
         .write_zeroes_may_unmap = b->punch,
     };
     memcpy(cfg, &c, sizeof(c));
@@ -517,6 +546,9 @@ static int open_image(struct blk *b, const struct blk_opts *o, struct err *e)
         return err_input(e, -errno, "disk %s", o->path);
     if (fstat(b->fd, &st) < 0)
         return err_input(e, -errno, "disk %s", o->path);
+    /* Not blocking was for opening: a FIFO must not hold us up, but file I/O may wait. */
+    if (fcntl(b->fd, F_SETFL, flags & O_ACCMODE) < 0)
+        return err_input(e, -errno, "disk %s", o->path);
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         return err_input(e, 0, "disk %s: is neither a file nor a block device", o->path);
     int rc = lock_image(b->fd, o, e);
@@ -525,9 +557,11 @@ static int open_image(struct blk *b, const struct blk_opts *o, struct err *e)
     if (rc < 0 || !o->direct)
         return rc;
 
-    /* The lock stays with the first descriptor. */
+    /* The same file, whatever the path names by now; the lock stays with the first descriptor. */
+    char self[32];
     b->plain_fd = TAKE_FD(b->fd);
-    b->fd = open(o->path, flags | O_DIRECT);
+    (void)snprintf(self, sizeof(self), "/proc/self/fd/%d", b->plain_fd);
+    b->fd = open(self, (flags & ~O_NONBLOCK) | O_DIRECT);
     if (b->fd < 0)
         return err_input(e, -errno, "disk %s: direct I/O is not possible here", o->path);
     return 0;

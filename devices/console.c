@@ -5,6 +5,7 @@
  * the guest has no buffer for stays with the host: nothing is copied aside, nothing is lost. */
 #include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/chardev.h"
@@ -16,7 +17,8 @@ enum {
     CHANNELS_MAX = OPT_STRS_MAX,
     PORTS_MAX = CHANNELS_MAX + 1,
     QUEUE_SIZE = 128,
-    CONTROL_RX = 2, /* queue numbers: 5.3.2 */
+    TX_TURN = 256 * 1024, /* bytes of output in one turn of the loop */
+    CONTROL_RX = 2,       /* queue numbers: 5.3.2 */
     CONTROL_TX = 3,
     NAME_MAX_LEN = 64,
 };
@@ -39,8 +41,9 @@ struct port {
 struct console {
     struct vdev *dev;
     struct loop *loop;
-    bool multiport; /* negotiated */
-    bool ready;     /* DEVICE_READY came */
+    bool multiport;   /* negotiated */
+    bool ready;       /* DEVICE_READY came */
+    atomic_uint size; /* of port 0: rows, columns */
     unsigned n;
     struct port ports[PORTS_MAX];
 };
@@ -79,7 +82,6 @@ static size_t port_room(void *ctx)
     struct vq *q = rx_of(p);
     while (q && !p->rx && (p->rx = vq_next(q)) != NULL && p->rx->in_len == 0) {
         vq_complete(q, TAKE_PTR(p->rx)); /* nothing fits into this one */
-        vq_notify_later(q);
     }
     return p->rx ? p->rx->in_len : 0;
 }
@@ -93,13 +95,12 @@ static void port_receive(void *ctx, const uint8_t *data, size_t len)
         return; /* room() was asked just before, on this thread */
     req->written = (uint32_t)len;
     vq_complete(q, req);
-    vq_notify_later(q);
 }
 
 /* --- output: guest to host --- */
 
-/* Writes what is left of p->tx; false when the host is full. */
-static bool tx_push(struct port *p)
+/* Writes what is left of p->tx, at most *budget bytes; true when all of it is out. */
+static bool tx_push(struct port *p, size_t *budget)
 {
     size_t off = p->tx_done;
     for (unsigned i = 0; i < p->tx->n_out; i++) {
@@ -108,8 +109,10 @@ static bool tx_push(struct port *p)
             off -= v->iov_len;
             continue;
         }
-        size_t n = chardev_write(p->host, (const uint8_t *)v->iov_base + off, v->iov_len - off);
+        size_t want = MIN(v->iov_len - off, *budget);
+        size_t n = chardev_write(p->host, (const uint8_t *)v->iov_base + off, want);
         p->tx_done += n;
+        *budget -= n;
         if (n < v->iov_len - off)
             return false;
         off = 0;
@@ -119,15 +122,16 @@ static bool tx_push(struct port *p)
 
 static void tx_run(struct port *p, struct vq *q)
 {
-    for (;;) {
-        if (!p->tx && (p->tx = vq_next(q)) == NULL)
-            break;
-        if (!tx_push(p))
-            break; /* port_writable() goes on */
+    size_t budget = TX_TURN; /* a guest's output must not hold up the other devices */
+    while (p->tx || (p->tx = vq_next(q)) != NULL) {
+        if (!tx_push(p, &budget)) {
+            if (budget == 0)
+                vq_poke(q);
+            return; /* else port_writable() goes on */
+        }
         p->tx_done = 0;
         vq_complete(q, TAKE_PTR(p->tx));
     }
-    vq_notify(q);
 }
 
 static void port_writable(void *ctx)
@@ -149,10 +153,8 @@ static void control_send(struct console *c)
         struct port *p = &c->ports[i];
         while (p->pending) {
             struct vq_req *req = vq_next(q);
-            if (!req) {
-                vq_notify(q);
+            if (!req)
                 return; /* goes on when the driver adds buffers */
-            }
             unsigned what = p->pending & -p->pending;
             struct virtio_console_control m = {.id = htole32(p->id)};
             size_t name_len = 0;
@@ -181,7 +183,6 @@ static void control_send(struct console *c)
             vq_complete(q, req);
         }
     }
-    vq_notify(q);
 }
 
 static void control_handle(struct console *c, const struct virtio_console_control *m)
@@ -210,14 +211,24 @@ static void control_handle(struct console *c, const struct virtio_console_contro
     }
 }
 
+/* Both at once, and only when a change is announced: the generation speaks for them. */
+static void measure(struct console *c)
+{
+    uint16_t cols = 80, rows = 25;
+    (void)chardev_size(c->ports[0].host, &cols, &rows); /* unknown: what a terminal once was */
+    atomic_store(&c->size, (uint32_t)rows << 16 | cols);
+}
+
 static void port_event(void *ctx, enum chardev_event ev)
 {
     struct port *p = ctx;
     if (ev == CHARDEV_RESIZED) {
         /* In the multiport case the message would be VIRTIO_CONSOLE_RESIZE, whose two fields Linux
          * up to 2025 reads in the other order: no size is better than a wrong one. */
-        if (p->id == 0)
+        if (p->id == 0) {
+            measure(p->con);
             vdev_config_changed(p->con->dev);
+        }
         return;
     }
     if (p->added) {
@@ -238,6 +249,8 @@ static void console_kick(struct vdev *d, struct vq *q)
 {
     struct console *c = vdev_priv(d);
     unsigned i = vq_index(q);
+    if (i >= CONTROL_RX && !c->multiport) /* 5.3.2: these queues do not exist then */
+        return;
     if (i == CONTROL_RX) {
         control_send(c);
     } else if (i == CONTROL_TX) {
@@ -247,7 +260,6 @@ static void console_kick(struct vdev *d, struct vq *q)
                 control_handle(c, &m);
             vq_complete(q, req);
         }
-        vq_notify(q);
         control_send(c);
     } else if (i % 2 == 0) {
         chardev_rx_ready(port_of_queue(c, i)->host);
@@ -264,7 +276,9 @@ static void console_drain(struct vdev *d, struct vq *q)
     if (i == CONTROL_RX || i == CONTROL_TX)
         return;
     struct vq_req **held = i % 2 == 0 ? &p->rx : &p->tx;
-    if (*held) /* tx_done remembers how far a pause came */
+    if (vq_aborting(q) && i % 2 != 0)
+        p->tx_done = 0; /* what a pause would go on with is none of a fresh queue's business */
+    if (*held)
         vq_unpop(q, TAKE_PTR(*held));
 }
 
@@ -295,11 +309,11 @@ static void console_reset(struct vdev *d)
 
 static void console_config_read(struct vdev *d, void *cfg)
 {
-    const struct console *c = vdev_priv(d);
-    uint16_t cols = 80, rows = 25;
-    (void)chardev_size(c->ports[0].host, &cols, &rows); /* unknown: what a terminal once was */
-    const struct virtio_console_config k = {
-        .cols = htole16(cols), .rows = htole16(rows), .max_nr_ports = htole32(c->n)};
+    struct console *c = vdev_priv(d);
+    uint32_t size = atomic_load(&c->size);
+    const struct virtio_console_config k = {.cols = htole16((uint16_t)size),
+                                            .rows = htole16((uint16_t)(size >> 16)),
+                                            .max_nr_ports = htole32(c->n)};
     memcpy(cfg, &k, sizeof(k));
 }
 
@@ -312,33 +326,45 @@ static void console_config_write(struct vdev *d, const void *cfg, size_t off, si
         (void)chardev_write(c->ports[0].host, (const uint8_t *)cfg + at, 1);
 }
 
-static void console_save(const struct vdev *d, struct state_out *s)
+struct state_call { /* ports belong to the loop */
+    struct console *c;
+    struct state_out *out;
+    struct state_in *in;
+    int rc;
+};
+
+static void save_on_loop(void *ctx)
 {
-    const struct console *c = vdev_priv(d);
-    state_begin(s, "CONS", 1);
-    state_u8(s, c->ready);
-    state_u32(s, c->n);
-    for (unsigned i = 0; i < c->n; i++) {
-        const struct port *p = &c->ports[i];
+    struct state_call *call = ctx;
+    struct state_out *s = call->out;
+    state_u8(s, call->c->ready);
+    state_u32(s, call->c->n);
+    for (unsigned i = 0; i < call->c->n; i++) {
+        const struct port *p = &call->c->ports[i];
         state_u8(s, (uint8_t)p->pending);
         state_u8(s, (uint8_t)(p->added | p->guest_open << 1));
         state_u64(s, p->tx_done);
     }
+}
+
+static void console_save(const struct vdev *d, struct state_out *s)
+{
+    struct console *c = vdev_priv(d);
+    struct state_call call = {.c = c, .out = s};
+    state_begin(s, "CONS", 1);
+    loop_call(c->loop, save_on_loop, &call);
     state_end(s);
 }
 
-static int console_load(struct vdev *d, struct state_in *s)
+static void load_on_loop(void *ctx)
 {
-    struct console *c = vdev_priv(d);
-    uint32_t version;
-    int rc = state_open(s, "CONS", 1, &version);
-    if (rc < 0)
-        return rc;
-    c->multiport = vdev_has(d, VIRTIO_CONSOLE_F_MULTIPORT);
+    struct state_call *call = ctx;
+    struct console *c = call->c;
+    struct state_in *s = call->in;
+    c->multiport = vdev_has(c->dev, VIRTIO_CONSOLE_F_MULTIPORT);
     c->ready = state_get_u8(s) & 1;
-    if (state_get_u32(s) != c->n)
-        return -EBADMSG;
-    for (unsigned i = 0; i < c->n; i++) {
+    call->rc = state_get_u32(s) == c->n ? 0 : -EBADMSG;
+    for (unsigned i = 0; call->rc == 0 && i < c->n; i++) {
         struct port *p = &c->ports[i];
         p->pending = state_get_u8(s) & (TELL_ADD | TELL_CONSOLE | TELL_NAME | TELL_OPEN);
         uint8_t flags = state_get_u8(s);
@@ -346,7 +372,18 @@ static int console_load(struct vdev *d, struct state_in *s)
         p->guest_open = flags >> 1 & 1;
         p->tx_done = state_get_u64(s); /* more than a buffer has reads as all of it */
     }
-    return state_close(s);
+}
+
+static int console_load(struct vdev *d, struct state_in *s)
+{
+    struct console *c = vdev_priv(d);
+    struct state_call call = {.c = c, .in = s};
+    uint32_t version;
+    int rc = state_open(s, "CONS", 1, &version);
+    if (rc < 0)
+        return rc;
+    loop_call(c->loop, load_on_loop, &call);
+    return call.rc < 0 ? call.rc : state_close(s);
 }
 
 static void console_free(struct vdev *d)
@@ -452,6 +489,7 @@ static int console_create(const void *opts, const struct build_env *env, struct 
         return rc;
     }
     c->dev = *out;
+    measure(c);
     vdev_offer(*out, VIRTIO_CONSOLE_F_SIZE);
     vdev_offer(*out, VIRTIO_CONSOLE_F_EMERG_WRITE);
     if (o->channels.n)

@@ -22,7 +22,6 @@ static void rng_kick(struct vdev *d, struct vq *q)
         }
         vq_complete(q, req);
     }
-    vq_notify(q);
 }
 
 static void rng_free(struct vdev *d)

@@ -11,6 +11,7 @@ enum {
     SECTOR = 512,
     QUEUE_SIZE = 64,
     PARALLEL = 16,     /* requests of three descriptors, with room to spare */
+    BULK = 256 * 1024, /* bytes */
     IN_FLIGHT = 8,     /* of them, when something is reset; they fit into half a queue */
     REQUESTS = 1000,   /* of the long run: the ring wraps many times */
     SPAN = 512,        /* sectors that the long run uses, from FIRST on */
@@ -26,9 +27,10 @@ struct request {
 
 static struct virtio disk;
 static struct ring ring;
-static struct request *requests;           /* PARALLEL of them */
+static struct request *requests;          /* PARALLEL of them */
 static struct request *owner[QUEUE_SIZE]; /* by head */
 static uint64_t sectors;
+static volatile uint8_t *bulk;
 static volatile uint32_t n_interrupts, n_late;
 
 static void on_interrupt(unsigned vector)
@@ -201,6 +203,8 @@ static void test_interrupts(void)
 static void long_run(const char *what, bool indirect, bool by_interrupt, uint64_t salt)
 {
     uint32_t kicks = ring.n_kicks, interrupts = n_interrupts, bad = 0;
+    if (by_interrupt)
+        interrupts_on();
     for (unsigned begun = 0, done = 0; done < REQUESTS;) {
         bool out_now = done < REQUESTS / 2;
         unsigned end_of_half = out_now ? REQUESTS / 2 : REQUESTS;
@@ -211,11 +215,11 @@ static void long_run(const char *what, bool indirect, bool by_interrupt, uint64_
                 fill(r, sector, salt);
             submit(r, out_now ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN, sector, SECTOR, indirect);
         }
+        ring_quiet(&ring, !by_interrupt);
         ring_kick(&ring);
         while (done < begun) {
             uint32_t used, before = n_interrupts;
-            if (by_interrupt)
-                ring_quiet(&ring, false);
+            ring_quiet(&ring, !by_interrupt);
             struct request *r = complete(&used);
             if (r) {
                 done++;
@@ -223,16 +227,22 @@ static void long_run(const char *what, bool indirect, bool by_interrupt, uint64_
                     !holds(r, r->header.sector, salt))
                     bad++;
             } else if (by_interrupt) {
+                interrupts_off();
                 while (n_interrupts == before && ring.used->idx == ring.last_used)
                     interrupt_wait();
+                interrupts_on();
             } else if (!WAIT_FOR(ring.used->idx != ring.last_used)) {
                 end_fail("%s: %u of %u requests completed", what, done, begun);
             }
         }
     }
     CHECK_EQ(bad, 0);
+    if (by_interrupt)
+        CHECK(WAIT_FOR(n_interrupts > interrupts));
+    else
+        CHECK_EQ(n_interrupts, interrupts);
+    interrupts_off();
     interrupts = n_interrupts - interrupts;
-    CHECK(by_interrupt ? interrupts > 0 : interrupts == 0);
     CHECK(ring.n_kicks - kicks <= REQUESTS / PARALLEL + 2);
     CHECK_EQ(ring.n_free, QUEUE_SIZE);
     out("blk: %u requests %s: %u notifications, %u interrupts\n", REQUESTS, what,
@@ -240,10 +250,18 @@ static void long_run(const char *what, bool indirect, bool by_interrupt, uint64_
     ring_quiet(&ring, true);
 }
 
+/* Large ones, so that a reset finds some of them under way. They all read into `bulk`. */
 static void leave_in_flight(void)
 {
-    for (unsigned n = 0; n < IN_FLIGHT; n++)
-        submit(&requests[n], VIRTIO_BLK_T_IN, n, SECTOR, false);
+    for (unsigned n = 0; n < IN_FLIGHT; n++) {
+        struct request *r = &requests[n];
+        r->header = (struct virtio_blk_outhdr){.type = VIRTIO_BLK_T_IN, .sector = n};
+        const struct seg s[] = {{.at = &r->header, .len = sizeof(r->header)},
+                                {.at = (const void *)bulk, .len = BULK, .writable = true},
+                                {.at = &r->status, .len = 1, .writable = true}};
+        if (ring_add(&ring, s, ARRAY_SIZE(s)) < 0)
+            end_fail("no room in the queue");
+    }
     ring_kick(&ring);
 }
 
@@ -252,15 +270,16 @@ static void take_back(void)
 {
     virtio_write(&disk, VIRTIO_MMIO_QUEUE_SEL, 0);
     CHECK_EQ(virtio_read(&disk, VIRTIO_MMIO_QUEUE_READY), 0);
-    memset(owner, 0, sizeof(owner));
-    for (unsigned n = 0; n < IN_FLIGHT; n++)
-        memset(requests[n].data, 0x55, SECTOR);
+    for (unsigned i = 0; i < BULK / SECTOR; i++)
+        bulk[i * SECTOR] = 0x55;
 }
 
 static void check_taken_back(void)
 {
-    for (unsigned n = 1; n < IN_FLIGHT; n++) /* the first is in use again */
-        CHECK_EQ(requests[n].data[7], 0x5555555555555555);
+    unsigned changed = 0;
+    for (unsigned i = 0; i < BULK / SECTOR; i++)
+        changed += bulk[i * SECTOR] != 0x55;
+    CHECK_EQ(changed, 0);
 }
 
 /* 2.6.1 of the specification: one queue anew, the device goes on. */
@@ -304,6 +323,7 @@ static void test_device_reset(void)
 void guest_main(void)
 {
     virtio_find(VIRTIO_ID_BLOCK, &disk);
+    bulk = pages(BULK / 4096);
     requests = pages((sizeof(*requests) * PARALLEL + 4095) / 4096);
     lapic_init();
     ioapic_connect(disk.pin, on_interrupt);
@@ -321,5 +341,5 @@ void guest_main(void)
     test_device_reset();
     virtio_reset(&disk);
     CHECK_EQ(irq_stray(), 0);
-    CHECK(n_late <= 5); /* resets */
+    out("blk: %u interrupts came when their bit was acknowledged already\n", n_late);
 }

@@ -1,6 +1,6 @@
 /* guest-tests/mmio.c - memory-mapped I/O of every width and by several kinds of instruction: to
- * virtio-mmio's registers and configuration space, to nobody, across the end of a region, and to the
- * interrupt controllers inside KVM. */
+ * virtio-mmio's registers and configuration space, to nobody, across the end of a region, and to
+ * the interrupt controllers inside KVM. */
 #include <linux/virtio_blk.h>
 
 #include "lib/irq.h"

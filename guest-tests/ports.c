@@ -110,8 +110,8 @@ static uint64_t clock_now(void)
     if (mon < 1 || mon > 12)
         return 0;
     uint64_t past = year - 1; /* whole years */
-    uint64_t days = past * 365 + past / 4 - past / 100 + past / 400 - 719162 + before[mon - 1] +
-                    day - 1;
+    uint64_t days =
+        past * 365 + past / 4 - past / 100 + past / 400 - 719162 + before[mon - 1] + day - 1;
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
     if (leap && mon > 2)
         days++;
@@ -166,10 +166,10 @@ static void test_power(void)
     CHECK_EQ(port_read8(PORT_SLEEP_CONTROL), 0);
     CHECK_EQ(port_read8(PORT_SLEEP_STATUS), 0);
     CHECK_EQ(port_read32(PORT_SLEEP_CONTROL), UINT32_MAX);
-    port_write8(PORT_SLEEP_CONTROL, SLEEP_S5 & ~0x20);   /* no SLP_EN */
-    port_write8(PORT_SLEEP_CONTROL, 0x20);               /* not S5 */
-    port_write16(PORT_SLEEP_CONTROL, SLEEP_S5);          /* not a byte */
-    port_write8(PORT_SLEEP_STATUS, SLEEP_S5);            /* not the register */
+    port_write8(PORT_SLEEP_CONTROL, SLEEP_S5 & ~0x20); /* no SLP_EN */
+    port_write8(PORT_SLEEP_CONTROL, 0x20);             /* not S5 */
+    port_write16(PORT_SLEEP_CONTROL, SLEEP_S5);        /* not a byte */
+    port_write8(PORT_SLEEP_STATUS, SLEEP_S5);          /* not the register */
     port_write8(PORT_RESET, 0);
     port_write16(PORT_RESET, RESET_VALUE);
 }

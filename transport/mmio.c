@@ -27,15 +27,14 @@ struct mmio_transport {
     uint32_t device_features_sel, driver_features_sel, queue_sel, shm_sel;
 };
 
-/* 4.2.2: a bit stays until it is acknowledged. The line is pulsed when a bit appears; while one is
- * pending another pulse would tell the driver nothing new. */
+/* 4.2.2: a bit stays until it is acknowledged. The line is pulsed each time, also while a bit is
+ * pending: a pulse that met a masked pin is lost, and the next one mends that. */
 static void raise_irq(struct vdev_port *p, enum vdev_irq why, unsigned queue)
 {
     (void)queue;
     struct mmio_transport *t = container_of(p, struct mmio_transport, port);
     unsigned bit = why == VDEV_IRQ_QUEUE ? VIRTIO_MMIO_INT_VRING : VIRTIO_MMIO_INT_CONFIG;
-    if (atomic_fetch_or(&t->interrupt_status, bit) & bit)
-        return;
+    (void)atomic_fetch_or(&t->interrupt_status, bit);
     uint64_t one = 1;
     if (write(t->irq_fd, &one, sizeof(one)) < 0)
         return; /* only a closed descriptor fails, and this one is ours */
@@ -164,8 +163,9 @@ static void reg_write(struct mmio_transport *t, uint64_t off, uint32_t v)
         (void)atomic_fetch_and(&t->interrupt_status, ~v);
         break;
     case VIRTIO_MMIO_STATUS:
-        vdev_status_write(t->dev, (uint8_t)v);
-        if ((uint8_t)v == 0)
+        if (v <= UINT8_MAX)
+            vdev_status_write(t->dev, (uint8_t)v);
+        if (v == 0)
             atomic_store(&t->interrupt_status, 0);
         break;
     case VIRTIO_MMIO_SHM_SEL:
@@ -247,7 +247,7 @@ int mmio_transport_new(struct vdev *d, const struct transport_env *env, gpa_t ba
     for (unsigned i = 0; i < vdev_queue_count(d); i++) {
         gpa_t at = GPA(base.v + VIRTIO_MMIO_QUEUE_NOTIFY);
         if (env->doorbell(env->ctx, at, 4, i, vdev_kick_fd(d, i)) < 0)
-            break; /* the rest would be refused too; their notifications trap instead */
+            continue; /* its notifications trap instead, and mean the same */
     }
     *out = t;
     return 0;
@@ -262,11 +262,6 @@ void mmio_transport_free(struct mmio_transport *t)
     fd_cleanup_(&t->irq_fd);
     (void)pthread_mutex_destroy(&t->lock);
     free(t);
-}
-
-struct vdev *mmio_transport_vdev(struct mmio_transport *t)
-{
-    return t->dev;
 }
 
 void mmio_transport_reset(struct mmio_transport *t)

@@ -22,8 +22,7 @@ struct mmio_transport;
 /* irq_fd is an eventfd that pulses the line; owned from now on. Owns the device too, on success. */
 int CHECKED mmio_transport_new(struct vdev *d, const struct transport_env *env, gpa_t base,
                                int irq_fd, struct mmio_transport **out);
-void mmio_transport_free(struct mmio_transport *t); /* and its device; NULL is fine */
-struct vdev *mmio_transport_vdev(struct mmio_transport *t);
+void mmio_transport_free(struct mmio_transport *t);  /* and its device; NULL is fine */
 void mmio_transport_reset(struct mmio_transport *t); /* as at power-on */
 /* With the device paused; its own state follows in the stream. */
 void mmio_transport_save(struct mmio_transport *t, struct state_out *s);

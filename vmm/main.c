@@ -51,8 +51,17 @@ static int die_by(int signo)
     return 128 + signo;
 }
 
+/* A bug of ours must not leave the user with a raw terminal. */
+static void on_deadly(int signo)
+{
+    chardev_restore_terminal();
+    (void)signal(signo, SIG_DFL);
+    (void)raise(signo);
+}
+
 static int run(const struct vm_config *cfg)
 {
+    static const int deadly[] = {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE};
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH};
     sigset_t mask;
     (void)sigemptyset(&mask);
@@ -60,6 +69,9 @@ static int run(const struct vm_config *cfg)
         (void)sigaddset(&mask, signals[i]);
     (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
     (void)signal(SIGPIPE, SIG_IGN); /* a write that fails says so itself */
+    (void)signal(SIGXFSZ, SIG_IGN);
+    for (size_t i = 0; i < ARRAY_SIZE(deadly); i++)
+        (void)signal(deadly[i], on_deadly);
 
     struct machine *m;
     struct err e;

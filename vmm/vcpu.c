@@ -31,32 +31,6 @@ void vcpu_team_destroy(struct vcpu_team *t)
     (void)pthread_cond_destroy(&t->changed);
 }
 
-/* 8.2 of KVM's api.rst: after an I/O exit the access is complete only when KVM_RUN was entered
- * again. Registers may not be changed before. */
-static void complete_io(struct vcpu *v)
-{
-    v->kvm.run->immediate_exit = 1;
-    (void)ioctl(v->kvm.fd, KVM_RUN, 0);
-    v->kvm.run->immediate_exit = 0;
-}
-
-/* Returns false when the thread is to end. */
-static bool park(struct vcpu *v)
-{
-    struct vcpu_team *t = v->team;
-    complete_io(v);
-    (void)pthread_mutex_lock(&t->lock);
-    t->parked++;
-    (void)pthread_cond_broadcast(&t->changed);
-    while (atomic_load(&t->park) && !t->quit)
-        (void)pthread_cond_wait(&t->changed, &t->lock);
-    t->parked--;
-    v->kvm.run->immediate_exit = 0; /* a late kick's */
-    bool go_on = !t->quit;
-    (void)pthread_mutex_unlock(&t->lock);
-    return go_on;
-}
-
 static void handle_io(struct vcpu *v)
 {
     const struct kvm_run *run = v->kvm.run;
@@ -78,6 +52,41 @@ static void handle_mmio(struct vcpu *v)
     (void)bus_access(v->team->mmio, GPA(run->mmio.phys_addr), len, run->mmio.is_write, &val);
     if (!run->mmio.is_write)
         put_bytes(run->mmio.data, val, len);
+}
+
+/* KVM's api.rst on KVM_RUN: after an I/O exit the access is complete only when KVM_RUN was entered
+ * again; registers may not be changed before. One instruction may take several exits (an access
+ * across pages, a repeated move), and KVM leaves its emulation after 1024 of them. */
+static void complete_io(struct vcpu *v)
+{
+    enum { EXITS_MAX = 2048 };
+    v->kvm.run->immediate_exit = 1;
+    for (unsigned i = 0; i < EXITS_MAX && ioctl(v->kvm.fd, KVM_RUN, 0) == 0; i++) {
+        if (v->kvm.run->exit_reason == KVM_EXIT_IO)
+            handle_io(v);
+        else if (v->kvm.run->exit_reason == KVM_EXIT_MMIO)
+            handle_mmio(v);
+        else
+            break;
+    }
+    v->kvm.run->immediate_exit = 0;
+}
+
+/* Returns false when the thread is to end. */
+static bool park(struct vcpu *v)
+{
+    struct vcpu_team *t = v->team;
+    complete_io(v);
+    (void)pthread_mutex_lock(&t->lock);
+    t->parked++;
+    (void)pthread_cond_broadcast(&t->changed);
+    while (atomic_load(&t->park) && !t->quit)
+        (void)pthread_cond_wait(&t->changed, &t->lock);
+    t->parked--;
+    v->kvm.run->immediate_exit = 0; /* a late kick's */
+    bool go_on = !t->quit;
+    (void)pthread_mutex_unlock(&t->lock);
+    return go_on;
 }
 
 static void fault(struct vcpu *v, enum vcpu_fault why)

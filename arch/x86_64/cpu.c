@@ -116,7 +116,8 @@ int cpu_boot(struct vcpu_fd *v, const struct boot_entry *entry, struct err *e)
 struct cpu_state {
     struct kvm_regs regs;
     struct kvm_sregs sregs;
-    struct kvm_fpu fpu;
+    struct kvm_fpu fpu;     /* without XSAVE */
+    struct kvm_xsave xsave; /* with it */
     struct kvm_xcrs xcrs;
     struct kvm_debugregs debug;
     struct kvm_vcpu_events events;
@@ -168,26 +169,30 @@ static int msrs_get(const struct vm *vm, const struct vcpu_fd *v, struct kvm_msr
     return 0;
 }
 
-/* One row for each piece of state. The mode comes first: it decides what the rest may be. */
+/* One row for each piece of state, with the capability it needs (negative: needs to be absent). The
+ * mode comes first: it decides what the rest may be. */
 static const struct {
     const char *name;
     unsigned long get, set;
     size_t offset;
+    int cap;
 } pieces[] = {
-    {"SREGS", KVM_GET_SREGS, KVM_SET_SREGS, offsetof(struct cpu_state, sregs)},
-    {"REGS", KVM_GET_REGS, KVM_SET_REGS, offsetof(struct cpu_state, regs)},
-    {"FPU", KVM_GET_FPU, KVM_SET_FPU, offsetof(struct cpu_state, fpu)},
-    {"DEBUGREGS", KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS, offsetof(struct cpu_state, debug)},
-    {"LAPIC", KVM_GET_LAPIC, KVM_SET_LAPIC, offsetof(struct cpu_state, lapic)},
-    {"VCPU_EVENTS", KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, offsetof(struct cpu_state, events)},
-    {"MP_STATE", KVM_GET_MP_STATE, KVM_SET_MP_STATE, offsetof(struct cpu_state, mp)},
-    {"XCRS", KVM_GET_XCRS, KVM_SET_XCRS, offsetof(struct cpu_state, xcrs)},
+    {"SREGS", KVM_GET_SREGS, KVM_SET_SREGS, offsetof(struct cpu_state, sregs), 0},
+    {"REGS", KVM_GET_REGS, KVM_SET_REGS, offsetof(struct cpu_state, regs), 0},
+    {"DEBUGREGS", KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS, offsetof(struct cpu_state, debug), 0},
+    {"LAPIC", KVM_GET_LAPIC, KVM_SET_LAPIC, offsetof(struct cpu_state, lapic), 0},
+    {"VCPU_EVENTS", KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, offsetof(struct cpu_state, events),
+     0},
+    {"MP_STATE", KVM_GET_MP_STATE, KVM_SET_MP_STATE, offsetof(struct cpu_state, mp), 0},
+    {"XCRS", KVM_GET_XCRS, KVM_SET_XCRS, offsetof(struct cpu_state, xcrs), KVM_CAP_XCRS},
+    {"XSAVE", KVM_GET_XSAVE, KVM_SET_XSAVE, offsetof(struct cpu_state, xsave), KVM_CAP_XSAVE},
+    {"FPU", KVM_GET_FPU, KVM_SET_FPU, offsetof(struct cpu_state, fpu), -KVM_CAP_XSAVE},
 };
 
-/* A CPU without XSAVE has no extended control registers. */
-static size_t pieces_of(const struct vm *vm)
+static bool has_piece(const struct vm *vm, size_t i)
 {
-    return ARRAY_SIZE(pieces) - (vm_cap(vm, KVM_CAP_XCRS) ? 0 : 1);
+    int cap = pieces[i].cap;
+    return cap == 0 || (vm_cap(vm, abs(cap)) != 0) == (cap > 0);
 }
 
 int cpu_state_get(const struct vm *vm, const struct vcpu_fd *v, struct cpu_state **out,
@@ -197,9 +202,8 @@ int cpu_state_get(const struct vm *vm, const struct vcpu_fd *v, struct cpu_state
     if (!s)
         return err_host(e, -ENOMEM, "vCPU state");
     int rc = 0;
-    size_t n = pieces_of(vm);
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        if (ioctl(v->fd, pieces[i].get, (uint8_t *)s + pieces[i].offset) < 0)
+    for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(pieces); i++) {
+        if (has_piece(vm, i) && ioctl(v->fd, pieces[i].get, (uint8_t *)s + pieces[i].offset) < 0)
             rc = err_host(e, -errno, "KVM_GET_%s", pieces[i].name);
     }
     if (rc == 0 && (rc = msrs_get(vm, v, &s->msrs)) < 0)
@@ -214,9 +218,8 @@ int cpu_state_get(const struct vm *vm, const struct vcpu_fd *v, struct cpu_state
 
 int cpu_state_set(const struct vm *vm, struct vcpu_fd *v, struct cpu_state *s, struct err *e)
 {
-    size_t n = pieces_of(vm);
-    for (size_t i = 0; i < n; i++) {
-        if (ioctl(v->fd, pieces[i].set, (uint8_t *)s + pieces[i].offset) < 0)
+    for (size_t i = 0; i < ARRAY_SIZE(pieces); i++) {
+        if (has_piece(vm, i) && ioctl(v->fd, pieces[i].set, (uint8_t *)s + pieces[i].offset) < 0)
             return err_host(e, -errno, "KVM_SET_%s", pieces[i].name);
     }
     for (unsigned i = 0; i < s->msrs->nmsrs; i++) {

@@ -30,9 +30,15 @@ int cpuid_supported(const struct vm *vm, struct kvm_cpuid2 **out, struct err *e)
         struct kvm_cpuid_entry2 *l = &c->entries[i];
         if (l->function == 1) {
             reg_set(&l->ecx, 3, false); /* MONITOR: would wait on the host's CPU */
+            reg_set(&l->ecx, 5, false); /* VMX: see below */
             reg_set(&l->ecx, 21, true); /* x2APIC: the local APICs are in the kernel */
             reg_set(&l->ecx, 24, deadline);
             reg_set(&l->ecx, 31, true); /* a hypervisor is present */
+        } else if (l->function == 0x80000001) {
+            /* SVM: KVM's nested virtualization is a large surface to give to untrusted guests. */
+            reg_set(&l->ecx, 2, false);
+        } else if (l->function == 0x8000000a) {
+            l->eax = l->ebx = l->ecx = l->edx = 0;
         }
     }
     *out = c;

@@ -24,8 +24,8 @@ static const struct trial {
     {"verw", 3, {0x0f, 0x00, 0x2f}},
 };
 
-static int run_trial(struct vm *vm, uint8_t *mem, const struct vcpu_fd *v,
-                     const struct kvm_regs *regs, const struct trial *t, bool *ok)
+static int run_trial(uint8_t *mem, const struct vcpu_fd *v, const struct kvm_regs *regs,
+                     const struct trial *t, bool *ok)
 {
     enum { MXCSR = 0x1f80 };
     memset(mem + SCRATCH, 0, 512);
@@ -33,7 +33,6 @@ static int run_trial(struct vm *vm, uint8_t *mem, const struct vcpu_fd *v,
     memcpy(mem + CODE, t->code, t->len);
     const uint8_t done[] = {0xe6, DONE_PORT, 0xf4}; /* out; hlt */
     memcpy(mem + CODE + t->len, done, sizeof(done));
-    (void)vm;
     if (ioctl(v->fd, KVM_SET_REGS, regs) < 0)
         return -errno;
     int rc;
@@ -84,7 +83,7 @@ static int try_one(const struct trial *t, bool *ok, struct err *e)
         s.cr4 |= 1 << 18; /* OSXSAVE, where there is such a thing */
         (void)ioctl(v.fd, KVM_SET_SREGS, &s);
         const struct kvm_regs regs = {.rip = CODE, .rflags = 2, .rdi = SCRATCH};
-        if ((rc = run_trial(&vm, host, &v, &regs, t, ok)) < 0)
+        if ((rc = run_trial(host, &v, &regs, t, ok)) < 0)
             (void)err_host(e, rc, "KVM does not run a test VM");
     }
     free(cpuid);

@@ -6,6 +6,7 @@
  * wait for the loop while it holds the lock. What both read is atomic. */
 #include "devices/virtio/vdev.h"
 
+#include <assert.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <poll.h>
@@ -29,6 +30,7 @@ struct queue {
     struct vq *live; /* from start to stop; the loop's, and the watch too */
     struct loop_watch watch;
     struct loop_task start;
+    bool abort; /* how it is stopped */
 };
 
 struct vdev {
@@ -42,6 +44,7 @@ struct vdev {
     uint32_t offered[VDEV_FEATURE_WORDS], driver[VDEV_FEATURE_WORDS];
     atomic_uchar status;
     atomic_uint generation;
+    atomic_bool resetting; /* the loop announces nothing any more */
     bool paused;
 
     pthread_mutex_t idle_lock; /* a vCPU waits here for queues to drain */
@@ -69,6 +72,7 @@ int vdev_new(const struct vdev_class *c, const struct build_env *env, void *priv
     struct vdev *d = calloc(1, sizeof(*d) + n * sizeof(d->queues[0]));
     if (!d)
         return -ENOMEM;
+    assert(c->ops->config_len <= CONFIG_MAX);
     d->class = c;
     d->ops = c->ops;
     d->env = *env;
@@ -161,11 +165,6 @@ uint32_t vdev_features(const struct vdev *d, unsigned word)
     return word < VDEV_FEATURE_WORDS ? d->offered[word] : 0;
 }
 
-uint32_t vdev_driver_features(const struct vdev *d, unsigned word)
-{
-    return word < VDEV_FEATURE_WORDS ? d->driver[word] : 0;
-}
-
 void vdev_features_write(struct vdev *d, unsigned word, uint32_t bits)
 {
     (void)pthread_mutex_lock(&d->control);
@@ -200,7 +199,8 @@ void vdev_fail(struct vdev *d, const char *fmt, ...)
     log_limited(&d->faults, LOG_WARN, "%s: needs reset: %s", d->class->name, why);
 
     uint8_t old = atomic_fetch_or(&d->status, VIRTIO_CONFIG_S_NEEDS_RESET);
-    if ((old & VIRTIO_CONFIG_S_DRIVER_OK) && !(old & VIRTIO_CONFIG_S_NEEDS_RESET))
+    if ((old & VIRTIO_CONFIG_S_DRIVER_OK) && !(old & VIRTIO_CONFIG_S_NEEDS_RESET) &&
+        !atomic_load(&d->resetting))
         d->port->raise(d->port, VDEV_IRQ_CONFIG, 0); /* 2.1.2 */
 }
 
@@ -260,7 +260,7 @@ static void stop_on_loop(void *ctx)
     (void)pthread_mutex_lock(&d->idle_lock);
     d->draining++;
     (void)pthread_mutex_unlock(&d->idle_lock);
-    if (vq_stop(q->vq))
+    if (vq_stop(q->vq, q->abort))
         vdev_queue_idle(d);
     else if (d->ops->drain)
         d->ops->drain(d, q->vq);
@@ -270,6 +270,8 @@ static void stop_on_loop(void *ctx)
 
 static void queue_start(struct queue *q)
 {
+    if (q->dev->paused)
+        return; /* vdev_resume() will */
     q->start = (struct loop_task){.fn = start_on_loop, .ctx = q};
     loop_post(q->dev->env.loop, &q->start);
 }
@@ -289,10 +291,12 @@ static void wait_idle(struct vdev *d)
     (void)pthread_mutex_unlock(&d->idle_lock);
 }
 
-/* Stops queues [first, last), and returns when none of them has a request in flight. */
-static void queues_stop(struct vdev *d, unsigned first, unsigned last)
+/* Stops queues [first, last), and returns when none of them has a request in flight. With `abort`
+ * nobody waits for the results of those. */
+static void queues_stop(struct vdev *d, unsigned first, unsigned last, bool abort)
 {
     for (unsigned i = first; i < last; i++) {
+        d->queues[i].abort = abort;
         if (d->queues[i].vq)
             loop_call(d->env.loop, stop_on_loop, &d->queues[i]);
     }
@@ -358,7 +362,7 @@ void vdev_queue_disable(struct vdev *d, unsigned i)
 {
     (void)pthread_mutex_lock(&d->control);
     if (i < d->n && d->queues[i].vq) {
-        queues_stop(d, i, i + 1);
+        queues_stop(d, i, i + 1, true);
         queue_close(&d->queues[i]);
     }
     (void)pthread_mutex_unlock(&d->control);
@@ -392,19 +396,21 @@ uint8_t vdev_status(const struct vdev *d)
 bool vdev_started(const struct vdev *d)
 {
     return (vdev_status(d) & (VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET)) ==
-           VIRTIO_CONFIG_S_DRIVER_OK;
+               VIRTIO_CONFIG_S_DRIVER_OK &&
+           !atomic_load(&d->resetting);
 }
 
 static void reset_locked(struct vdev *d)
 {
-    queues_stop(d, 0, d->n);
+    atomic_store(&d->resetting, true);
+    queues_stop(d, 0, d->n, true); /* and whatever the loop was about to announce, it has */
     for (unsigned i = 0; i < d->n; i++)
         queue_close(&d->queues[i]);
     if (d->ops && d->ops->reset)
         d->ops->reset(d);
     memset(d->driver, 0, sizeof(d->driver));
-    d->paused = false;
     atomic_store(&d->status, 0); /* last: reading 0 says that all of it is done */
+    atomic_store(&d->resetting, false);
 }
 
 void vdev_reset(struct vdev *d)
@@ -520,7 +526,7 @@ void vdev_pause(struct vdev *d)
 {
     (void)pthread_mutex_lock(&d->control);
     if (!d->paused)
-        queues_stop(d, 0, d->n);
+        queues_stop(d, 0, d->n, false);
     d->paused = true;
     (void)pthread_mutex_unlock(&d->control);
 }
@@ -528,13 +534,14 @@ void vdev_pause(struct vdev *d)
 void vdev_resume(struct vdev *d)
 {
     (void)pthread_mutex_lock(&d->control);
-    if (d->paused && vdev_started(d)) {
+    bool was = d->paused;
+    d->paused = false;
+    if (was && vdev_started(d)) {
         for (unsigned i = 0; i < d->n; i++) {
             if (d->queues[i].vq)
                 queue_start(&d->queues[i]);
         }
     }
-    d->paused = false;
     (void)pthread_mutex_unlock(&d->control);
 }
 
@@ -564,7 +571,7 @@ void vdev_save(const struct vdev *d, struct state_out *s)
         d->ops->save(d, s);
 }
 
-static int load_queue(struct queue *q, struct state_in *s)
+static int load_queue(struct queue *q, uint8_t status, struct state_in *s)
 {
     struct vq_config c = {.max_size = q->cfg.max_size};
     c.desc = GPA(state_get_u64(s));
@@ -576,8 +583,26 @@ static int load_queue(struct queue *q, struct state_in *s)
     bool enabled = state_get_u8(s) & 1;
     if (s->error)
         return s->error;
+    if (enabled && !(status & VIRTIO_CONFIG_S_FEATURES_OK))
+        return -EBADMSG;
     q->cfg = c;
     return enabled ? queue_open(q) : 0;
+}
+
+/* What vdev_status_write() could have led to, and features that could have been accepted. */
+static bool loadable(struct vdev *d, uint8_t status)
+{
+    static const uint8_t steps[] = {VIRTIO_CONFIG_S_ACKNOWLEDGE, VIRTIO_CONFIG_S_DRIVER,
+                                    VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_DRIVER_OK};
+    uint8_t known = VIRTIO_CONFIG_S_NEEDS_RESET | VIRTIO_CONFIG_S_FAILED;
+    for (size_t i = 0; i < ARRAY_SIZE(steps); i++)
+        known |= steps[i];
+    for (size_t i = 2; i < ARRAY_SIZE(steps); i++) {
+        if (status & steps[i] && !(status & steps[i - 1]))
+            return false;
+    }
+    return !(status & ~known) &&
+           (!(status & VIRTIO_CONFIG_S_FEATURES_OK) || features_acceptable(d));
 }
 
 int vdev_load(struct vdev *d, struct state_in *s)
@@ -587,6 +612,7 @@ int vdev_load(struct vdev *d, struct state_in *s)
     if (rc < 0)
         return rc;
     (void)pthread_mutex_lock(&d->control);
+    bool was = d->paused;
     d->paused = true;
     rc = state_get_u16(s) == d->class->virtio_id ? 0 : -EBADMSG;
     uint8_t status = state_get_u8(s);
@@ -595,18 +621,20 @@ int vdev_load(struct vdev *d, struct state_in *s)
         d->driver[i] = state_get_u32(s);
     if (state_get_u32(s) != d->n)
         rc = -EBADMSG;
-    if (rc == 0 && status & VIRTIO_CONFIG_S_FEATURES_OK && !features_acceptable(d))
+    if (rc == 0 && !loadable(d, status))
         rc = -EBADMSG;
     for (unsigned i = 0; rc == 0 && i < d->n; i++)
-        rc = load_queue(&d->queues[i], s);
+        rc = load_queue(&d->queues[i], status, s);
     if (rc == 0)
         rc = state_close(s);
     if (rc == 0 && d->ops->load)
         rc = d->ops->load(d, s);
-    if (rc == 0)
+    if (rc == 0) {
         atomic_store(&d->status, status);
-    else
+    } else {
         reset_locked(d);
+        d->paused = was;
+    }
     (void)pthread_mutex_unlock(&d->control);
     return rc < 0 ? -EBADMSG : 0;
 }

@@ -41,7 +41,6 @@ void vdev_status_write(struct vdev *d, uint8_t s);
 void vdev_reset(struct vdev *d);
 
 uint32_t vdev_features(const struct vdev *d, unsigned word); /* offered; 0 past the last word */
-uint32_t vdev_driver_features(const struct vdev *d, unsigned word);
 void vdev_features_write(struct vdev *d, unsigned word, uint32_t bits);
 
 /* The queue as it is programmed, or NULL for one that does not exist. */

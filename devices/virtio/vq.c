@@ -19,9 +19,16 @@ static void run_task(void *ctx)
     vq_run(ctx);
 }
 
-static void notify_task(void *ctx)
+static void publish(struct vq *q);
+
+static void publish_task(void *ctx)
 {
-    vq_notify(ctx);
+    publish(ctx);
+}
+
+static void idle_task(void *ctx)
+{
+    vdev_queue_idle(((struct vq *)ctx)->dev); /* and a vCPU may have freed the queue */
 }
 
 int vq_open(const struct vq_open_args *a, struct vq **out)
@@ -38,7 +45,8 @@ int vq_open(const struct vq_open_args *a, struct vq **out)
     q->indirect = a->indirect;
     q->event_idx = a->event_idx;
     q->task = (struct loop_task){.fn = run_task, .ctx = q};
-    q->notify = (struct loop_task){.fn = notify_task, .ctx = q};
+    q->publish = (struct loop_task){.fn = publish_task, .ctx = q};
+    q->idle = (struct loop_task){.fn = idle_task, .ctx = q};
 
     int rc = a->cfg->size <= a->cfg->max_size ? q->ops->open(q, a->cfg) : -EINVAL;
     if (rc == 0) {
@@ -91,12 +99,13 @@ void vq_run(struct vq *q)
     vdev_queue_kicked(q->dev, q);
 }
 
-bool vq_stop(struct vq *q)
+bool vq_stop(struct vq *q, bool abort)
 {
     q->stopping = true;
+    q->abort = abort;
     loop_task_cancel(q->loop, &q->task);
-    loop_task_cancel(q->loop, &q->notify);
-    vq_notify(q);
+    loop_task_cancel(q->loop, &q->publish);
+    publish(q);
     return q->in_flight == 0;
 }
 
@@ -193,22 +202,13 @@ static void release(struct vq *q, const struct vq_req *r)
         q->stalled = false;
         vq_poke(q);
     }
+    /* Not in place: whoever ends the request may look at the queue until the turn ends. */
     if (q->stopping && q->in_flight == 0)
-        vdev_queue_idle(q->dev);
+        loop_post(q->loop, &q->idle);
 }
 
-void vq_complete(struct vq *q, struct vq_req *r)
-{
-    if (!q->broken) {
-        q->ops->push(q, r);
-        q->unpublished++;
-        if (q->stopping) /* nobody may come to publish it: the last one ends the queue */
-            vq_notify(q);
-    }
-    release(q, r);
-}
-
-void vq_notify(struct vq *q)
+/* Publishes what was completed since the last time. */
+static void publish(struct vq *q)
 {
     if (q->unpublished == 0 || q->broken)
         return;
@@ -217,10 +217,18 @@ void vq_notify(struct vq *q)
         vdev_queue_interrupt(q->dev, q->index);
 }
 
-void vq_notify_later(struct vq *q)
+void vq_complete(struct vq *q, struct vq_req *r)
 {
-    if (!q->stopping) /* then vq_complete() has published it */
-        loop_post(q->loop, &q->notify);
+    if (!q->broken) {
+        q->ops->push(q, r);
+        if (q->stopping) { /* there may be no later */
+            q->unpublished = 1;
+            publish(q);
+        } else if (q->unpublished++ == 0) {
+            loop_post(q->loop, &q->publish);
+        }
+    }
+    release(q, r);
 }
 
 void vq_unpop(struct vq *q, struct vq_req *r)
@@ -240,37 +248,15 @@ unsigned vq_index(const struct vq *q)
     return q->index;
 }
 
-uint16_t vq_size(const struct vq *q)
+bool vq_aborting(const struct vq *q)
 {
-    return q->size;
+    return q->stopping && q->abort;
 }
 
 void *vq_req_state(struct vq *q, struct vq_req *r)
 {
     (void)q;
     return container_of(r, struct slot, req)->state;
-}
-
-int vq_req_slice(const struct vq_req *r, bool in, size_t off, size_t len, struct iovec *iov,
-                 unsigned max)
-{
-    size_t whole = in ? r->in_len : r->out_len;
-    if (off > whole || len > whole - off)
-        return -EMSGSIZE;
-    const struct iovec *s = in ? r->iov + r->n_out : r->iov;
-    unsigned n = 0;
-    while (off >= s->iov_len && len > 0) {
-        off -= s->iov_len;
-        s++;
-    }
-    for (; len > 0; s++, off = 0) {
-        if (n == max)
-            return -E2BIG;
-        size_t part = MIN(s->iov_len - off, len);
-        iov[n++] = (struct iovec){.iov_base = (uint8_t *)s->iov_base + off, .iov_len = part};
-        len -= part;
-    }
-    return (int)n;
 }
 
 /* Copies between `buf` and the bytes [off, off+len) of one part. */

@@ -35,26 +35,20 @@ struct vq_req *vq_next(struct vq *q);
  * range is not inside the readable or writable part. */
 int CHECKED vq_req_read(const struct vq_req *r, size_t off, void *dst, size_t len);
 int CHECKED vq_req_write(struct vq_req *r, size_t off, const void *src, size_t len);
-/* The segments of [off, off+len) of the writable (in) or readable part, into iov[max]; returns how
- * many, -EMSGSIZE out of range, or -E2BIG. */
-int CHECKED vq_req_slice(const struct vq_req *r, bool in, size_t off, size_t len, struct iovec *iov,
-                         unsigned max);
 
 /* ops->req_size bytes of the device's, preallocated, not cleared. */
 void *vq_req_state(struct vq *q, struct vq_req *r);
 
-/* Completions may come in any order and later. vq_notify() publishes all since the last one at once
- * and interrupts the driver if it asked for that. */
+/* Completions may come in any order and later. What completes in one turn of the loop is published
+ * together at its end, with at most one interrupt. */
 void vq_complete(struct vq *q, struct vq_req *r);
-void vq_notify(struct vq *q);
-/* The same once this turn of the loop ends, so that what completes together is published together.
- */
-void vq_notify_later(struct vq *q);
 /* Gives the newest request back as if it had not been taken. Kick again by vq_poke(). */
 void vq_unpop(struct vq *q, struct vq_req *r);
 
 /* Has the device's kick() run soon, as if the driver had notified. */
 void vq_poke(struct vq *q);
 
+/* The driver has given up what is in flight (a reset, not a pause): end it as soon as can be. */
+bool vq_aborting(const struct vq *q);
+
 unsigned vq_index(const struct vq *q);
-uint16_t vq_size(const struct vq *q);

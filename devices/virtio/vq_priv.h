@@ -49,6 +49,7 @@ struct vq {
 
     bool live;     /* the device may take requests */
     bool stopping; /* it may not take more; what it holds is being finished */
+    bool abort;    /* and nobody waits for its result */
     bool broken;
     bool armed;   /* the driver was told to notify */
     bool stalled; /* out of slots: kick again when one is free */
@@ -63,8 +64,9 @@ struct vq {
     uint16_t *free_slots;
     uint64_t *busy; /* a bit for each head that is in flight */
 
-    struct loop_task task;   /* kicks again */
-    struct loop_task notify; /* vq_notify_later() */
+    struct loop_task task;    /* kicks again */
+    struct loop_task publish; /* at the end of the turn */
+    struct loop_task idle;    /* the last request of a stopping queue has ended */
 
     /* The split ring. */
     const uint8_t *desc;
@@ -78,7 +80,7 @@ void vq_close(struct vq *q); /* nothing is in flight; NULL is fine */
 void vq_start(struct vq *q); /* on the loop: live from now on, and kicked once */
 void vq_run(struct vq *q);   /* on the loop: the driver notified */
 /* On the loop: takes no more; true when nothing is in flight. Else vdev_queue_idle() follows. */
-bool vq_stop(struct vq *q);
+bool vq_stop(struct vq *q, bool abort);
 void vq_save(const struct vq *q, struct vq_config *cfg);
 /* For ring formats: room for one more segment, or NULL. */
 struct iovec *vq_req_more(struct vq_req *r, unsigned used);

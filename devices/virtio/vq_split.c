@@ -115,6 +115,8 @@ static int walk(const struct vq *q, struct vq_req *r, const uint8_t *table, unsi
             return -ERANGE;
         if (steps == n)
             return -ELOOP;
+        if (steps == VQ_CHAIN_MAX)
+            return -E2BIG; /* empty descriptors count too */
         struct desc d = desc_load(table, i);
         if (d.flags & VRING_DESC_F_INDIRECT) {
             if (!indirect || (d.flags & VRING_DESC_F_NEXT))

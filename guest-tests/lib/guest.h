@@ -27,9 +27,9 @@ void skip(const char *what, const char *why);
 
 void check_failed(const char *file, int line, const char *expr);
 void check_counted(void);
-#define CHECK(cond)                                                                                \
-    ((cond) ? check_counted() : check_failed(__FILE_NAME__, __LINE__, #cond))
-#define CHECK_EQ(got, want) check_eq(__FILE_NAME__, __LINE__, #got, (uint64_t)(got), (uint64_t)(want))
+#define CHECK(cond) ((cond) ? check_counted() : check_failed(__FILE_NAME__, __LINE__, #cond))
+#define CHECK_EQ(got, want)                                                                        \
+    check_eq(__FILE_NAME__, __LINE__, #got, (uint64_t)(got), (uint64_t)(want))
 void check_eq(const char *file, int line, const char *expr, uint64_t got, uint64_t want);
 
 /* The value of NAME=VALUE on the kernel command line, up to the next space or the end; `nth` of

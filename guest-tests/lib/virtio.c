@@ -191,10 +191,10 @@ void ring_kick(struct ring *r)
     uint16_t now = r->avail->idx, before = r->last_kicked;
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* our index before the device's wish */
     r->last_kicked = now;
-    bool wanted = virtio_has(r->dev, VIRTIO_RING_F_EVENT_IDX)
-                      ? vring_need_event(avail_event(r), now, before)
-                      : !(__atomic_load_n(&r->used->flags, __ATOMIC_RELAXED) &
-                          VRING_USED_F_NO_NOTIFY);
+    bool wanted =
+        virtio_has(r->dev, VIRTIO_RING_F_EVENT_IDX)
+            ? vring_need_event(avail_event(r), now, before)
+            : !(__atomic_load_n(&r->used->flags, __ATOMIC_RELAXED) & VRING_USED_F_NO_NOTIFY);
     if (!wanted)
         return;
     r->n_kicks++;

@@ -305,8 +305,11 @@ static void ranges(enum loop_backend backend)
     uint8_t back[3 * 512], zeroes[3 * 512] = {0};
     struct virtio_blk_discard_write_zeroes seg[2] = {{.sector = 10, .num_sectors = 3},
                                                      {.sector = 20, .num_sectors = 1, .flags = 1}};
+    for (unsigned i = 0; i < 2; i++)
+        cr_assert_eq(request(r, VIRTIO_BLK_T_WRITE_ZEROES, 0, &seg[i], sizeof(seg[i]), false),
+                     VIRTIO_BLK_S_OK);
     cr_assert_eq(request(r, VIRTIO_BLK_T_WRITE_ZEROES, 0, seg, sizeof(seg), false),
-                 VIRTIO_BLK_S_OK);
+                 VIRTIO_BLK_S_IOERR, "one segment at a time");
     file_bytes(10 * 512, back, sizeof(back));
     cr_assert(memcmp(back, zeroes, sizeof(back)) == 0);
     file_bytes(20 * 512, back, 512);
@@ -353,6 +356,59 @@ Test(blk, bad_ranges) /* rows 29 */
     uint8_t back;
     file_bytes(512, &back, 1);
     cr_assert_eq(back, 1, "nothing happened to the data");
+    down(r);
+}
+
+/* 2.7.8.2: the used length covers what the device wrote, from the first writable byte on. */
+Test(blk, used_lengths)
+{
+    struct rig *r = up();
+    const uint32_t types[] = {VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_IN};
+    for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+        const struct virtio_blk_outhdr h = {.type = types[i]};
+        gpa_t a = rig_alloc(r, 1024 + 16);
+        memcpy(rig_at(r, a, sizeof(h)), &h, sizeof(h));
+        const struct rig_seg out = {a, sizeof(h)}, in = {GPA(a.v + 16), 513};
+        uint32_t id, len;
+        rig_add(r, 0, &out, 1, &in, 1);
+        rig_kick(r, 0);
+        rig_settle(r);
+        cr_assert(rig_used(r, 0, &id, &len));
+        cr_assert_eq(*(uint8_t *)rig_at(r, GPA(a.v + 16 + 512), 1), VIRTIO_BLK_S_OK);
+        cr_assert_eq(len, types[i] == VIRTIO_BLK_T_IN ? 513 : 0);
+    }
+    down(r);
+}
+
+/* More bytes than one step, in one segment and in many. */
+Test(blk, large_requests)
+{
+    struct rig *r = up_with("", NULL);
+    cr_assert_eq(truncate(path, 12 << 20), 0);
+    down(r);
+    (void)snprintf(path, sizeof(path), "/tmp/vmm-test-blk-XXXXXX");
+    int fd = mkstemp(path);
+    cr_assert_eq(ftruncate(fd, 12 << 20), 0);
+    cr_assert_eq(pwrite(fd, "mark", 4, (9 << 20) + 512), 4);
+    close(fd);
+    char spec[128];
+    (void)snprintf(spec, sizeof(spec), "blk,%s", path);
+    r = rig_up(spec, NULL);
+    const struct virtio_blk_outhdr h = {.type = VIRTIO_BLK_T_IN};
+    gpa_t hdr = rig_alloc(r, sizeof(h)), st = rig_alloc(r, 1), buf = GPA(0x800000);
+    memcpy(rig_at(r, hdr, sizeof(h)), &h, sizeof(h));
+    const struct rig_seg out = {hdr, sizeof(h)};
+    const struct rig_seg in[] = {{buf, 9 << 20}, {GPA(buf.v + (9 << 20)), 1 << 20}, {st, 1}};
+    uint32_t id, len;
+    memset(rig_at(r, buf, 10 << 20), 0xee, 10 << 20);
+    rig_add(r, 0, &out, 1, in, 3);
+    rig_kick(r, 0);
+    rig_settle(r);
+    cr_assert(rig_used(r, 0, &id, &len));
+    cr_assert_eq(len, (10 << 20) + 1);
+    const uint8_t *p = rig_at(r, buf, 10 << 20);
+    cr_assert(memcmp(p + (9 << 20) + 512, "mark", 4) == 0);
+    cr_assert_eq(p[0] | p[(4 << 20) - 1] | p[4 << 20] | p[(10 << 20) - 1], 0);
     down(r);
 }
 

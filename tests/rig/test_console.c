@@ -218,6 +218,30 @@ Test(console, a_megabyte_against_a_slow_reader)
     rig_down(r);
 }
 
+/* What the host took of a buffer before a queue reset says nothing about the next buffer. */
+Test(console, output_after_a_queue_reset)
+{
+    struct rig *r = up_channel();
+    open_ports(r);
+    int fd = dial(r);
+    uint32_t big = 1 << 20;
+    const struct rig_seg out = {rig_alloc(r, big), big};
+    rig_add(r, TX1, &out, 1, NULL, 0);
+    rig_kick(r, TX1);
+    rig_settle(r); /* the socket is full, the rest is held */
+    rig_reg_set(r, 0x30, TX1);
+    rig_reg_set(r, 0x44, 0); /* QueueReady */
+    char buf[65536];
+    while (read(fd, buf, sizeof(buf)) > 0)
+        rig_settle(r);
+    rig_queue_up(r, TX1);
+    transmit(r, TX1, "fresh", 5);
+    cr_assert_eq(read(fd, buf, sizeof(buf)), 5);
+    cr_assert(memcmp(buf, "fresh", 5) == 0);
+    close(fd);
+    rig_down(r);
+}
+
 Test(console, hostile_control_messages)
 {
     struct rig *r = up_channel();

@@ -312,7 +312,10 @@ static void *reader(void *arg)
 Test(bus, readers_need_no_lock)
 {
     pthread_t threads[3];
-    struct region r = {.name = "r", .base = GPA(0x5000), .len = 0x1000, .ops = &constant_ops,
+    struct region r = {.name = "r",
+                       .base = GPA(0x5000),
+                       .len = 0x1000,
+                       .ops = &constant_ops,
                        .ctx = (void *)0x5000};
     cr_assert_eq(bus_map(bus, &r), 0);
     for (unsigned i = 0; i < ARRAY_SIZE(threads); i++)

@@ -230,7 +230,7 @@ Test(gmem, prefault_touches_every_page)
 Test(gmem, discard_makes_zeroes_and_gives_pages_back)
 {
     for (unsigned shared = 0; shared < 2; shared++) {
-        struct gmem *m = make(pc, 2, (struct gmem_options){.shared = shared, .prefault = true});
+        struct gmem *m = make(pc, 2, (struct gmem_options){.shared = shared});
         const struct gmem_region *r;
         (void)gmem_regions(m, &r);
         for (unsigned i = 0; i < 2; i++)
@@ -243,6 +243,19 @@ Test(gmem, discard_makes_zeroes_and_gives_pages_back)
         r[1].host[r[1].len - 1] = 1;
         gmem_free(m);
     }
+}
+
+Test(gmem, discard_keeps_what_was_prefaulted)
+{
+    struct gmem *m = make(pc, 2, (struct gmem_options){.prefault = true});
+    const struct gmem_region *r;
+    (void)gmem_regions(m, &r);
+    memset(r[0].host, 0xa5, r[0].len);
+    gmem_discard(m);
+    cr_assert_eq(resident(r[0].host, 6 << 20), (6 << 20) / 4096);
+    for (size_t i = 0; i < 6 << 20; i++)
+        cr_assert_eq(r[0].host[i], 0);
+    gmem_free(m);
 }
 
 Test(gmem, transparent_huge_pages)

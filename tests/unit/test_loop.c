@@ -848,9 +848,11 @@ BOTH(done_runs_on_the_loops_thread)
 
 BOTH(starts_and_stops_again_and_again)
 {
-    int fd = eventfd(0, EFD_CLOEXEC), file = scratch();
+    int fd = eventfd(0, EFD_CLOEXEC), file = scratch(), p[2];
     sem_init(&sem, 0, 0);
-    struct heard h = {0};
+    struct heard h = {0}, quiet = {0};
+    make_pipe(p, "");
+    watch(&quiet, p[0], POLLIN);
     watch(&h, fd, POLLIN);
     loop_unwatch(l, &h.w);
     h.w.counter = true;
@@ -872,10 +874,16 @@ BOTH(starts_and_stops_again_and_again)
         loop_stop(l);
         all_done();
         cr_assert_eq(h.ran, i);
+        cr_assert_eq(quiet.ran, 0, "an end is no event");
     }
+    cr_assert_eq(write(p[1], "x", 1), 1);
+    (void)loop_step(l, 1000);
+    cr_assert_eq(quiet.ran, 1, "and it is still watched");
+    loop_unwatch(l, &quiet.w);
     loop_unwatch(l, &h.w);
     close(fd);
     close(file);
+    close_pipe(p);
 }
 
 BOTH(stepped_by_hand_after_a_stop)

@@ -13,15 +13,30 @@ struct disk {
     struct opt_strs tags;
 };
 static const struct opt_desc table[] = {
-    {.key = "path", .type = OPT_STR, .offset = offsetof(struct disk, path), .metavar = "FILE",
-     .positional = true, .required = true},
+    {.key = "path",
+     .type = OPT_STR,
+     .offset = offsetof(struct disk, path),
+     .metavar = "FILE",
+     .positional = true,
+     .required = true},
     {.key = "ro", .type = OPT_FLAG, .offset = offsetof(struct disk, ro)},
-    {.key = "queues", .type = OPT_U32, .offset = offsetof(struct disk, queues), .metavar = "N",
-     .min = 1, .max = 16},
-    {.key = "size", .type = OPT_SIZE, .offset = offsetof(struct disk, size), .metavar = "SIZE",
-     .min = 1 << 20, .max = 1ull << 40},
+    {.key = "queues",
+     .type = OPT_U32,
+     .offset = offsetof(struct disk, queues),
+     .metavar = "N",
+     .min = 1,
+     .max = 16},
+    {.key = "size",
+     .type = OPT_SIZE,
+     .offset = offsetof(struct disk, size),
+     .metavar = "SIZE",
+     .min = 1 << 20,
+     .max = 1ull << 40},
     {.key = "serial", .type = OPT_U64, .offset = offsetof(struct disk, serial), .metavar = "N"},
-    {.key = "mode", .type = OPT_ENUM, .offset = offsetof(struct disk, mode), .names = modes,
+    {.key = "mode",
+     .type = OPT_ENUM,
+     .offset = offsetof(struct disk, mode),
+     .names = modes,
      .metavar = "MODE"},
     {.key = "id", .type = OPT_STR, .offset = offsetof(struct disk, id), .metavar = "NAME"},
     {.key = "tag", .type = OPT_STRS, .offset = offsetof(struct disk, tags), .metavar = "TAG"},
@@ -182,16 +197,25 @@ Test(opts, sizes)
         int r;
         uint64_t bytes;
     } cases[] = {
-        {"512", 0, 512ull << 20},      {"512M", 0, 512ull << 20},
-        {"4g", 0, 4ull << 30},         {"2048K", 0, 2ull << 20},
-        {"1T", 0, 1ull << 40},         {"0", 0, 0},
+        {"512", 0, 512ull << 20},
+        {"512M", 0, 512ull << 20},
+        {"4g", 0, 4ull << 30},
+        {"2048K", 0, 2ull << 20},
+        {"1T", 0, 1ull << 40},
+        {"0", 0, 0},
         {"16777215T", 0, 16777215ull << 40},
-        {"16777216T", -ERANGE, 0},     {"99999999999999999999", -ERANGE, 0},
-        {"17592186044416", -ERANGE, 0}, {"", -EINVAL, 0},
-        {"M", -EINVAL, 0},             {"1MB", -EINVAL, 0},
-        {"1.5G", -EINVAL, 0},          {"-1", -EINVAL, 0},
-        {"+1", -EINVAL, 0},            {"0x10", -EINVAL, 0},
-        {" 1", -EINVAL, 0},            {"1P", -EINVAL, 0},
+        {"16777216T", -ERANGE, 0},
+        {"99999999999999999999", -ERANGE, 0},
+        {"17592186044416", -ERANGE, 0},
+        {"", -EINVAL, 0},
+        {"M", -EINVAL, 0},
+        {"1MB", -EINVAL, 0},
+        {"1.5G", -EINVAL, 0},
+        {"-1", -EINVAL, 0},
+        {"+1", -EINVAL, 0},
+        {"0x10", -EINVAL, 0},
+        {" 1", -EINVAL, 0},
+        {"1P", -EINVAL, 0},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         uint64_t v = 0;
@@ -204,7 +228,7 @@ Test(opts, nearest)
 {
     static const char *const names[] = {"block", "net", "console", "rng", "balloon", "b", NULL};
     static const char *const none[] = {NULL};
-    cr_assert_str_eq(opts_nearest("blcok", names), "block");  /* a swap costs one */
+    cr_assert_str_eq(opts_nearest("blcok", names), "block"); /* a swap costs one */
     cr_assert_str_eq(opts_nearest("consoel", names), "console");
     cr_assert_str_eq(opts_nearest("nets", names), "net");
     cr_assert_str_eq(opts_nearest("baloon", names), "balloon");

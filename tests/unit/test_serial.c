@@ -169,7 +169,7 @@ Test(serial, is_taken_for_a_16550a)
     cr_assert_eq(in(IER), 0x0fu);
     out(IER, 0);
     out(MCR, 0x1a);
-    cr_assert_eq(in(MSR) & 0xf0, 0x90u, "loopback");
+    cr_assert_eq(in(MSR)&0xf0, 0x90u, "loopback");
     out(MCR, 0);
     cr_assert_eq(in(IIR) >> 6, 0u);
     out(FCR, 0x01);
@@ -199,7 +199,7 @@ Test(serial, output_is_immediate)
 {
     for (const char *p = "hello"; *p; p++) {
         out(DATA, (unsigned)*p);
-        cr_assert_eq(in(LSR) & 0x60, 0x60u);
+        cr_assert_eq(in(LSR)&0x60, 0x60u);
     }
     expect_output("hello");
     cr_assert_not(pulsed());
@@ -212,19 +212,19 @@ Test(serial, without_a_peer_output_is_dropped)
     loop_settle(l);
     for (unsigned i = 0; i < 1000; i++) {
         out(DATA, 'x');
-        cr_assert_eq(in(LSR) & 0x60, 0x60u);
+        cr_assert_eq(in(LSR)&0x60, 0x60u);
     }
 }
 
 Test(serial, input_waits_for_the_receive_interrupt)
 {
     type("ab");
-    cr_assert_eq(in(LSR) & 1, 0u);
+    cr_assert_eq(in(LSR)&1, 0u);
     enable(0x01, 0x01);
-    cr_assert_eq(in(LSR) & 1, 1u);
+    cr_assert_eq(in(LSR)&1, 1u);
     cr_assert_eq(in(DATA), 'a');
     cr_assert_eq(in(DATA), 'b');
-    cr_assert_eq(in(LSR) & 1, 0u);
+    cr_assert_eq(in(LSR)&1, 0u);
 }
 
 Test(serial, one_byte_without_fifos)
@@ -233,9 +233,9 @@ Test(serial, one_byte_without_fifos)
     type("abc");
     cr_assert_eq(in(IIR), 0x04u);
     for (const char *p = "abc"; *p; p++) {
-        cr_assert_eq(in(LSR) & 3, 1u);
+        cr_assert_eq(in(LSR)&3, 1u);
         cr_assert_eq(in(DATA), (unsigned)*p);
-        cr_assert_eq(in(LSR) & 1, 0u);
+        cr_assert_eq(in(LSR)&1, 0u);
         loop_settle(l);
     }
 }
@@ -251,7 +251,7 @@ Test(serial, trigger_levels)
             cr_assert(pulsed());
         }
         type("y");
-        cr_assert_eq(in(LSR) & 2, 0u, "overrun");
+        cr_assert_eq(in(LSR)&2, 0u, "overrun");
         for (unsigned n = 0; n < 16; n++)
             cr_assert_eq(in(DATA), 'x');
         loop_settle(l);
@@ -265,7 +265,7 @@ Test(serial, fifo_resets)
     enable(0x01, 0x01);
     type("0123456789abcdefGH");
     out(FCR, 0x03);
-    cr_assert_eq(in(LSR) & 1, 0u);
+    cr_assert_eq(in(LSR)&1, 0u);
     loop_settle(l);
     cr_assert_eq(in(DATA), 'G'); /* what the host kept comes after */
 }
@@ -286,10 +286,10 @@ Test(serial, interrupt_priorities)
         cr_assert_eq(in(DATA), 'a' + i);
     cr_assert_eq(in(IIR), 0xc2u);
     cr_assert_eq(in(IIR), 0xc0u);
-    cr_assert_eq(in(MSR) & 0x0f, 0x01u);
+    cr_assert_eq(in(MSR)&0x0f, 0x01u);
     cr_assert_eq(in(IIR), 0xc1u);
     out(MCR, 0x19);
-    cr_assert_eq(in(MSR) & 0x0f, 0x04u, "RI counts when it ends");
+    cr_assert_eq(in(MSR)&0x0f, 0x04u, "RI counts when it ends");
     expect_output(""); /* nothing leaves in loopback */
 }
 
@@ -299,7 +299,7 @@ Test(serial, loopback_is_deaf)
     out(MCR, 0x1b);
     loop_settle(l);
     type("x");
-    cr_assert_eq(in(LSR) & 1, 0u);
+    cr_assert_eq(in(LSR)&1, 0u);
     out(MCR, 0x0b);
     chardev_rx_ready(c);
     loop_settle(l);
@@ -360,7 +360,7 @@ Test(serial, one_cause_an_edge)
 static unsigned fill_host(void)
 {
     unsigned n = 0;
-    while (in(LSR) & 0x20) {
+    while (in(LSR)&0x20) {
         out(DATA, n++ & 0xff);
         cr_assert_lt(n, 64u << 20);
     }
@@ -384,7 +384,7 @@ Test(serial, a_full_host_makes_the_guest_wait)
 {
     enable(0x01, 0x02);
     unsigned n = fill_host();
-    cr_assert_eq(in(LSR) & 0x60, 0u);
+    cr_assert_eq(in(LSR)&0x60, 0u);
     for (unsigned i = 1; i < 16; i++) /* a driver writes as much as the FIFO holds */
         out(DATA, n++ & 0xff);
     (void)pulsed();
@@ -394,7 +394,7 @@ Test(serial, a_full_host_makes_the_guest_wait)
     drain_host(n);
     cr_assert(pulsed());
     cr_assert_eq(in(IIR), 0xc2u);
-    cr_assert_eq(in(LSR) & 0x60, 0x60u);
+    cr_assert_eq(in(LSR)&0x60, 0x60u);
 }
 
 Test(serial, more_than_the_fifo_holds_does_no_harm)
@@ -415,7 +415,7 @@ Test(serial, a_peer_that_leaves_frees_the_guest)
     peer = -1;
     loop_settle(l);
     cr_assert(pulsed());
-    cr_assert_eq(in(LSR) & 0x60, 0x60u);
+    cr_assert_eq(in(LSR)&0x60, 0x60u);
 }
 
 /* Drivers. The handler runs only when there was an edge since it last began. */
@@ -435,7 +435,7 @@ static void make_pattern(void)
 /* After Linux's serial8250_handle_irq(): looks at IIR once, then at LSR. */
 static void linux_handler(void)
 {
-    if (in(IIR) & 1)
+    if (in(IIR)&1)
         return;
     unsigned lsr = in(LSR);
     while (lsr & 1) {
@@ -453,7 +453,7 @@ static void linux_handler(void)
 /* The least that may be called a handler: one cause, one byte. */
 static void lazy_handler(void)
 {
-    switch (in(IIR) & 0x0f) {
+    switch (in(IIR)&0x0f) {
     case 0x04:
     case 0x0c:
         cr_assert_lt(n_got, (size_t)PASTE);
@@ -492,7 +492,7 @@ static void run(void (*handler)(void), size_t want_in, size_t want_out)
     }
     cr_assert_eq(memcmp(got, pattern, want_in), 0);
     cr_assert_eq(memcmp(back, pattern, want_out), 0);
-    cr_assert_eq(in(LSR) & 3, 0u);
+    cr_assert_eq(in(LSR)&3, 0u);
 }
 
 Test(serial, paste_through_linux)

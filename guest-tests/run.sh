@@ -5,9 +5,9 @@
 # usage: run.sh VMM DIR [CASE...]   DIR: where the NAME.guest files are; all cases without one
 #        run.sh --list              the names of the cases
 #
-# Prints PASS, FAIL or SKIP for each case, and for a failed one all that was said. Exit status: 0 all
-# passed; 1 one failed; 2 wrong usage; 77 none ran, because there is no usable /dev/kvm, or nowhere
-# to run it. A plain sh and busybox are enough, so it also runs in the laboratory:
+# Prints PASS, FAIL or SKIP for each case, and for a failed one all that was said. Exit status: 0
+# all passed; 1 one failed; 2 wrong usage; 77 none ran, because there is no usable /dev/kvm, or
+# nowhere to run it. A plain sh and busybox are enough, so it also runs in the laboratory:
 #
 #   tools/lab $(printf -- '--put %s ' build/vmm build/guest-tests/*.guest guest-tests/run.sh) \
 #       -- sh run.sh /lab/vmm /lab
@@ -62,11 +62,11 @@ boot() {
     guest=$1 want=$2
     shift 2
     make_disk || faults="$faults; no scratch disk"
-    printf '%s' "$typed" | timeout "$hang" "$vmm" --kernel "$dir/$guest.guest" --mem 128M \
+    printf '%s' "$typed" | timeout -k 5 "$hang" "$vmm" --kernel "$dir/$guest.guest" --mem 128M \
         --discovery cmdline --cmdline "sectors=$sectors now=$(date +%s) $words" \
         "$@" > "$out" 2> "$err"
     status=$?
-    if [ "$status" -eq 124 ]; then
+    if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
         faults="$faults; hangs: not done in $hang s"
     elif [ "$status" -ne "$want" ]; then
         faults="$faults; exit status $status, not $want"

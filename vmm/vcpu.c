@@ -54,13 +54,19 @@ static void handle_mmio(struct vcpu *v)
         put_bytes(run->mmio.data, val, len);
 }
 
+/* Shared with KVM, and with whoever kicks this vCPU. */
+static void set_immediate_exit(struct vcpu *v, uint8_t on)
+{
+    __atomic_store_n(&v->kvm.run->immediate_exit, on, __ATOMIC_SEQ_CST);
+}
+
 /* KVM's api.rst on KVM_RUN: after an I/O exit the access is complete only when KVM_RUN was entered
  * again; registers may not be changed before. One instruction may take several exits (an access
  * across pages, a repeated move), and KVM leaves its emulation after 1024 of them. */
 static void complete_io(struct vcpu *v)
 {
     enum { EXITS_MAX = 2048 };
-    v->kvm.run->immediate_exit = 1;
+    set_immediate_exit(v, 1);
     for (unsigned i = 0; i < EXITS_MAX && ioctl(v->kvm.fd, KVM_RUN, 0) == 0; i++) {
         if (v->kvm.run->exit_reason == KVM_EXIT_IO)
             handle_io(v);
@@ -69,7 +75,7 @@ static void complete_io(struct vcpu *v)
         else
             break;
     }
-    v->kvm.run->immediate_exit = 0;
+    set_immediate_exit(v, 0);
 }
 
 /* Returns false when the thread is to end. */
@@ -83,7 +89,7 @@ static bool park(struct vcpu *v)
     while (atomic_load(&t->park) && !t->quit)
         (void)pthread_cond_wait(&t->changed, &t->lock);
     t->parked--;
-    v->kvm.run->immediate_exit = 0; /* a late kick's */
+    set_immediate_exit(v, 0); /* a late kick's */
     bool go_on = !t->quit;
     (void)pthread_mutex_unlock(&t->lock);
     return go_on;
@@ -202,7 +208,7 @@ void vcpus_hold(struct vcpu_team *t)
  * which KVM looks at once more on its way in. */
 static void kick(struct vcpu *v)
 {
-    __atomic_store_n(&v->kvm.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+    set_immediate_exit(v, 1);
     (void)pthread_kill(v->thread, KICK_SIGNAL);
 }
 

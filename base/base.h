@@ -99,5 +99,11 @@ struct err {
  * Returns neg_errno, or -EINVAL for 0. */
 int err_set(struct err *e, enum err_kind kind, int neg_errno, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
-#define err_host(e, neg_errno, ...)  err_set((e), ERR_HOST, (neg_errno), __VA_ARGS__)
-#define err_input(e, neg_errno, ...) err_set((e), ERR_INPUT, (neg_errno), __VA_ARGS__)
+static inline int err_is_negative_(int rc)
+{
+    if (rc >= 0) /* an analyzer cannot know it */
+        __builtin_unreachable();
+    return rc;
+}
+#define err_host(e, rc, ...)  err_is_negative_(err_set((e), ERR_HOST, (rc), __VA_ARGS__))
+#define err_input(e, rc, ...) err_is_negative_(err_set((e), ERR_INPUT, (rc), __VA_ARGS__))

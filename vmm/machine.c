@@ -274,6 +274,7 @@ static int build_device(struct machine *m, unsigned i, struct err *e)
 static int build_vcpus(struct machine *m, struct err *e)
 {
     m->vcpus = calloc(m->platform.cpus, sizeof(m->vcpus[0]));
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers it is */
     m->initial = calloc(m->platform.cpus, sizeof(m->initial[0]));
     if (!m->vcpus || !m->initial)
         return err_host(e, -ENOMEM, "%u vCPUs", m->platform.cpus);

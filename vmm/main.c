@@ -54,7 +54,7 @@ static int die_by(int signo)
 /* A bug of ours must not leave the user with a raw terminal. */
 static void on_deadly(int signo)
 {
-    chardev_restore_terminal();
+    chardev_restore_terminal(); /* NOLINT(bugprone-signal-handler,cert-sig30-c): tcsetattr() is */
     (void)signal(signo, SIG_DFL);
     (void)raise(signo);
 }

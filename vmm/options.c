@@ -137,6 +137,7 @@ static int take_option(struct option_parse *p, const struct given *g, struct err
 {
     char what[64];
 
+    assert(g->row); /* next_option() found it */
     if (g->row->parse)
         return g->row->parse(g->row, g->value, p, e);
     (void)snprintf(what, sizeof(what), "--%s", g->row->d.key);

@@ -158,8 +158,12 @@ static int cmdline_write(const struct gmem *m, const struct boot_spec *s,
 static int discovery_write(const struct gmem *m, const struct platform *p, struct err *e)
 {
     switch (p->discovery) {
-    case DISCOVERY_ACPI:
-        return acpi_write(m, p, e);
+    case DISCOVERY_ACPI: {
+        /* Linux looks for an MP table before it looks at ACPI, and where there is none it searches
+         * 64 KiB, remapping each 16 bytes. It uses the MADT all the same. */
+        int rc = mptable_write(m, p, e);
+        return rc < 0 ? rc : acpi_write(m, p, e);
+    }
     case DISCOVERY_CMDLINE:
         return mptable_write(m, p, e);
     case DISCOVERY_FDT:

@@ -84,9 +84,9 @@ static void tail_fill(struct mp_tail *t)
         .local = {{ENTRY_LOCAL_INTERRUPT, EXTINT, CONFORMS, BUS_ISA, 0, ALL_LAPICS, 0},
                   {ENTRY_LOCAL_INTERRUPT, NMI, CONFORMS, BUS_ISA, 0, ALL_LAPICS, 1}},
     };
-    for (uint8_t i = 0; i < IRQ_COUNT; i++)
-        t->io[i] = (struct mp_interrupt){ENTRY_IO_INTERRUPT, INT, EDGE_ACTIVE_HIGH, BUS_ISA, i,
-                                         IOAPIC_ID,          i};
+    for (unsigned i = 0; i < IRQ_COUNT; i++)
+        t->io[i] = (struct mp_interrupt){ENTRY_IO_INTERRUPT, INT,       EDGE_ACTIVE_HIGH, BUS_ISA,
+                                         (uint8_t)i,         IOAPIC_ID, (uint8_t)i};
 }
 
 int mptable_write(const struct gmem *m, const struct platform *p, struct err *e)
@@ -98,7 +98,8 @@ int mptable_write(const struct gmem *m, const struct platform *p, struct err *e)
     if (!t || !segment)
         return -EINVAL;
     if (cpus < p->cpus)
-        log_warn("MP table: it has room for %u CPUs; the guest will not see the other %u", cpus,
+        log_line(p->discovery == DISCOVERY_CMDLINE ? LOG_WARN : LOG_DEBUG,
+                 "MP table: it has room for %u CPUs; the guest will not see the other %u", cpus,
                  p->cpus - cpus);
     put_bytes(segment, LAYOUT_EBDA >> 4, 2);
 

@@ -29,6 +29,7 @@ struct vq_req {
  * chain. After as many requests as the queue has entries NULL is returned too, and the device is
  * kicked again after others had their turn. */
 struct vq_req *vq_next(struct vq *q);
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): `req` is declared here */
 #define vq_for_each(req, q) for (struct vq_req * req; ((req) = vq_next(q)) != NULL;)
 
 /* Byte addressing that ignores where the driver cut its segments (2.6.4.1). -EMSGSIZE when the

@@ -137,7 +137,6 @@ static int take_option(struct option_parse *p, const struct given *g, struct err
 {
     char what[64];
 
-    assert(g->row); /* next_option() found it */
     if (g->row->parse)
         return g->row->parse(g->row, g->value, p, e);
     (void)snprintf(what, sizeof(what), "--%s", g->row->d.key);
@@ -179,6 +178,7 @@ static int parse_all(int argc, char *const *argv, struct option_parse *p, struct
         rc = next_option(argc, argv, &i, &g, e);
         if (rc < 0)
             return rc;
+        assert(g.row);
         uint64_t bit = (uint64_t)1 << (g.row - option_rows);
         if (given & bit && !g.row->repeatable)
             return err_input(e, 0, "--%s is given twice", g.row->d.key);

@@ -192,7 +192,8 @@ Test(boot, bz_loads)
     cr_expect_eq(memcmp(at(&t, LAYOUT_KERNEL), b.bytes + SETUP, CODE), 0);
     cr_expect(painted(&t, LAYOUT_KERNEL + CODE, ram_bytes));
     cr_expect(painted(&t, LAYOUT_PVH_INFO, LAYOUT_ZERO_PAGE));
-    cr_expect(painted(&t, LAYOUT_SETUP_DATA, LAYOUT_LOW_END));
+    cr_expect(painted(&t, LAYOUT_SETUP_DATA, LAYOUT_EBDA));
+    cr_expect_eq(memcmp(at(&t, LAYOUT_EBDA), "_MP_", 4), 0, "found before the 64 KiB are searched");
     tables_right(&t, LAYOUT_CMDLINE + sizeof("quiet"));
     cr_expect_str_eq((const char *)at(&t, LAYOUT_CMDLINE), "quiet");
 

@@ -582,8 +582,8 @@ Test(options, manual_tells_every_option_and_section)
 
 Test(options, manual_passes_mandoc)
 {
-    char path[] = "/tmp/test_options.XXXXXX", command[128], line[256];
-    int fd = mkstemp(path);
+    char path[] = "/tmp/test_options.XXXXXX.1", command[128], line[256];
+    int fd = mkstemps(path, 2);
 
     cr_assert_geq(fd, 0);
     FILE *to = fdopen(fd, "w");

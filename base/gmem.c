@@ -148,11 +148,6 @@ unsigned gmem_regions(const struct gmem *m, const struct gmem_region **out)
     return m->n;
 }
 
-uint64_t gmem_size(const struct gmem *m)
-{
-    return m->len;
-}
-
 int gmem_fd(const struct gmem *m)
 {
     return m->fd;

@@ -276,6 +276,8 @@ static int build_vcpus(struct machine *m, struct err *e)
     m->vcpus = calloc(m->platform.cpus, sizeof(m->vcpus[0]));
     /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers it is */
     m->initial = calloc(m->platform.cpus, sizeof(m->initial[0]));
+    m->team.pio = m->pio;
+    m->team.mmio = m->mmio;
     if (!m->vcpus || !m->initial)
         return err_host(e, -ENOMEM, "%u vCPUs", m->platform.cpus);
     for (unsigned i = 0; i < m->platform.cpus; i++)
@@ -332,9 +334,6 @@ static int build(struct machine *m, struct err *e)
         rc = vm_add_irqchip(&m->vm, e);
     if (rc == 0)
         rc = build_platform(m, e);
-    vcpu_team_init(&m->team, m->pio, m->mmio);
-    m->team.fault = on_vcpu_fault;
-    m->team.ctx = m;
     if (rc == 0)
         rc = build_vcpus(m, e);
     for (unsigned i = 0; rc == 0 && i < m->cfg->n_devices; i++)
@@ -359,6 +358,7 @@ int machine_build(const struct vm_config *cfg, struct machine **out, struct err 
                           .wake_fd = -1,
                           .verdict = NOTHING_YET};
     (void)pthread_mutex_init(&m->lock, NULL);
+    vcpu_team_init(&m->team, on_vcpu_fault, m);
     int rc = build(m, e);
     if (rc < 0) {
         machine_free(m);

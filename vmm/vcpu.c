@@ -15,9 +15,9 @@ static void on_kick(int signo)
     (void)signo; /* that KVM_RUN returns is all it is for */
 }
 
-void vcpu_team_init(struct vcpu_team *t, struct bus *pio, struct bus *mmio)
+void vcpu_team_init(struct vcpu_team *t, void (*fault)(void *ctx, enum vcpu_fault why), void *ctx)
 {
-    *t = (struct vcpu_team){.pio = pio, .mmio = mmio};
+    *t = (struct vcpu_team){.fault = fault, .ctx = ctx};
     (void)pthread_mutex_init(&t->lock, NULL);
     (void)pthread_cond_init(&t->changed, NULL);
     atomic_init(&t->park, false);

@@ -15,8 +15,8 @@ enum vcpu_fault {
     VCPU_RESET,
 };
 
-struct vcpu_team { /* shared by all vCPUs of a machine */
-    struct bus *pio, *mmio;
+struct vcpu_team {                                 /* shared by all vCPUs of a machine */
+    struct bus *pio, *mmio;                        /* set before the first vCPU starts */
     void (*fault)(void *ctx, enum vcpu_fault why); /* on the vCPU's thread; then it parks */
     void *ctx;
 
@@ -35,7 +35,7 @@ struct vcpu {
     bool started, halted; /* halted: after a fault, until reset */
 };
 
-void vcpu_team_init(struct vcpu_team *t, struct bus *pio, struct bus *mmio);
+void vcpu_team_init(struct vcpu_team *t, void (*fault)(void *ctx, enum vcpu_fault why), void *ctx);
 void vcpu_team_destroy(struct vcpu_team *t);
 
 /* The thread runs guest code at once. */

@@ -41,9 +41,10 @@ struct port {
 struct console {
     struct vdev *dev;
     struct loop *loop;
-    bool multiport;   /* negotiated */
-    bool ready;       /* DEVICE_READY came */
-    atomic_uint size; /* of port 0: rows, columns */
+    bool multiport;      /* negotiated */
+    bool ready;          /* DEVICE_READY came */
+    atomic_uint size;    /* of port 0: rows, columns */
+    bool size_announced; /* since the last reset */
     unsigned n;
     struct port ports[PORTS_MAX];
 };
@@ -120,10 +121,21 @@ static bool tx_push(struct port *p, size_t *budget)
     return true;
 }
 
+/* Linux reads the size when it changes, and not at first. Its first output says that the console is
+ * there to be told. */
+static void announce_size(struct console *c)
+{
+    if (!c->size_announced && !c->multiport)
+        vdev_config_changed(c->dev);
+    c->size_announced = true;
+}
+
 static void tx_run(struct port *p, struct vq *q)
 {
     size_t budget = TX_TURN; /* a guest's output must not hold up the other devices */
     while (p->tx || (p->tx = vq_next(q)) != NULL) {
+        if (p->id == 0)
+            announce_size(p->con);
         if (!tx_push(p, &budget)) {
             if (budget == 0)
                 vq_poke(q);
@@ -292,7 +304,7 @@ static int console_start(struct vdev *d)
 static void reset_on_loop(void *ctx)
 {
     struct console *c = ctx;
-    c->ready = c->multiport = false;
+    c->ready = c->multiport = c->size_announced = false;
     for (unsigned i = 0; i < c->n; i++) {
         struct port *p = &c->ports[i];
         p->pending = 0;

@@ -61,6 +61,21 @@ Test(console, emergency_write_needs_no_driver) /* 5.3.5.1 */
     unlink(out_path);
 }
 
+/* Linux learns the size only from a change. */
+Test(console, first_output_announces_the_size)
+{
+    struct rig *r = up_file();
+    uint32_t before = rig_reg(r, 0x0fc);
+    transmit(r, TX, "a", 1);
+    cr_assert(rig_reg(r, 0x60) & 2, "a configuration interrupt");
+    cr_assert_neq(rig_reg(r, 0x0fc), before);
+    rig_irqs(r);
+    transmit(r, TX, "b", 1);
+    cr_assert_not(rig_reg(r, 0x60) & 2, "once");
+    rig_down(r);
+    unlink(out_path);
+}
+
 Test(console, config_without_a_terminal)
 {
     struct rig *r = up_file();

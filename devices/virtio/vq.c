@@ -151,6 +151,31 @@ struct iovec *vq_req_more(struct vq_req *r, unsigned used)
     return &iov[used];
 }
 
+/* What a ring format's pop() found; for whoever writes the driver. */
+static const char *broken_because(int rc)
+{
+    switch (rc) {
+    case -EOVERFLOW:
+        return "the available index is further on than the queue is long";
+    case -ERANGE:
+        return "a descriptor index is out of range";
+    case -EALREADY:
+        return "a buffer that is in flight was made available again";
+    case -ELOOP:
+        return "a chain has a loop";
+    case -EFAULT:
+        return "a descriptor's range is not inside RAM";
+    case -EBADMSG:
+        return "a descriptor's flags are not allowed where it stands";
+    case -EMSGSIZE:
+        return "a chain has more than 4 GiB";
+    case -E2BIG:
+        return "a chain has too many descriptors";
+    default:
+        return strerror(-rc);
+    }
+}
+
 struct vq_req *vq_next(struct vq *q)
 {
     if (!q->live || q->stopping || q->broken || vdev_failed(q->dev))
@@ -180,7 +205,7 @@ struct vq_req *vq_next(struct vq *q)
         }
         if (rc < 0) {
             q->broken = true;
-            vdev_fail(q->dev, "queue %u is broken: %s", q->index, strerror(-rc));
+            vdev_fail(q->dev, "queue %u: %s", q->index, broken_because(rc));
             break;
         }
         if (q->armed)

@@ -29,7 +29,7 @@ int CHECKED gmem_new(const struct gmem_region *regions, unsigned n, const struct
 void gmem_free(struct gmem *m); /* NULL is fine; nothing may use the memory any more */
 
 unsigned gmem_regions(const struct gmem *m, const struct gmem_region **out);
-int gmem_fd(const struct gmem *m);        /* the memfd behind `shared`, or -1 */
+int gmem_fd(const struct gmem *m); /* the memfd behind `shared`, or -1 */
 
 /* Host pointer to [at, at+len), or NULL unless all of it lies in one region; len 0 is allowed
  * wherever at itself is RAM. There is no unchecked twin. */

@@ -36,7 +36,6 @@ struct blk_opts {
 };
 
 struct blk {
-    struct vdev *dev;
     struct loop *loop;
     char name[64]; /* for the log */
     int fd;        /* O_DIRECT when asked for */
@@ -103,9 +102,10 @@ static void fail(struct blk_req *r, int64_t result)
 /* Between two steps of a request. */
 static bool given_up(struct blk_req *r)
 {
-    if (vq_aborting(r->q))
+    bool aborting = vq_aborting(r->q);
+    if (aborting)
         refuse(r, VIRTIO_BLK_S_IOERR);
-    return vq_aborting(r->q);
+    return aborting;
 }
 
 static bool again(int64_t result)
@@ -125,7 +125,7 @@ static bool aligned(const struct blk_req *r)
 
 static void transfer_done(struct loop_io *io, int64_t result);
 
-/* How many whole segments make a step: at least one, and some bytes of it. */
+/* How many whole segments make a step; 0: the first is more than one, and *first its beginning. */
 static unsigned step_of(struct blk_req *r, struct iovec *first)
 {
     size_t len = 0;
@@ -654,7 +654,6 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
         blk_destroy(b);
         return rc;
     }
-    b->dev = *out;
     for (size_t i = 0; i < ARRAY_SIZE(always_offered); i++)
         vdev_offer(*out, always_offered[i]);
     if (b->ro)

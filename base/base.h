@@ -59,6 +59,15 @@ static inline uint64_t get_bytes(const void *src, size_t n)
     return v;
 }
 
+/* What may hold anything, such as a file's name, becomes part of one line. */
+static inline void make_one_line(char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+            text[i] = '?';
+    }
+}
+
 /* Ownership that ends with the scope; TAKE_* moves it out. */
 static inline void fd_cleanup_(int *fd)
 {

@@ -12,10 +12,7 @@ int err_set(struct err *e, enum err_kind kind, int neg_errno, const char *fmt, .
     va_end(ap);
     if (neg_errno && n >= 0 && (size_t)n < sizeof(e->msg))
         (void)snprintf(e->msg + n, sizeof(e->msg) - (size_t)n, ": %s", strerror(-neg_errno));
-    for (char *c = e->msg; *c; c++) {
-        if ((unsigned char)*c < ' ' || *c == 0x7f)
-            *c = '?'; /* a file's name may hold anything; the sentence is one line */
-    }
+    make_one_line(e->msg, strlen(e->msg));
     e->kind = kind;
     return neg_errno ? neg_errno : -EINVAL;
 }

@@ -39,10 +39,7 @@ static void emit(enum log_level level, const char *tail, const char *fmt, va_lis
         return;
     /* Room for the tail, whatever the line's length. */
     size_t len = MIN((size_t)n + (size_t)m, sizeof(line) - 2 - strlen(tail));
-    for (size_t i = 0; i < len; i++) {
-        if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
-            line[i] = '?'; /* a name may hold anything; this is one line */
-    }
+    make_one_line(line, len);
     memcpy(line + len, tail, strlen(tail));
     len += strlen(tail);
     line[len++] = '\n';

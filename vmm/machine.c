@@ -38,7 +38,7 @@ struct machine {
     int serial_irq;
     struct cmos *cmos;
     struct pm *pm;
-    struct mmio_transport *devices[LAYOUT_MMIO_MAX];
+    struct transport *devices[LAYOUT_MMIO_MAX];
     unsigned n_devices;
 
     struct kvm_cpuid2 *cpuid;
@@ -241,9 +241,10 @@ static int build_platform(struct machine *m, struct err *e)
     return rc < 0 ? err_host(e, rc, "platform devices") : 0;
 }
 
-static int doorbell(void *ctx, gpa_t at, unsigned len, uint64_t value, int fd)
+static int doorbell(void *ctx, const struct doorbell *b, bool on)
 {
-    return vm_add_ioeventfd(&((struct machine *)ctx)->vm, at, len, value, fd);
+    struct machine *m = ctx;
+    return on && !b->any ? vm_add_ioeventfd(&m->vm, GPA(b->at), b->len, b->value, b->fd) : -ENOSYS;
 }
 
 static int build_device(struct machine *m, unsigned i, struct err *e)
@@ -261,7 +262,8 @@ static int build_device(struct machine *m, unsigned i, struct err *e)
         vdev_free(dev);
         return rc;
     }
-    rc = mmio_transport_new(dev, &tenv, m->slots[i].base, irq, &m->devices[i]);
+    const struct transport_place at = {.base = m->slots[i].base, .irq_fd = irq};
+    rc = transport_new(TRANSPORT_MMIO, dev, &tenv, &at, &m->devices[i]);
     if (rc < 0) {
         fd_cleanup_(&irq);
         vdev_free(dev);
@@ -374,11 +376,11 @@ void machine_free(struct machine *m)
         return;
     vcpus_end(&m->team, m->vcpus, m->vcpus ? m->platform.cpus : 0);
     for (unsigned i = 0; i < m->n_devices; i++)
-        mmio_transport_reset(m->devices[i]); /* while the loop can still finish what is in flight */
+        transport_reset(m->devices[i]); /* while the loop can still finish what is in flight */
     if (m->io)
         loop_stop(m->io);
     for (unsigned i = m->n_devices; i-- > 0;)
-        mmio_transport_free(m->devices[i]);
+        transport_free(m->devices[i]);
     pm_free(m->pm);
     cmos_free(m->cmos);
     serial_free(m->serial);
@@ -411,7 +413,7 @@ void machine_free(struct machine *m)
 static int reset(struct machine *m, struct err *e)
 {
     for (unsigned i = 0; i < m->n_devices; i++)
-        mmio_transport_reset(m->devices[i]);
+        transport_reset(m->devices[i]);
     serial_reset(m->serial);
     cmos_reset(m->cmos);
     gmem_discard(m->mem);

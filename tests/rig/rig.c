@@ -11,9 +11,9 @@
 
 enum { RAM = 32 << 20 };
 
-static int no_doorbell(void *ctx, gpa_t at, unsigned len, uint64_t value, int fd)
+static int no_doorbell(void *ctx, const struct doorbell *b, bool on)
 {
-    (void)ctx, (void)at, (void)len, (void)value, (void)fd;
+    (void)ctx, (void)b, (void)on;
     return -ENOSYS; /* every notification traps */
 }
 
@@ -62,8 +62,8 @@ struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const str
     const struct transport_env tenv = {.mmio = r->bus, .doorbell = no_doorbell};
     cr_assert_eq(c->create(opts, &env, &r->dev, &e), 0, "%s", e.msg);
     r->irq_fd = eventfd(0, EFD_NONBLOCK);
-    cr_assert_eq(mmio_transport_new(r->dev, &tenv, GPA(RIG_BASE), dup(r->irq_fd), &r->transport),
-                 0);
+    const struct transport_place at = {.base = GPA(RIG_BASE), .irq_fd = dup(r->irq_fd)};
+    cr_assert_eq(transport_new(TRANSPORT_MMIO, r->dev, &tenv, &at, &r->transport), 0);
     if (r->own_console)
         cr_assert_eq(chardev_start(r->console), 0);
     rig_negotiate(r);
@@ -72,7 +72,7 @@ struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const str
 
 void rig_down(struct rig *r)
 {
-    mmio_transport_free(r->transport);
+    transport_free(r->transport);
     if (r->own_console)
         chardev_free(r->console);
     loop_free(r->loop);

@@ -31,7 +31,7 @@ struct rig {
     struct bus *bus;
     struct loop *loop;
     struct chardev *console;
-    struct mmio_transport *transport;
+    struct transport *transport;
     struct vdev *dev;
     int irq_fd;
     uint64_t ram_next;

@@ -656,14 +656,14 @@ Test(state, survives_a_save_and_a_load)
     vdev_pause(r->dev);
     rig_add(r, Q, NULL, 0, &in, 1); /* made available while nobody looks */
     struct state_out s = {0}, again = {0};
-    mmio_transport_save(r->transport, &s);
+    transport_save(r->transport, &s);
     cr_assert_eq(s.error, 0);
 
     /* The same device, as at power-on, in the same RAM. */
-    mmio_transport_reset(r->transport);
+    transport_reset(r->transport);
     struct state_in i = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(mmio_transport_load(r->transport, &i), 0);
-    mmio_transport_save(r->transport, &again);
+    cr_assert_eq(transport_load(r->transport, &i), 0);
+    transport_save(r->transport, &again);
     cr_assert_eq(again.len, s.len);
     cr_assert(memcmp(again.buf, s.buf, s.len) == 0, "save, load, save is the identity");
     vdev_resume(r->dev);
@@ -680,17 +680,17 @@ Test(state, a_hostile_stream_is_refused)
     struct rig *r = up_with(NULL, 8);
     vdev_pause(r->dev);
     struct state_out s = {0};
-    mmio_transport_save(r->transport, &s);
+    transport_save(r->transport, &s);
     for (size_t cut = 0; cut < s.len; cut++) {
-        mmio_transport_reset(r->transport);
+        transport_reset(r->transport);
         struct state_in i = {.buf = s.buf, .len = cut};
-        cr_assert_eq(mmio_transport_load(r->transport, &i), -EBADMSG, "cut at %zu", cut);
+        cr_assert_eq(transport_load(r->transport, &i), -EBADMSG, "cut at %zu", cut);
     }
     for (size_t at = 0; at < s.len; at++) {
-        mmio_transport_reset(r->transport);
+        transport_reset(r->transport);
         s.buf[at] ^= 0x40;
         struct state_in i = {.buf = s.buf, .len = s.len};
-        cr_assert_eq(mmio_transport_load(r->transport, &i), -EBADMSG, "flipped at %zu", at);
+        cr_assert_eq(transport_load(r->transport, &i), -EBADMSG, "flipped at %zu", at);
         s.buf[at] ^= 0x40;
     }
     state_out_free(&s);
@@ -784,7 +784,7 @@ Test(core, what_a_transport_may_ask)
     cr_assert_null(vdev_queue_program(r->dev, 0), "it is enabled");
     cr_assert(served(r, 0) && served(r, 1));
     vdev_free(NULL);
-    mmio_transport_free(NULL);
+    transport_free(NULL);
     rig_down(r);
 }
 
@@ -812,8 +812,9 @@ Test(core, a_window_that_is_taken)
 {
     struct rig *r = up();
     const struct transport_env env = {.mmio = r->bus};
-    struct mmio_transport *second = NULL;
-    cr_assert_eq(mmio_transport_new(r->dev, &env, GPA(RIG_BASE + 0x800), -1, &second), -EBUSY);
+    struct transport *second = NULL;
+    const struct transport_place at = {.base = GPA(RIG_BASE + 0x800), .irq_fd = -1};
+    cr_assert_eq(transport_new(TRANSPORT_MMIO, r->dev, &env, &at, &second), -EBUSY);
     cr_assert_null(second);
     struct rig_seg in = {rig_alloc(r, 8), 8};
     uint32_t id, len;
@@ -991,14 +992,15 @@ static struct vdev_image image_of(const struct rig *r)
 static int load_image(struct rig *r, const struct vdev_image *v)
 {
     struct state_out s = {0};
-    state_begin(&s, "MMIO", 1);
-    for (unsigned i = 0; i < 5; i++)
+    state_begin(&s, "MMIO", 2);
+    for (unsigned i = 0; i < 6 + 2; i++) /* registers, and an alignment for each queue */
         state_u32(&s, 0);
     state_end(&s);
-    state_begin(&s, "VDEV", 1);
+    state_begin(&s, "VDEV", 2);
     state_u16(&s, v->id);
     state_u8(&s, v->status);
     state_u32(&s, 5);
+    state_u8(&s, v->status & VIRTIO_CONFIG_S_DRIVER_OK ? 2 : 0); /* it runs */
     for (unsigned i = 0; i < VDEV_FEATURE_WORDS; i++)
         state_u32(&s, v->features[i]);
     state_u32(&s, v->n);
@@ -1015,8 +1017,8 @@ static int load_image(struct rig *r, const struct vdev_image *v)
         state_u8(&s, 0);
     state_end(&s);
     struct state_in in = {.buf = s.buf, .len = s.len};
-    mmio_transport_reset(r->transport);
-    int rc = mmio_transport_load(r->transport, &in);
+    transport_reset(r->transport);
+    int rc = transport_load(r->transport, &in);
     state_out_free(&s);
     return rc;
 }

@@ -135,6 +135,11 @@ void vdev_attach(struct vdev *d, struct vdev_port *p, const uint32_t mask[VDEV_F
         d->offered[i] &= mask[i];
 }
 
+uint32_t vdev_pci_class(const struct vdev *d)
+{
+    return d->class->pci_class;
+}
+
 const char *vdev_name(const struct vdev *d)
 {
     return d->class->name;
@@ -449,18 +454,49 @@ int vdev_add_shm(struct vdev *d, uint8_t id, gpa_t base, uint64_t len)
 {
     if (d->n_shm == VDEV_SHM_MAX)
         return -ENOSPC;
-    d->shm[d->n_shm++] = (struct vdev_shm){.base = base, .len = len, .id = id};
+    uint64_t off = align_up(vdev_shm_total(d), VDEV_SHM_ALIGN);
+    d->shm[d->n_shm++] =
+        (struct vdev_shm){.base = base, .len = len, .off = off, .id = id, .on = true};
     return 0;
 }
 
-bool vdev_shm(const struct vdev *d, uint32_t id, gpa_t *base, uint64_t *len)
+uint64_t vdev_shm_total(const struct vdev *d)
 {
+    const struct vdev_shm *last = &d->shm[d->n_shm];
+    return d->n_shm ? last[-1].off + last[-1].len : 0;
+}
+
+bool vdev_shm_at(const struct vdev *d, unsigned i, uint8_t *id, uint64_t *off, uint64_t *len)
+{
+    if (i >= d->n_shm)
+        return false;
+    *id = d->shm[i].id;
+    *off = d->shm[i].off;
+    *len = d->shm[i].len;
+    return true;
+}
+
+void vdev_shm_place(struct vdev *d, bool on, uint64_t at)
+{
+    (void)pthread_mutex_lock(&d->control);
     for (unsigned i = 0; i < d->n_shm; i++) {
-        if (d->shm[i].id == id) {
+        d->shm[i].base = GPA(at + d->shm[i].off);
+        d->shm[i].on = on;
+    }
+    (void)pthread_mutex_unlock(&d->control);
+}
+
+bool vdev_shm(struct vdev *d, uint32_t id, gpa_t *base, uint64_t *len)
+{
+    bool found = false;
+    (void)pthread_mutex_lock(&d->control);
+    for (unsigned i = 0; i < d->n_shm && !found; i++) {
+        found = d->shm[i].id == id && d->shm[i].on;
+        if (found) {
             *base = d->shm[i].base;
             *len = d->shm[i].len;
-            return true;
         }
     }
-    return false;
+    (void)pthread_mutex_unlock(&d->control);
+    return found;
 }

@@ -21,14 +21,14 @@ const struct vdev_options vdev_options_default = {
     }
 const struct opt_desc vdev_option_keys[] = {
     SWITCH(packed, "offer packed rings"),
-    SWITCH(indirect, "offer indirect descriptors"),
-    SWITCH(event_idx, "offer notification suppression by index"),
+    SWITCH(indirect, "offer indirect descriptors [on]"),
+    SWITCH(event_idx, "offer notification suppression by index [on]"),
     SWITCH(in_order, "offer to use buffers in the order in which they came"),
     SWITCH(notification_data, "offer notifications that say how far the driver is"),
     SWITCH(notif_config_data, "offer a value of the device's in notifications (PCI)"),
-    SWITCH(ring_reset, "offer the reset of a single queue"),
+    SWITCH(ring_reset, "offer the reset of a single queue [on]"),
     SWITCH(order_platform, "offer barriers as for a device outside of the CPU"),
-    SWITCH(suspend, "offer to be suspended by the driver"),
+    SWITCH(suspend, "offer to be suspended by the driver [on]"),
     SWITCH(admin_vq, "offer an administration virtqueue (PCI)"),
     {.key = "queue_size",
      .type = OPT_U32,

@@ -243,7 +243,8 @@ static int build_platform(struct machine *m, struct err *e)
 
 static int doorbell(void *ctx, gpa_t at, unsigned len, uint64_t value, int fd)
 {
-    return vm_add_ioeventfd(&((struct machine *)ctx)->vm, at, len, value, fd);
+    const struct vm_doorbell d = {.at = at, .len = len, .value = value, .fd = fd};
+    return vm_add_ioeventfd(&((struct machine *)ctx)->vm, &d);
 }
 
 static int build_device(struct machine *m, unsigned i, struct err *e)

@@ -21,14 +21,14 @@ const struct vdev_options vdev_options_default = {
     }
 const struct opt_desc vdev_option_keys[] = {
     SWITCH(packed, "offer packed rings"),
-    SWITCH(indirect, "offer indirect descriptors"),
-    SWITCH(event_idx, "offer notification suppression by index"),
+    SWITCH(indirect, "offer indirect descriptors [on]"),
+    SWITCH(event_idx, "offer notification suppression by index [on]"),
     SWITCH(in_order, "offer to use buffers in the order in which they came"),
     SWITCH(notification_data, "offer notifications that say how far the driver is"),
     SWITCH(notif_config_data, "offer a value of the device's in notifications (PCI)"),
-    SWITCH(ring_reset, "offer the reset of a single queue"),
+    SWITCH(ring_reset, "offer the reset of a single queue [on]"),
     SWITCH(order_platform, "offer barriers as for a device outside of the CPU"),
-    SWITCH(suspend, "offer to be suspended by the driver"),
+    SWITCH(suspend, "offer to be suspended by the driver [on]"),
     SWITCH(admin_vq, "offer an administration virtqueue (PCI)"),
     {.key = "queue_size",
      .type = OPT_U32,
@@ -133,6 +133,11 @@ void vdev_attach(struct vdev *d, struct vdev_port *p, const uint32_t mask[VDEV_F
     d->port = p;
     for (unsigned i = 0; i < VDEV_FEATURE_WORDS; i++)
         d->offered[i] &= mask[i];
+}
+
+uint32_t vdev_pci_class(const struct vdev *d)
+{
+    return d->class->pci_class;
 }
 
 const char *vdev_name(const struct vdev *d)
@@ -449,18 +454,49 @@ int vdev_add_shm(struct vdev *d, uint8_t id, gpa_t base, uint64_t len)
 {
     if (d->n_shm == VDEV_SHM_MAX)
         return -ENOSPC;
-    d->shm[d->n_shm++] = (struct vdev_shm){.base = base, .len = len, .id = id};
+    uint64_t off = align_up(vdev_shm_total(d), VDEV_SHM_ALIGN);
+    d->shm[d->n_shm++] =
+        (struct vdev_shm){.base = base, .len = len, .off = off, .id = id, .on = true};
     return 0;
 }
 
-bool vdev_shm(const struct vdev *d, uint32_t id, gpa_t *base, uint64_t *len)
+uint64_t vdev_shm_total(const struct vdev *d)
 {
+    const struct vdev_shm *last = &d->shm[d->n_shm];
+    return d->n_shm ? last[-1].off + last[-1].len : 0;
+}
+
+bool vdev_shm_at(const struct vdev *d, unsigned i, uint8_t *id, uint64_t *off, uint64_t *len)
+{
+    if (i >= d->n_shm)
+        return false;
+    *id = d->shm[i].id;
+    *off = d->shm[i].off;
+    *len = d->shm[i].len;
+    return true;
+}
+
+void vdev_shm_place(struct vdev *d, bool on, uint64_t at)
+{
+    (void)pthread_mutex_lock(&d->control);
     for (unsigned i = 0; i < d->n_shm; i++) {
-        if (d->shm[i].id == id) {
+        d->shm[i].base = GPA(at + d->shm[i].off);
+        d->shm[i].on = on;
+    }
+    (void)pthread_mutex_unlock(&d->control);
+}
+
+bool vdev_shm(struct vdev *d, uint32_t id, gpa_t *base, uint64_t *len)
+{
+    bool found = false;
+    (void)pthread_mutex_lock(&d->control);
+    for (unsigned i = 0; i < d->n_shm && !found; i++) {
+        found = d->shm[i].id == id && d->shm[i].on;
+        if (found) {
             *base = d->shm[i].base;
             *len = d->shm[i].len;
-            return true;
         }
     }
-    return false;
+    (void)pthread_mutex_unlock(&d->control);
+    return found;
 }

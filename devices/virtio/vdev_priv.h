@@ -16,7 +16,7 @@
 #include "devices/virtio/vdev_ctl.h"
 #include "devices/virtio/vq_priv.h"
 
-enum { VDEV_CONFIG_MAX = 256, VDEV_SHM_MAX = 2 };
+enum { VDEV_CONFIG_MAX = 256, VDEV_SHM_MAX = 2, VDEV_SHM_ALIGN = 2 << 20 };
 
 struct queue {
     struct vdev *dev;
@@ -59,8 +59,9 @@ struct vdev {
 
     struct vdev_shm {
         gpa_t base;
-        uint64_t len;
+        uint64_t len, off; /* off: from where the first one begins */
         uint8_t id;
+        bool on;
     } shm[VDEV_SHM_MAX];
     unsigned n_shm;
     struct log_limit faults;

@@ -127,7 +127,6 @@ struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const str
 
 void rig_down(struct rig *r)
 {
-    r->regs->down(r);
     transport_free(r->transport);
     rig_pci_free(r);
     if (r->own_console)

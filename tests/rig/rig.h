@@ -66,7 +66,6 @@ struct rig;
 /* A driver's view of a transport, in the specification's words. */
 struct rig_regs {
     void (*up)(struct rig *r); /* finds the device */
-    void (*down)(struct rig *r);
     uint8_t (*status)(struct rig *r);
     void (*status_set)(struct rig *r, uint8_t s);
     uint32_t (*features)(struct rig *r, uint32_t word);

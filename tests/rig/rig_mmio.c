@@ -136,7 +136,6 @@ static unsigned interrupts(struct rig *r)
 }
 
 const struct rig_regs rig_mmio_regs = {.up = nothing,
-                                       .down = nothing,
                                        .status = status,
                                        .status_set = status_set,
                                        .features = features,
@@ -184,7 +183,6 @@ static bool legacy_enabled(struct rig *r, uint32_t q)
 }
 
 const struct rig_regs rig_mmio_legacy_regs = {.up = legacy_up,
-                                              .down = nothing,
                                               .status = status,
                                               .status_set = status_set,
                                               .features = features,

@@ -741,6 +741,7 @@ Test(core, a_device_that_cannot_start)
     rig_reg_set(r, VIRTIO_MMIO_STATUS, 15);
     cr_assert_eq(core_starts, 1);
     cr_assert(rig_needs_reset(r));
+    cr_assert_eq(rig_irqs(r), 1, "2.1.2: DRIVER_OK was set, so it is announced");
     cr_assert_not(vdev_started(r->dev));
     cr_assert_not(served(r, 0));
     cr_assert_eq(held.kicks, 0);

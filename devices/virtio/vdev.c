@@ -215,15 +215,41 @@ uint32_t vdev_legacy_features(const struct vdev *d)
     return d->offered[0] | LEGACY_ANY_LAYOUT; /* 2.7.4.3 */
 }
 
+bool vdev_legacy_locked(struct vdev *d)
+{
+    if (vdev_status(d) & VIRTIO_CONFIG_S_FEATURES_OK)
+        return false;
+    if (!atomic_exchange(&d->legacy, true))
+        memset(d->driver, 0, sizeof(d->driver));
+    return true;
+}
+
 /* There is no way to refuse: what was not offered is not there. */
 void vdev_legacy_features_write(struct vdev *d, uint32_t bits)
 {
     (void)pthread_mutex_lock(&d->control);
-    if (!(vdev_status(d) & VIRTIO_CONFIG_S_FEATURES_OK) && !atomic_load(&d->running)) {
-        atomic_store(&d->legacy, true);
+    if (vdev_legacy_locked(d) && !atomic_load(&d->running))
         d->driver[0] = bits & vdev_legacy_features(d);
-    }
     (void)pthread_mutex_unlock(&d->control);
+}
+
+/* --- notifications of the configuration (2.3) --- */
+
+static void raise_config(struct vdev *d)
+{
+    bool used = atomic_load(&d->running) || vdev_status(d) & VIRTIO_CONFIG_S_DRIVER_OK;
+    (void)atomic_fetch_add(&d->generation, 1);
+    if (used && !atomic_load(&d->resetting))
+        d->port->raise(d->port, VDEV_IRQ_CONFIG, 0);
+}
+
+/* The driver may suspend or resume the device at the same moment: whoever of the two comes last
+ * sees what the other did. */
+void vdev_config_changed(struct vdev *d)
+{
+    atomic_store(&d->config_pending, true);
+    if (!vdev_suspended(d) && atomic_exchange(&d->config_pending, false))
+        raise_config(d);
 }
 
 /* --- failure --- */
@@ -243,9 +269,8 @@ void vdev_fail(struct vdev *d, const char *fmt, ...)
     log_limited(&d->faults, LOG_WARN, "%s: needs reset: %s", d->class->name, why);
 
     uint8_t old = atomic_fetch_or(&d->status, VIRTIO_CONFIG_S_NEEDS_RESET);
-    if (atomic_load(&d->running) && !(old & VIRTIO_CONFIG_S_NEEDS_RESET) &&
-        !atomic_load(&d->resetting))
-        d->port->raise(d->port, VDEV_IRQ_CONFIG, 0); /* 2.1.2 */
+    if (!(old & VIRTIO_CONFIG_S_NEEDS_RESET))
+        vdev_config_changed(d); /* 2.1.2 */
 }
 
 /* --- status (2.1, 3.1) --- */
@@ -313,15 +338,13 @@ static void suspend_locked(struct vdev *d)
     (void)atomic_fetch_and(&d->status, (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
-static void config_announce(struct vdev *d);
-
 static void resume_locked(struct vdev *d)
 {
     atomic_store(&d->running, true);
     (void)atomic_fetch_or(&d->status, VIRTIO_CONFIG_S_DRIVER_OK);
     (void)atomic_fetch_and(&d->status, (uint8_t)~VDEV_S_SUSPEND);
     if (atomic_exchange(&d->config_pending, false))
-        config_announce(d);
+        raise_config(d);
     queues_start(d);
 }
 
@@ -379,8 +402,7 @@ void vdev_legacy_status_write(struct vdev *d, uint8_t s)
     (void)pthread_mutex_lock(&d->control);
     if (s == 0) {
         vdev_reset_locked(d);
-    } else if (!(vdev_status(d) & VIRTIO_CONFIG_S_FEATURES_OK)) {
-        atomic_store(&d->legacy, true);
+    } else if (vdev_legacy_locked(d)) {
         (void)atomic_fetch_or(&d->status, s & (STEPS | VIRTIO_CONFIG_S_FAILED));
         if (s & VIRTIO_CONFIG_S_DRIVER_OK && !atomic_load(&d->running) && !vdev_failed(d))
             vdev_start_locked(d);
@@ -430,22 +452,6 @@ void vdev_config_set(struct vdev *d, size_t off, const void *src, size_t len)
 uint32_t vdev_generation(const struct vdev *d)
 {
     return atomic_load(&d->generation);
-}
-
-static void config_announce(struct vdev *d)
-{
-    (void)atomic_fetch_add(&d->generation, 1);
-    if (vdev_started(d))
-        d->port->raise(d->port, VDEV_IRQ_CONFIG, 0);
-}
-
-/* The driver may suspend the device at the same moment: whoever of the two comes last sees what the
- * other did. */
-void vdev_config_changed(struct vdev *d)
-{
-    atomic_store(&d->config_pending, true);
-    if (!vdev_suspended(d) && atomic_exchange(&d->config_pending, false))
-        config_announce(d);
 }
 
 /* --- shared memory regions (2.10) --- */

@@ -82,6 +82,9 @@ void queues_stop(struct vdev *d, unsigned first, unsigned last, bool abort);
 void vdev_reset_locked(struct vdev *d);
 void vdev_start_locked(struct vdev *d);
 bool vdev_features_acceptable(struct vdev *d);
+/* The driver uses the legacy interface from now on, and what a modern one wrote before it is
+ * nothing; false when a modern driver has the device, up to its reset. */
+bool CHECKED vdev_legacy_locked(struct vdev *d);
 bool vdev_suspended(const struct vdev *d); /* any thread */
 
 /* vdev_admin.c */

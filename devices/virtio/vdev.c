@@ -30,7 +30,8 @@ struct queue {
     struct vq *live; /* from start to stop; the loop's, and the watch too */
     struct loop_watch watch;
     struct loop_task start;
-    bool abort; /* how it is stopped */
+    bool abort;                 /* how it is stopped */
+    uint64_t kicks, interrupts; /* the loop's */
 };
 
 struct vdev {
@@ -219,7 +220,14 @@ void vdev_queue_kicked(struct vdev *d, struct vq *q)
 
 void vdev_queue_interrupt(struct vdev *d, unsigned i)
 {
+    d->queues[i].interrupts++;
     d->port->raise(d->port, VDEV_IRQ_QUEUE, i);
+}
+
+void vdev_queue_counts(const struct vdev *d, unsigned i, uint64_t *kicks, uint64_t *interrupts)
+{
+    *kicks = i < d->n ? d->queues[i].kicks : 0;
+    *interrupts = i < d->n ? d->queues[i].interrupts : 0;
 }
 
 void vdev_queue_idle(struct vdev *d)
@@ -232,8 +240,10 @@ void vdev_queue_idle(struct vdev *d)
 
 static void on_kick(void *ctx, uint32_t events)
 {
+    struct queue *q = ctx;
     (void)events;
-    vq_run(((struct queue *)ctx)->live);
+    q->kicks++;
+    vq_run(q->live);
 }
 
 static void start_on_loop(void *ctx)
@@ -364,6 +374,8 @@ void vdev_queue_disable(struct vdev *d, unsigned i)
     if (i < d->n && d->queues[i].vq) {
         queues_stop(d, i, i + 1, true);
         queue_close(&d->queues[i]);
+        if (d->ops->queue_reset)
+            d->ops->queue_reset(d, i);
     }
     (void)pthread_mutex_unlock(&d->control);
 }
@@ -404,8 +416,10 @@ static void reset_locked(struct vdev *d)
 {
     atomic_store(&d->resetting, true);
     queues_stop(d, 0, d->n, true); /* and whatever the loop was about to announce, it has */
-    for (unsigned i = 0; i < d->n; i++)
+    for (unsigned i = 0; i < d->n; i++) {
         queue_close(&d->queues[i]);
+        d->queues[i].kicks = d->queues[i].interrupts = 0;
+    }
     if (d->ops && d->ops->reset)
         d->ops->reset(d);
     memset(d->driver, 0, sizeof(d->driver));

@@ -1,30 +1,30 @@
-/* transport/mmio.c - virtio-mmio, version 2 (virtio 1.4, 4.2.2): a register file in front of
- * vdev_ctl.h. Control registers answer aligned 32-bit accesses only; anything else reads as zero
- * and is not written. */
+/* transport/mmio.c - virtio-mmio: version 2 (virtio 1.4, 4.2.2) and the legacy version 1 (4.2.4), a
+ * register file in front of vdev_ctl.h. Control registers answer aligned 32-bit accesses only;
+ * anything else reads as zero and is not written. */
+#include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
-#include <pthread.h>
 #include <stdatomic.h>
 
-#include "transport/transport.h"
+#include "transport/transport_priv.h"
 
 enum {
-    MAGIC = 0x74726976, /* "virt" */
-    VERSION = 2,
+    MAGIC = 0x74726976,  /* "virt" */
     VENDOR = 0x4d4d5600, /* "\0VMM" */
     WINDOW = 0x1000,
     QUEUE_RESET = 0x0c0, /* newer than the UAPI header */
-    STATE_VERSION = 1,
+    STATE_VERSION = 2,
 };
 
-struct mmio_transport {
-    struct vdev_port port;
-    struct vdev *dev;
-    struct bus *bus;
+struct mmio {
+    struct transport t;
     gpa_t base;
     int irq_fd;
+    bool legacy;
     atomic_uint interrupt_status;
-    pthread_mutex_t lock; /* the selectors, and what is done to what they select */
     uint32_t device_features_sel, driver_features_sel, queue_sel, shm_sel;
+    unsigned listening;     /* queues that take notifications; under the device's control lock */
+    uint32_t page_size;     /* legacy: the unit of QueuePFN, */
+    uint32_t queue_align[]; /* and where each used ring begins */
 };
 
 /* 4.2.2: a bit stays until it is acknowledged. The line is pulsed each time, also while a bit is
@@ -32,19 +32,105 @@ struct mmio_transport {
 static void raise_irq(struct vdev_port *p, enum vdev_irq why, unsigned queue)
 {
     (void)queue;
-    struct mmio_transport *t = container_of(p, struct mmio_transport, port);
+    struct mmio *m = container_of(p, struct mmio, t.port);
     unsigned bit = why == VDEV_IRQ_QUEUE ? VIRTIO_MMIO_INT_VRING : VIRTIO_MMIO_INT_CONFIG;
-    (void)atomic_fetch_or(&t->interrupt_status, bit);
+    (void)atomic_fetch_or(&m->interrupt_status, bit);
     uint64_t one = 1;
-    if (write(t->irq_fd, &one, sizeof(one)) < 0)
+    if (write(m->irq_fd, &one, sizeof(one)) < 0)
         return; /* only a closed descriptor fails, and this one is ours */
 }
 
-static uint32_t shm_word(struct mmio_transport *t, uint64_t off)
+/* All queues ring at one address, told apart by the value. With NOTIFICATION_DATA the value says
+ * more than the queue (2.9), so one doorbell for any value wakes all of them. */
+static void listen(struct vdev_port *p, unsigned queue, bool on)
+{
+    struct mmio *m = container_of(p, struct mmio, t.port);
+    struct doorbell b = {.at = m->base.v + VIRTIO_MMIO_QUEUE_NOTIFY, .len = 4, .value = queue};
+    bool edge = on ? m->listening++ == 0 : --m->listening == 0;
+    if (vdev_has(m->t.dev, VDEV_F_NOTIFICATION_DATA)) {
+        if (!edge)
+            return;
+        b.any = true;
+        b.value = 0;
+    }
+    b.fd = b.any ? vdev_kick_all_fd(m->t.dev) : vdev_kick_fd(m->t.dev, queue);
+    if (m->t.env.doorbell(m->t.env.ctx, &b, on) < 0)
+        return; /* its notifications trap instead, and mean the same */
+}
+
+/* --- what both versions have --- */
+
+static uint32_t common_read(struct mmio *m, uint64_t off)
+{
+    const struct vq_config *q = vdev_queue_config(m->t.dev, m->queue_sel);
+    switch (off) {
+    case VIRTIO_MMIO_MAGIC_VALUE:
+        return MAGIC;
+    case VIRTIO_MMIO_VERSION:
+        return m->legacy ? 1 : 2;
+    case VIRTIO_MMIO_DEVICE_ID:
+        return vdev_id(m->t.dev);
+    case VIRTIO_MMIO_VENDOR_ID:
+        return VENDOR;
+    case VIRTIO_MMIO_QUEUE_NUM_MAX:
+        return q ? q->max_size : 0;
+    case VIRTIO_MMIO_INTERRUPT_STATUS:
+        return atomic_load(&m->interrupt_status);
+    case VIRTIO_MMIO_STATUS:
+        return vdev_status(m->t.dev);
+    default:
+        return 0;
+    }
+}
+
+static void status_write(struct mmio *m, uint32_t v)
+{
+    if (v > UINT8_MAX)
+        return;
+    if (m->legacy)
+        vdev_legacy_status_write(m->t.dev, (uint8_t)v);
+    else
+        vdev_status_write(m->t.dev, (uint8_t)v);
+    if (v == 0)
+        atomic_store(&m->interrupt_status, 0);
+}
+
+static void common_write(struct mmio *m, uint64_t off, uint32_t v)
+{
+    struct vq_config *q;
+    switch (off) {
+    case VIRTIO_MMIO_DEVICE_FEATURES_SEL:
+        m->device_features_sel = v;
+        break;
+    case VIRTIO_MMIO_DRIVER_FEATURES_SEL:
+        m->driver_features_sel = v;
+        break;
+    case VIRTIO_MMIO_QUEUE_SEL:
+        m->queue_sel = v;
+        break;
+    case VIRTIO_MMIO_QUEUE_NUM:
+        q = vdev_queue_program(m->t.dev, m->queue_sel);
+        if (q)
+            q->size = v <= UINT16_MAX ? (uint16_t)v : 0; /* 0 is refused when it is enabled */
+        break;
+    case VIRTIO_MMIO_INTERRUPT_ACK:
+        (void)atomic_fetch_and(&m->interrupt_status, ~v);
+        break;
+    case VIRTIO_MMIO_STATUS:
+        status_write(m, v);
+        break;
+    default:
+        break;
+    }
+}
+
+/* --- version 2 --- */
+
+static uint32_t shm_word(struct mmio *m, uint64_t off)
 {
     gpa_t base;
     uint64_t len;
-    if (!vdev_shm(t->dev, t->shm_sel, &base, &len))
+    if (!vdev_shm(m->t.dev, m->shm_sel, &base, &len))
         return UINT32_MAX;
     switch (off) {
     case VIRTIO_MMIO_SHM_LEN_LOW:
@@ -58,124 +144,117 @@ static uint32_t shm_word(struct mmio_transport *t, uint64_t off)
     }
 }
 
-static uint32_t reg_read(struct mmio_transport *t, uint64_t off)
+static uint32_t modern_read(struct mmio *m, uint64_t off)
 {
-    const struct vq_config *q = vdev_queue_config(t->dev, t->queue_sel);
+    const struct vq_config *q = vdev_queue_config(m->t.dev, m->queue_sel);
     switch (off) {
-    case VIRTIO_MMIO_MAGIC_VALUE:
-        return MAGIC;
-    case VIRTIO_MMIO_VERSION:
-        return VERSION;
-    case VIRTIO_MMIO_DEVICE_ID:
-        return vdev_id(t->dev);
-    case VIRTIO_MMIO_VENDOR_ID:
-        return VENDOR;
     case VIRTIO_MMIO_DEVICE_FEATURES:
-        return vdev_features(t->dev, t->device_features_sel);
-    case VIRTIO_MMIO_QUEUE_NUM_MAX:
-        return q ? q->max_size : 0;
+        return vdev_features(m->t.dev, m->device_features_sel);
     case VIRTIO_MMIO_QUEUE_READY:
         return q ? q->enabled : 0;
-    case VIRTIO_MMIO_INTERRUPT_STATUS:
-        return atomic_load(&t->interrupt_status);
-    case VIRTIO_MMIO_STATUS:
-        return vdev_status(t->dev);
     case VIRTIO_MMIO_SHM_LEN_LOW:
     case VIRTIO_MMIO_SHM_LEN_HIGH:
     case VIRTIO_MMIO_SHM_BASE_LOW:
     case VIRTIO_MMIO_SHM_BASE_HIGH:
-        return shm_word(t, off);
+        return shm_word(m, off);
     case VIRTIO_MMIO_CONFIG_GENERATION:
-        return vdev_generation(t->dev);
-    default: /* QUEUE_RESET among them: a reset has always ended when its write has */
+        return vdev_generation(m->t.dev);
+    case QUEUE_RESET: /* a reset has always ended when its write has */
         return 0;
+    default:
+        return common_read(m, off);
     }
 }
 
-static void set_low(gpa_t *a, uint32_t v)
+static void area_write(struct mmio *m, uint64_t off, uint32_t v)
 {
-    a->v = (a->v & 0xffffffff00000000) | v;
-}
-
-static void set_high(gpa_t *a, uint32_t v)
-{
-    a->v = (a->v & 0xffffffff) | (uint64_t)v << 32;
-}
-
-static void queue_write(struct mmio_transport *t, uint64_t off, uint32_t v)
-{
-    struct vq_config *q = vdev_queue_program(t->dev, t->queue_sel);
+    struct vq_config *q = vdev_queue_program(m->t.dev, m->queue_sel);
     if (!q)
         return;
-    switch (off) {
-    case VIRTIO_MMIO_QUEUE_NUM:
-        q->size = v <= UINT16_MAX ? (uint16_t)v : 0; /* 0 is refused when it is enabled */
-        break;
-    case VIRTIO_MMIO_QUEUE_DESC_LOW:
-        set_low(&q->desc, v);
-        break;
-    case VIRTIO_MMIO_QUEUE_DESC_HIGH:
-        set_high(&q->desc, v);
-        break;
-    case VIRTIO_MMIO_QUEUE_AVAIL_LOW:
-        set_low(&q->driver, v);
-        break;
-    case VIRTIO_MMIO_QUEUE_AVAIL_HIGH:
-        set_high(&q->driver, v);
-        break;
-    case VIRTIO_MMIO_QUEUE_USED_LOW:
-        set_low(&q->device, v);
-        break;
-    case VIRTIO_MMIO_QUEUE_USED_HIGH:
-        set_high(&q->device, v);
-        break;
-    default:
-        break;
-    }
+    gpa_t *area = off < VIRTIO_MMIO_QUEUE_AVAIL_LOW  ? &q->desc
+                  : off < VIRTIO_MMIO_QUEUE_USED_LOW ? &q->driver
+                                                     : &q->device;
+    if (off % 16 == 0)
+        area->v = (area->v & 0xffffffff00000000) | v;
+    else
+        area->v = (area->v & 0xffffffff) | (uint64_t)v << 32;
 }
 
-static void reg_write(struct mmio_transport *t, uint64_t off, uint32_t v)
+static void modern_write(struct mmio *m, uint64_t off, uint32_t v)
 {
     switch (off) {
-    case VIRTIO_MMIO_DEVICE_FEATURES_SEL:
-        t->device_features_sel = v;
-        break;
     case VIRTIO_MMIO_DRIVER_FEATURES:
-        vdev_features_write(t->dev, t->driver_features_sel, v);
-        break;
-    case VIRTIO_MMIO_DRIVER_FEATURES_SEL:
-        t->driver_features_sel = v;
-        break;
-    case VIRTIO_MMIO_QUEUE_SEL:
-        t->queue_sel = v;
+        vdev_features_write(m->t.dev, m->driver_features_sel, v);
         break;
     case VIRTIO_MMIO_QUEUE_READY:
         if (v & 1)
-            vdev_queue_enable(t->dev, t->queue_sel);
+            vdev_queue_enable(m->t.dev, m->queue_sel);
         else
-            vdev_queue_disable(t->dev, t->queue_sel);
+            vdev_queue_disable(m->t.dev, m->queue_sel);
         break;
     case QUEUE_RESET:
         if (v & 1)
-            vdev_queue_reset(t->dev, t->queue_sel);
-        break;
-    case VIRTIO_MMIO_INTERRUPT_ACK:
-        (void)atomic_fetch_and(&t->interrupt_status, ~v);
-        break;
-    case VIRTIO_MMIO_STATUS:
-        if (v <= UINT8_MAX)
-            vdev_status_write(t->dev, (uint8_t)v);
-        if (v == 0)
-            atomic_store(&t->interrupt_status, 0);
+            vdev_queue_reset(m->t.dev, m->queue_sel);
         break;
     case VIRTIO_MMIO_SHM_SEL:
-        t->shm_sel = v;
+        m->shm_sel = v;
+        break;
+    case VIRTIO_MMIO_QUEUE_DESC_LOW:
+    case VIRTIO_MMIO_QUEUE_DESC_HIGH:
+    case VIRTIO_MMIO_QUEUE_AVAIL_LOW:
+    case VIRTIO_MMIO_QUEUE_AVAIL_HIGH:
+    case VIRTIO_MMIO_QUEUE_USED_LOW:
+    case VIRTIO_MMIO_QUEUE_USED_HIGH:
+        area_write(m, off, v);
         break;
     default:
-        queue_write(t, off, v);
+        common_write(m, off, v);
         break;
     }
 }
+
+/* --- version 1 --- */
+
+static uint32_t legacy_read(struct mmio *m, uint64_t off)
+{
+    const struct vq_config *q = vdev_queue_config(m->t.dev, m->queue_sel);
+    switch (off) {
+    case VIRTIO_MMIO_DEVICE_FEATURES:
+        return m->device_features_sel == 0 ? vdev_legacy_features(m->t.dev) : 0;
+    case VIRTIO_MMIO_QUEUE_PFN:
+        return q && q->enabled && m->page_size ? (uint32_t)(q->desc.v / m->page_size) : 0;
+    default:
+        return common_read(m, off);
+    }
+}
+
+static void legacy_write(struct mmio *m, uint64_t off, uint32_t v)
+{
+    const struct vq_config *q = vdev_queue_config(m->t.dev, m->queue_sel);
+    switch (off) {
+    case VIRTIO_MMIO_DRIVER_FEATURES:
+        if (m->driver_features_sel == 0)
+            vdev_legacy_features_write(m->t.dev, v);
+        break;
+    case VIRTIO_MMIO_GUEST_PAGE_SIZE:
+        m->page_size = v;
+        break;
+    case VIRTIO_MMIO_QUEUE_ALIGN:
+        if (q)
+            m->queue_align[m->queue_sel] = v;
+        break;
+    case VIRTIO_MMIO_QUEUE_PFN:
+        if (q)
+            legacy_queue_set(m->t.dev, m->queue_sel, q->size, GPA((uint64_t)v * m->page_size),
+                             m->queue_align[m->queue_sel]);
+        break;
+    default:
+        common_write(m, off, v);
+        break;
+    }
+}
+
+/* --- the window --- */
 
 static bool is_register(uint64_t off, unsigned size)
 {
@@ -184,126 +263,142 @@ static bool is_register(uint64_t off, unsigned size)
 
 static uint64_t window_read(void *ctx, uint64_t off, unsigned size)
 {
-    struct mmio_transport *t = ctx;
+    struct mmio *m = ctx;
     uint64_t v = 0;
     if (off >= VIRTIO_MMIO_CONFIG) {
-        vdev_config_get(t->dev, off - VIRTIO_MMIO_CONFIG, &v, size);
+        vdev_config_get(m->t.dev, off - VIRTIO_MMIO_CONFIG, &v, size);
     } else if (is_register(off, size)) {
-        (void)pthread_mutex_lock(&t->lock);
-        v = reg_read(t, off);
-        (void)pthread_mutex_unlock(&t->lock);
+        (void)pthread_mutex_lock(&m->t.lock);
+        v = m->legacy ? legacy_read(m, off) : modern_read(m, off);
+        (void)pthread_mutex_unlock(&m->t.lock);
     }
     return v;
 }
 
 static void window_write(void *ctx, uint64_t off, unsigned size, uint64_t val)
 {
-    struct mmio_transport *t = ctx;
+    struct mmio *m = ctx;
     if (off >= VIRTIO_MMIO_CONFIG) {
-        vdev_config_set(t->dev, off - VIRTIO_MMIO_CONFIG, &val, size);
+        vdev_config_set(m->t.dev, off - VIRTIO_MMIO_CONFIG, &val, size);
     } else if (is_register(off, size)) {
         if (off == VIRTIO_MMIO_QUEUE_NOTIFY) { /* a doorbell that was not bound */
-            vdev_kick(t->dev, (uint32_t)val);
+            bool more = vdev_has(m->t.dev, VDEV_F_NOTIFICATION_DATA);
+            vdev_kick(m->t.dev, (uint32_t)val & (more ? UINT16_MAX : UINT32_MAX));
             return;
         }
-        (void)pthread_mutex_lock(&t->lock);
-        reg_write(t, off, (uint32_t)val);
-        (void)pthread_mutex_unlock(&t->lock);
+        (void)pthread_mutex_lock(&m->t.lock);
+        if (m->legacy)
+            legacy_write(m, off, (uint32_t)val);
+        else
+            modern_write(m, off, (uint32_t)val);
+        (void)pthread_mutex_unlock(&m->t.lock);
     }
 }
 
 static const struct region_ops window_ops = {.read = window_read, .write = window_write};
 
-/* Everything but what the specification keeps for PCI or reserves (4.2, 6). */
-static const uint32_t carried[VDEV_FEATURE_WORDS] = {
-    UINT32_MAX,
-    /* VERSION_1, ACCESS_PLATFORM, PACKED, IN_ORDER, ORDER_PLATFORM, RING_RESET; 50 and above */
-    0xfffc0000 | 1 << 0 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 8,
-    UINT32_MAX,
-    UINT32_MAX,
-};
+/* --- one of the transports --- */
 
-int mmio_transport_new(struct vdev *d, const struct transport_env *env, gpa_t base, int irq_fd,
-                       struct mmio_transport **out)
+static void registers_reset(struct mmio *m)
 {
-    struct mmio_transport *t = calloc(1, sizeof(*t));
-    if (!t)
-        return -ENOMEM;
-    t->port.raise = raise_irq;
-    t->dev = d;
-    t->bus = env->mmio;
-    t->base = base;
-    t->irq_fd = irq_fd;
-    (void)pthread_mutex_init(&t->lock, NULL);
-    const struct region r = {
-        .name = vdev_name(d), .base = base, .len = WINDOW, .ops = &window_ops, .ctx = t};
-    int rc = bus_map(env->mmio, &r);
-    if (rc < 0) {
-        (void)pthread_mutex_destroy(&t->lock);
-        free(t);
-        return rc;
-    }
-    vdev_attach(d, &t->port, carried);
-    for (unsigned i = 0; i < vdev_queue_count(d); i++) {
-        gpa_t at = GPA(base.v + VIRTIO_MMIO_QUEUE_NOTIFY);
-        if (env->doorbell(env->ctx, at, 4, i, vdev_kick_fd(d, i)) < 0)
-            continue; /* its notifications trap instead, and mean the same */
-    }
-    *out = t;
-    return 0;
+    atomic_store(&m->interrupt_status, 0);
+    m->device_features_sel = m->driver_features_sel = m->queue_sel = m->shm_sel = 0;
+    m->page_size = 0;
+    for (unsigned i = 0; i < vdev_queue_count(m->t.dev); i++)
+        m->queue_align[i] = 0;
 }
 
-void mmio_transport_free(struct mmio_transport *t)
+static void mmio_reset(struct transport *t)
 {
-    if (!t)
-        return;
-    bus_unmap(t->bus, t->base);
-    vdev_free(t->dev);
-    fd_cleanup_(&t->irq_fd);
-    (void)pthread_mutex_destroy(&t->lock);
-    free(t);
-}
-
-void mmio_transport_reset(struct mmio_transport *t)
-{
-    vdev_reset(t->dev);
+    struct mmio *m = container_of(t, struct mmio, t);
     (void)pthread_mutex_lock(&t->lock);
-    atomic_store(&t->interrupt_status, 0);
-    t->device_features_sel = t->driver_features_sel = t->queue_sel = t->shm_sel = 0;
+    registers_reset(m);
     (void)pthread_mutex_unlock(&t->lock);
 }
 
-void mmio_transport_save(struct mmio_transport *t, struct state_out *s)
+static void mmio_save(struct transport *t, struct state_out *s)
 {
+    struct mmio *m = container_of(t, struct mmio, t);
     state_begin(s, "MMIO", STATE_VERSION);
-    state_u32(s, atomic_load(&t->interrupt_status));
-    state_u32(s, t->device_features_sel);
-    state_u32(s, t->driver_features_sel);
-    state_u32(s, t->queue_sel);
-    state_u32(s, t->shm_sel);
+    state_u32(s, atomic_load(&m->interrupt_status));
+    state_u32(s, m->device_features_sel);
+    state_u32(s, m->driver_features_sel);
+    state_u32(s, m->queue_sel);
+    state_u32(s, m->shm_sel);
+    state_u32(s, m->page_size);
+    for (unsigned i = 0; i < vdev_queue_count(t->dev); i++)
+        state_u32(s, m->queue_align[i]);
     state_end(s);
-    vdev_save(t->dev, s);
 }
 
-int mmio_transport_load(struct mmio_transport *t, struct state_in *s)
+static int mmio_load(struct transport *t, struct state_in *s)
 {
+    struct mmio *m = container_of(t, struct mmio, t);
     uint32_t version;
     int rc = state_open(s, "MMIO", STATE_VERSION, &version);
     if (rc < 0)
         return rc;
-    uint32_t interrupts = state_get_u32(s) & (VIRTIO_MMIO_INT_VRING | VIRTIO_MMIO_INT_CONFIG);
-    uint32_t sel[4];
-    for (size_t i = 0; i < ARRAY_SIZE(sel); i++)
-        sel[i] = state_get_u32(s);
+    atomic_store(&m->interrupt_status,
+                 state_get_u32(s) & (VIRTIO_MMIO_INT_VRING | VIRTIO_MMIO_INT_CONFIG));
+    m->device_features_sel = state_get_u32(s);
+    m->driver_features_sel = state_get_u32(s);
+    m->queue_sel = state_get_u32(s);
+    m->shm_sel = state_get_u32(s);
+    m->page_size = state_get_u32(s);
+    for (unsigned i = 0; i < vdev_queue_count(t->dev); i++)
+        m->queue_align[i] = state_get_u32(s);
     rc = state_close(s);
-    if (rc == 0)
-        rc = vdev_load(t->dev, s);
+    if (rc == 0 && version != STATE_VERSION)
+        rc = -EBADMSG;
     if (rc < 0)
+        registers_reset(m);
+    return rc;
+}
+
+static void mmio_free(struct transport *t)
+{
+    struct mmio *m = container_of(t, struct mmio, t);
+    bus_unmap(t->env.mmio, m->base);
+    fd_cleanup_(&m->irq_fd);
+    transport_destroy(t);
+    free(m);
+}
+
+static const struct transport_ops mmio_ops = {
+    .reset = mmio_reset, .save = mmio_save, .load = mmio_load, .free = mmio_free};
+
+/* Everything but what the specification keeps for PCI or reserves (4.2, 6). */
+static const uint32_t carried[VDEV_FEATURE_WORDS] = {
+    UINT32_MAX,
+    /* 50 and above are the devices'; of those below, what is not PCI's */
+    0xfffc0000 | 1u << (VIRTIO_F_VERSION_1 - 32) | 1u << (VIRTIO_F_ACCESS_PLATFORM - 32) |
+        1u << (VIRTIO_F_RING_PACKED - 32) | 1u << (VIRTIO_F_IN_ORDER - 32) |
+        1u << (VIRTIO_F_ORDER_PLATFORM - 32) | 1u << (VDEV_F_NOTIFICATION_DATA - 32) |
+        1u << (VIRTIO_F_RING_RESET - 32) | 1u << (VDEV_F_SUSPEND - 32),
+    UINT32_MAX,
+    UINT32_MAX,
+};
+
+int mmio_new(struct vdev *d, bool legacy, const struct transport_place *at,
+             const struct transport_env *env, struct transport **out)
+{
+    struct mmio *m = calloc(1, sizeof(*m) + vdev_queue_count(d) * sizeof(m->queue_align[0]));
+    if (!m)
+        return -ENOMEM;
+    transport_init(&m->t, &mmio_ops, d, env);
+    m->t.port = (struct vdev_port){.raise = raise_irq, .listen = listen};
+    m->base = at->base;
+    m->irq_fd = at->irq_fd;
+    m->legacy = legacy;
+    const struct region r = {
+        .name = vdev_name(d), .base = at->base, .len = WINDOW, .ops = &window_ops, .ctx = m};
+    int rc = bus_map(env->mmio, &r);
+    if (rc < 0) {
+        transport_destroy(&m->t);
+        free(m);
         return rc;
-    atomic_store(&t->interrupt_status, interrupts);
-    t->device_features_sel = sel[0];
-    t->driver_features_sel = sel[1];
-    t->queue_sel = sel[2];
-    t->shm_sel = sel[3];
+    }
+    vdev_attach(d, &m->t.port, carried);
+    *out = &m->t;
     return 0;
 }

@@ -1,101 +1,106 @@
-/* devices/virtio/vdev.c - one virtio device: features, status, configuration, queues, and the way
- * in which everything stops (virtio 1.4, 2.1 to 2.6, 3).
- *
- * Two parties meet here. Control comes from vCPU threads, one at a time, under `control`. Data runs
- * on the loop, which owns each queue from start to stop and never takes `control`: so a vCPU may
- * wait for the loop while it holds the lock. What both read is atomic. */
-#include "devices/virtio/vdev.h"
-
+/* devices/virtio/vdev.c - one virtio device: features, status, configuration space, shared memory
+ * (virtio 1.4, 2.1 to 2.5, 2.10, 3). */
 #include <assert.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
-#include <poll.h>
-#include <pthread.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 
-#include "base/log.h"
-#include "devices/virtio/vdev_ctl.h"
-#include "devices/virtio/vq_priv.h"
+#include "devices/virtio/vdev_priv.h"
 
-enum { CONFIG_MAX = 256, SHM_MAX = 2, STATE_VERSION = 1 };
+enum { LEGACY_ANY_LAYOUT = 1 << VIRTIO_F_ANY_LAYOUT };
 
-struct queue {
-    struct vdev *dev;
-    struct vq_config cfg;
-    struct vq *vq; /* while enabled; control's */
-    int kick_fd;
-    struct vq *live; /* from start to stop; the loop's, and the watch too */
-    struct loop_watch watch;
-    struct loop_task start;
-    bool abort; /* how it is stopped */
+const struct vdev_options vdev_options_default = {
+    .indirect = true, .event_idx = true, .ring_reset = true, .suspend = true};
+
+#define SWITCH(name, text)                                                                         \
+    {                                                                                              \
+        .key = #name, .type = OPT_FLAG, .offset = offsetof(struct vdev_options, name),             \
+        .help = text                                                                               \
+    }
+const struct opt_desc vdev_option_keys[] = {
+    SWITCH(packed, "offer packed rings"),
+    SWITCH(indirect, "offer indirect descriptors [on]"),
+    SWITCH(event_idx, "offer notification suppression by index [on]"),
+    SWITCH(in_order, "offer to use buffers in the order in which they came"),
+    SWITCH(notification_data, "offer notifications that say how far the driver is"),
+    SWITCH(notif_config_data, "offer a value of the device's in notifications (PCI)"),
+    SWITCH(ring_reset, "offer the reset of a single queue [on]"),
+    SWITCH(order_platform, "offer barriers as for a device outside of the CPU"),
+    SWITCH(suspend, "offer to be suspended by the driver [on]"),
+    SWITCH(admin_vq, "offer an administration virtqueue (PCI)"),
+    {.key = "queue_size",
+     .type = OPT_U32,
+     .offset = offsetof(struct vdev_options, queue_size),
+     .metavar = "N",
+     .help = "entries of each queue at most: a power of two up to 32768; 0: as the device likes",
+     .max = VQ_SIZE_MAX},
+    {.type = OPT_END},
 };
 
-struct vdev {
-    const struct vdev_class *class;
-    const struct vdev_ops *ops;
-    struct build_env env;
-    void *priv;
-    struct vdev_port *port;
+static void offer_core(struct vdev *d, const struct vdev_options *o)
+{
+    const struct {
+        bool on;
+        unsigned feature;
+    } core[] = {
+        {true, VIRTIO_F_VERSION_1},
+        {o->indirect, VIRTIO_RING_F_INDIRECT_DESC},
+        {o->event_idx, VIRTIO_RING_F_EVENT_IDX},
+        {o->packed, VIRTIO_F_RING_PACKED},
+        {o->in_order, VIRTIO_F_IN_ORDER},
+        {o->order_platform, VIRTIO_F_ORDER_PLATFORM},
+        {o->notification_data, VDEV_F_NOTIFICATION_DATA},
+        {o->notif_config_data, VDEV_F_NOTIF_CONFIG_DATA},
+        {o->ring_reset, VIRTIO_F_RING_RESET},
+        {o->suspend, VDEV_F_SUSPEND},
+        {o->admin_vq, VDEV_F_ADMIN_VQ},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(core); i++) {
+        if (core[i].on)
+            vdev_offer(d, core[i].feature);
+    }
+}
 
-    pthread_mutex_t control;
-    uint32_t offered[VDEV_FEATURE_WORDS], driver[VDEV_FEATURE_WORDS];
-    atomic_uchar status;
-    atomic_uint generation;
-    atomic_bool resetting; /* the loop announces nothing any more */
-    bool paused;
-
-    pthread_mutex_t idle_lock; /* a vCPU waits here for queues to drain */
-    pthread_cond_t idle;
-    unsigned draining;
-
-    struct vdev_shm {
-        gpa_t base;
-        uint64_t len;
-        uint8_t id;
-    } shm[SHM_MAX];
-    unsigned n_shm;
-    struct log_limit faults;
-    unsigned n;
-    struct queue queues[];
-};
-
-/* What the core itself implements for every device. */
-static const unsigned core_features[] = {VIRTIO_F_VERSION_1, VIRTIO_RING_F_INDIRECT_DESC,
-                                         VIRTIO_RING_F_EVENT_IDX, VIRTIO_F_RING_RESET};
+static int new_queue(struct vdev *d, unsigned i, uint32_t size)
+{
+    struct queue *q = &d->queues[i];
+    q->dev = d;
+    q->cfg.max_size = q->cfg.size = (uint16_t)size;
+    q->kick_fd = eventfd(0, EFD_CLOEXEC);
+    return q->kick_fd < 0 ? -errno : 0;
+}
 
 int vdev_new(const struct vdev_class *c, const struct build_env *env, void *priv,
              const uint16_t *sizes, unsigned n, struct vdev **out)
 {
-    struct vdev *d = calloc(1, sizeof(*d) + n * sizeof(d->queues[0]));
+    enum { ADMIN_SIZE = 64 };
+    const struct vdev_options *o = env->options ? env->options : &vdev_options_default;
+    unsigned all = n + o->admin_vq;
+    struct vdev *d = calloc(1, sizeof(*d) + all * sizeof(d->queues[0]));
     if (!d)
         return -ENOMEM;
-    assert(c->ops->config_len <= CONFIG_MAX);
+    assert(c->ops->config_len <= VDEV_CONFIG_MAX);
     d->class = c;
-    d->ops = c->ops;
     d->env = *env;
+    d->all_fd = -1;
     d->n = n;
+    d->n_all = all;
     (void)pthread_mutex_init(&d->control, NULL);
     (void)pthread_mutex_init(&d->idle_lock, NULL);
     (void)pthread_cond_init(&d->idle, NULL);
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < all; i++)
         d->queues[i].kick_fd = -1;
-    for (unsigned i = 0; i < n; i++) {
-        struct queue *q = &d->queues[i];
-        q->dev = d;
-        q->cfg.max_size = q->cfg.size = sizes[i];
-        q->kick_fd = eventfd(0, EFD_CLOEXEC);
-        if (q->kick_fd < 0) {
-            int rc = -errno;
-            d->ops = NULL; /* priv is still the caller's */
-            vdev_free(d);
-            return rc;
-        }
+    int rc = o->admin_vq ? admin_new(&d->admin) : 0;
+    for (unsigned i = 0; rc == 0 && i < all; i++)
+        rc = new_queue(d, i, i == n ? ADMIN_SIZE : o->queue_size ? o->queue_size : sizes[i]);
+    if (rc < 0) {
+        vdev_free(d); /* which has no ops yet, so that priv is still the caller's */
+        return rc;
     }
-    for (size_t i = 0; i < ARRAY_SIZE(core_features); i++)
-        vdev_offer(d, core_features[i]);
+    offer_core(d, o);
+    d->ops = c->ops;
     d->priv = priv;
     *out = d;
     return 0;
@@ -108,12 +113,19 @@ void vdev_free(struct vdev *d)
     vdev_reset(d);
     if (d->ops)
         d->ops->free(d);
-    for (unsigned i = 0; i < d->n; i++)
+    admin_free(d->admin);
+    for (unsigned i = 0; i < d->n_all; i++)
         fd_cleanup_(&d->queues[i].kick_fd);
+    fd_cleanup_(&d->all_fd);
     (void)pthread_mutex_destroy(&d->control);
     (void)pthread_mutex_destroy(&d->idle_lock);
     (void)pthread_cond_destroy(&d->idle);
     free(d);
+}
+
+static bool offers(const struct vdev *d, unsigned feature)
+{
+    return d->offered[feature / 32] >> (feature % 32) & 1;
 }
 
 void vdev_attach(struct vdev *d, struct vdev_port *p, const uint32_t mask[VDEV_FEATURE_WORDS])
@@ -121,6 +133,11 @@ void vdev_attach(struct vdev *d, struct vdev_port *p, const uint32_t mask[VDEV_F
     d->port = p;
     for (unsigned i = 0; i < VDEV_FEATURE_WORDS; i++)
         d->offered[i] &= mask[i];
+}
+
+uint32_t vdev_pci_class(const struct vdev *d)
+{
+    return d->class->pci_class;
 }
 
 const char *vdev_name(const struct vdev *d)
@@ -136,6 +153,11 @@ uint16_t vdev_id(const struct vdev *d)
 unsigned vdev_queue_count(const struct vdev *d)
 {
     return d->n;
+}
+
+bool vdev_has_admin_queue(const struct vdev *d)
+{
+    return d->admin && offers(d, VDEV_F_ADMIN_VQ);
 }
 
 size_t vdev_config_len(const struct vdev *d)
@@ -168,18 +190,66 @@ uint32_t vdev_features(const struct vdev *d, unsigned word)
 void vdev_features_write(struct vdev *d, unsigned word, uint32_t bits)
 {
     (void)pthread_mutex_lock(&d->control);
-    if (word < VDEV_FEATURE_WORDS && !(vdev_status(d) & VIRTIO_CONFIG_S_FEATURES_OK))
+    if (word < VDEV_FEATURE_WORDS && !(vdev_status(d) & VIRTIO_CONFIG_S_FEATURES_OK) &&
+        !atomic_load(&d->legacy))
         d->driver[word] = bits;
     (void)pthread_mutex_unlock(&d->control);
 }
 
-static bool features_acceptable(struct vdev *d)
+uint32_t vdev_features_driver(const struct vdev *d, unsigned word)
+{
+    return word < VDEV_FEATURE_WORDS ? d->driver[word] : 0;
+}
+
+bool vdev_features_acceptable(struct vdev *d)
 {
     for (unsigned i = 0; i < VDEV_FEATURE_WORDS; i++) {
         if (d->driver[i] & ~d->offered[i])
             return false;
     }
     return vdev_has(d, VIRTIO_F_VERSION_1) && (!d->ops->features_ok || d->ops->features_ok(d));
+}
+
+uint32_t vdev_legacy_features(const struct vdev *d)
+{
+    return d->offered[0] | LEGACY_ANY_LAYOUT; /* 2.7.4.3 */
+}
+
+bool vdev_legacy_locked(struct vdev *d)
+{
+    if (vdev_status(d) & VIRTIO_CONFIG_S_FEATURES_OK)
+        return false;
+    if (!atomic_exchange(&d->legacy, true))
+        memset(d->driver, 0, sizeof(d->driver));
+    return true;
+}
+
+/* There is no way to refuse: what was not offered is not there. */
+void vdev_legacy_features_write(struct vdev *d, uint32_t bits)
+{
+    (void)pthread_mutex_lock(&d->control);
+    if (vdev_legacy_locked(d) && !atomic_load(&d->running))
+        d->driver[0] = bits & vdev_legacy_features(d);
+    (void)pthread_mutex_unlock(&d->control);
+}
+
+/* --- notifications of the configuration (2.3) --- */
+
+static void raise_config(struct vdev *d)
+{
+    bool used = atomic_load(&d->running) || vdev_status(d) & VIRTIO_CONFIG_S_DRIVER_OK;
+    (void)atomic_fetch_add(&d->generation, 1);
+    if (used && !atomic_load(&d->resetting))
+        d->port->raise(d->port, VDEV_IRQ_CONFIG, 0);
+}
+
+/* The driver may suspend or resume the device at the same moment: whoever of the two comes last
+ * sees what the other did. */
+void vdev_config_changed(struct vdev *d)
+{
+    atomic_store(&d->config_pending, true);
+    if (!vdev_suspended(d) && atomic_exchange(&d->config_pending, false))
+        raise_config(d);
 }
 
 /* --- failure --- */
@@ -199,191 +269,8 @@ void vdev_fail(struct vdev *d, const char *fmt, ...)
     log_limited(&d->faults, LOG_WARN, "%s: needs reset: %s", d->class->name, why);
 
     uint8_t old = atomic_fetch_or(&d->status, VIRTIO_CONFIG_S_NEEDS_RESET);
-    if ((old & VIRTIO_CONFIG_S_DRIVER_OK) && !(old & VIRTIO_CONFIG_S_NEEDS_RESET) &&
-        !atomic_load(&d->resetting))
-        d->port->raise(d->port, VDEV_IRQ_CONFIG, 0); /* 2.1.2 */
-}
-
-/* --- queues, on the loop --- */
-
-struct vq *vdev_queue(struct vdev *d, unsigned i)
-{
-    return i < d->n ? d->queues[i].live : NULL;
-}
-
-void vdev_queue_kicked(struct vdev *d, struct vq *q)
-{
-    if (!vdev_failed(d))
-        d->ops->kick(d, q);
-}
-
-void vdev_queue_interrupt(struct vdev *d, unsigned i)
-{
-    d->port->raise(d->port, VDEV_IRQ_QUEUE, i);
-}
-
-void vdev_queue_idle(struct vdev *d)
-{
-    (void)pthread_mutex_lock(&d->idle_lock);
-    d->draining--;
-    (void)pthread_cond_signal(&d->idle);
-    (void)pthread_mutex_unlock(&d->idle_lock);
-}
-
-static void on_kick(void *ctx, uint32_t events)
-{
-    (void)events;
-    vq_run(((struct queue *)ctx)->live);
-}
-
-static void start_on_loop(void *ctx)
-{
-    struct queue *q = ctx;
-    q->watch = (struct loop_watch){
-        .fd = q->kick_fd, .events = POLLIN, .counter = true, .fn = on_kick, .ctx = q};
-    if (loop_watch(q->dev->env.loop, &q->watch) < 0) {
-        vdev_fail(q->dev, "no memory to watch queue %u", q->vq->index);
-        return;
-    }
-    q->live = q->vq;
-    vq_start(q->live);
-}
-
-static void stop_on_loop(void *ctx)
-{
-    struct queue *q = ctx;
-    struct vdev *d = q->dev;
-    loop_task_cancel(d->env.loop, &q->start);
-    loop_unwatch(d->env.loop, &q->watch);
-    q->live = NULL;
-    /* Counted first, so that the last completion inside drain() finds itself counted. */
-    (void)pthread_mutex_lock(&d->idle_lock);
-    d->draining++;
-    (void)pthread_mutex_unlock(&d->idle_lock);
-    if (vq_stop(q->vq, q->abort))
-        vdev_queue_idle(d);
-    else if (d->ops->drain)
-        d->ops->drain(d, q->vq);
-}
-
-/* --- queues, from a vCPU; `control` is held --- */
-
-static void queue_start(struct queue *q)
-{
-    if (q->dev->paused)
-        return; /* vdev_resume() will */
-    q->start = (struct loop_task){.fn = start_on_loop, .ctx = q};
-    loop_post(q->dev->env.loop, &q->start);
-}
-
-static void wait_idle(struct vdev *d)
-{
-    (void)pthread_mutex_lock(&d->idle_lock);
-    while (d->draining > 0) {
-        if (loop_runs(d->env.loop)) {
-            (void)pthread_cond_wait(&d->idle, &d->idle_lock);
-        } else { /* a test's loop, stepped by hand */
-            (void)pthread_mutex_unlock(&d->idle_lock);
-            (void)loop_step(d->env.loop, -1);
-            (void)pthread_mutex_lock(&d->idle_lock);
-        }
-    }
-    (void)pthread_mutex_unlock(&d->idle_lock);
-}
-
-/* Stops queues [first, last), and returns when none of them has a request in flight. With `abort`
- * nobody waits for the results of those. */
-static void queues_stop(struct vdev *d, unsigned first, unsigned last, bool abort)
-{
-    for (unsigned i = first; i < last; i++) {
-        d->queues[i].abort = abort;
-        if (d->queues[i].vq)
-            loop_call(d->env.loop, stop_on_loop, &d->queues[i]);
-    }
-    wait_idle(d);
-}
-
-static void queue_close(struct queue *q)
-{
-    vq_close(TAKE_PTR(q->vq));
-    q->cfg = (struct vq_config){.max_size = q->cfg.max_size, .size = q->cfg.max_size};
-}
-
-static int queue_open(struct queue *q)
-{
-    struct vdev *d = q->dev;
-    const struct vq_open_args a = {.dev = d,
-                                   .index = (unsigned)(q - d->queues),
-                                   .mem = d->env.mem,
-                                   .loop = d->env.loop,
-                                   .cfg = &q->cfg,
-                                   .req_size = d->ops->req_size,
-                                   .indirect = vdev_has(d, VIRTIO_RING_F_INDIRECT_DESC),
-                                   .event_idx = vdev_has(d, VIRTIO_RING_F_EVENT_IDX)};
-    int rc = vq_open(&a, &q->vq);
-    q->cfg.enabled = rc == 0;
-    return rc;
-}
-
-const struct vq_config *vdev_queue_config(const struct vdev *d, unsigned i)
-{
-    return i < d->n ? &d->queues[i].cfg : NULL;
-}
-
-/* After FEATURES_OK the format is known; after DRIVER_OK only RING_RESET lets a queue begin anew.
- */
-static bool programmable(const struct vdev *d)
-{
-    uint8_t s = vdev_status(d);
-    return (s & VIRTIO_CONFIG_S_FEATURES_OK) && !(s & VIRTIO_CONFIG_S_NEEDS_RESET) &&
-           (!(s & VIRTIO_CONFIG_S_DRIVER_OK) || vdev_has(d, VIRTIO_F_RING_RESET));
-}
-
-struct vq_config *vdev_queue_program(struct vdev *d, unsigned i)
-{
-    return i < d->n && !d->queues[i].cfg.enabled && programmable(d) ? &d->queues[i].cfg : NULL;
-}
-
-void vdev_queue_enable(struct vdev *d, unsigned i)
-{
-    (void)pthread_mutex_lock(&d->control);
-    if (vdev_queue_program(d, i)) {
-        struct queue *q = &d->queues[i];
-        int rc = queue_open(q);
-        if (rc < 0)
-            vdev_fail(d, "queue %u cannot be enabled: %s", i, strerror(-rc));
-        else if (vdev_status(d) & VIRTIO_CONFIG_S_DRIVER_OK)
-            queue_start(q);
-    }
-    (void)pthread_mutex_unlock(&d->control);
-}
-
-void vdev_queue_disable(struct vdev *d, unsigned i)
-{
-    (void)pthread_mutex_lock(&d->control);
-    if (i < d->n && d->queues[i].vq) {
-        queues_stop(d, i, i + 1, true);
-        queue_close(&d->queues[i]);
-    }
-    (void)pthread_mutex_unlock(&d->control);
-}
-
-void vdev_queue_reset(struct vdev *d, unsigned i)
-{
-    if (vdev_has(d, VIRTIO_F_RING_RESET))
-        vdev_queue_disable(d, i);
-}
-
-int vdev_kick_fd(const struct vdev *d, unsigned i)
-{
-    return i < d->n ? d->queues[i].kick_fd : -1;
-}
-
-void vdev_kick(struct vdev *d, unsigned i)
-{
-    uint64_t one = 1;
-    if (i < d->n && write(d->queues[i].kick_fd, &one, sizeof(one)) < 0)
-        return; /* only a closed descriptor fails, and it lives as long as the device */
+    if (!(old & VIRTIO_CONFIG_S_NEEDS_RESET))
+        vdev_config_changed(d); /* 2.1.2 */
 }
 
 /* --- status (2.1, 3.1) --- */
@@ -395,20 +282,28 @@ uint8_t vdev_status(const struct vdev *d)
 
 bool vdev_started(const struct vdev *d)
 {
-    return (vdev_status(d) & (VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET)) ==
-               VIRTIO_CONFIG_S_DRIVER_OK &&
-           !atomic_load(&d->resetting);
+    return atomic_load(&d->running) && !vdev_failed(d) && !atomic_load(&d->resetting);
 }
 
-static void reset_locked(struct vdev *d)
+bool vdev_suspended(const struct vdev *d)
+{
+    return vdev_status(d) & VDEV_S_SUSPEND;
+}
+
+void vdev_reset_locked(struct vdev *d)
 {
     atomic_store(&d->resetting, true);
-    queues_stop(d, 0, d->n, true); /* and whatever the loop was about to announce, it has */
-    for (unsigned i = 0; i < d->n; i++)
+    queues_stop(d, 0, d->n_all, true); /* and whatever the loop was about to announce, it has */
+    for (unsigned i = 0; i < d->n_all; i++)
         queue_close(&d->queues[i]);
     if (d->ops && d->ops->reset)
         d->ops->reset(d);
+    if (d->admin)
+        admin_reset(d->admin);
     memset(d->driver, 0, sizeof(d->driver));
+    atomic_store(&d->legacy, false);
+    atomic_store(&d->running, false);
+    atomic_store(&d->config_pending, false);
     atomic_store(&d->status, 0); /* last: reading 0 says that all of it is done */
     atomic_store(&d->resetting, false);
 }
@@ -416,73 +311,141 @@ static void reset_locked(struct vdev *d)
 void vdev_reset(struct vdev *d)
 {
     (void)pthread_mutex_lock(&d->control);
-    reset_locked(d);
+    vdev_reset_locked(d);
     (void)pthread_mutex_unlock(&d->control);
 }
 
-static void start_locked(struct vdev *d)
+void vdev_start_locked(struct vdev *d)
 {
-    if (d->ops->start) {
-        int rc = d->ops->start(d);
-        if (rc < 0) {
-            vdev_fail(d, "cannot start: %s", strerror(-rc));
-            return;
-        }
+    int rc = d->ops->start ? d->ops->start(d) : 0;
+    if (rc < 0) {
+        vdev_fail(d, "cannot start: %s", strerror(-rc));
+        return;
     }
-    for (unsigned i = 0; i < d->n; i++) {
-        if (d->queues[i].vq)
-            queue_start(&d->queues[i]);
+    atomic_store(&d->running, true);
+    queues_start(d);
+}
+
+/* 3.4. When SUSPEND reads 1 and DRIVER_OK 0, every buffer in flight has been used and announced. */
+static void suspend_locked(struct vdev *d)
+{
+    queues_stop(d, 0, d->n_all, false);
+    memset(d->frozen, 0, sizeof(d->frozen));
+    if (d->ops->config_read)
+        d->ops->config_read(d, d->frozen);
+    atomic_store(&d->running, false);
+    (void)atomic_fetch_or(&d->status, VDEV_S_SUSPEND);
+    (void)atomic_fetch_and(&d->status, (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+static void resume_locked(struct vdev *d)
+{
+    atomic_store(&d->running, true);
+    (void)atomic_fetch_or(&d->status, VIRTIO_CONFIG_S_DRIVER_OK);
+    (void)atomic_fetch_and(&d->status, (uint8_t)~VDEV_S_SUSPEND);
+    if (atomic_exchange(&d->config_pending, false))
+        raise_config(d);
+    queues_start(d);
+}
+
+/* Of the bits that a driver asks for, those that it may set now. */
+static uint8_t steps_allowed(struct vdev *d, uint8_t old, uint8_t fresh)
+{
+    enum { BEGIN = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER };
+    uint8_t all = old | fresh;
+    if (atomic_load(&d->legacy) || (all & BEGIN) != BEGIN)
+        fresh &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK;
+    if (fresh & VIRTIO_CONFIG_S_FEATURES_OK && !vdev_features_acceptable(d))
+        fresh &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK;
+    if (!(old & VIRTIO_CONFIG_S_FEATURES_OK))
+        fresh &= (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK;
+    return fresh & (BEGIN | VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK |
+                    VIRTIO_CONFIG_S_FAILED);
+}
+
+static void status_write_locked(struct vdev *d, uint8_t s)
+{
+    uint8_t old = vdev_status(d) & (uint8_t)~VIRTIO_CONFIG_S_NEEDS_RESET;
+    uint8_t keep = old & (uint8_t)~VDEV_S_SUSPEND; /* whose end is the device's to say */
+    if (keep & ~s || old & VIRTIO_CONFIG_S_FAILED)
+        return; /* a bit may not be cleared, and what failed must be reset */
+    uint8_t fresh = steps_allowed(d, old, s & (uint8_t)~old);
+    (void)atomic_fetch_or(&d->status, fresh & (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK);
+    if (fresh & VIRTIO_CONFIG_S_DRIVER_OK && old & VDEV_S_SUSPEND) {
+        resume_locked(d);
+    } else if (fresh & VIRTIO_CONFIG_S_DRIVER_OK) {
+        (void)atomic_fetch_or(&d->status, VIRTIO_CONFIG_S_DRIVER_OK);
+        if (!vdev_failed(d))
+            vdev_start_locked(d);
+    } else if (s & VDEV_S_SUSPEND && old & VIRTIO_CONFIG_S_DRIVER_OK &&
+               vdev_has(d, VDEV_F_SUSPEND) && !vdev_failed(d)) {
+        suspend_locked(d);
     }
 }
 
 void vdev_status_write(struct vdev *d, uint8_t s)
 {
-    enum { STEPS = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER };
-    if (s == 0) {
-        vdev_reset(d);
-        return;
-    }
     (void)pthread_mutex_lock(&d->control);
-    uint8_t old = vdev_status(d) & (uint8_t)~VIRTIO_CONFIG_S_NEEDS_RESET;
-    uint8_t fresh = s & (uint8_t)~old & (uint8_t)~VIRTIO_CONFIG_S_NEEDS_RESET;
-    if (old & ~s || old & VIRTIO_CONFIG_S_FAILED)
-        fresh = 0; /* a bit may not be cleared, and what failed must be reset */
-    if (fresh & VIRTIO_CONFIG_S_FEATURES_OK &&
-        (((old | s) & STEPS) != STEPS || !features_acceptable(d)))
-        fresh &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK;
-    if (fresh & VIRTIO_CONFIG_S_DRIVER_OK && !(old & VIRTIO_CONFIG_S_FEATURES_OK))
-        fresh &= (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK;
-    fresh &=
-        STEPS | VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FAILED;
-    (void)atomic_fetch_or(&d->status, fresh);
-    if (fresh & VIRTIO_CONFIG_S_DRIVER_OK && !vdev_failed(d))
-        start_locked(d);
+    if (s == 0)
+        vdev_reset_locked(d);
+    else
+        status_write_locked(d, s);
+    (void)pthread_mutex_unlock(&d->control);
+}
+
+/* 3.1.2: no FEATURES_OK, and the steps in whatever order. */
+void vdev_legacy_status_write(struct vdev *d, uint8_t s)
+{
+    enum {
+        STEPS = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK
+    };
+    (void)pthread_mutex_lock(&d->control);
+    if (s == 0) {
+        vdev_reset_locked(d);
+    } else if (vdev_legacy_locked(d)) {
+        (void)atomic_fetch_or(&d->status, s & (STEPS | VIRTIO_CONFIG_S_FAILED));
+        if (s & VIRTIO_CONFIG_S_DRIVER_OK && !atomic_load(&d->running) && !vdev_failed(d))
+            vdev_start_locked(d);
+    }
     (void)pthread_mutex_unlock(&d->control);
 }
 
 /* --- configuration space (2.5) --- */
 
+/* Whole, as the driver may see it; `control` is held. */
+static void config_whole(struct vdev *d, uint8_t cfg[VDEV_CONFIG_MAX])
+{
+    if (vdev_suspended(d)) {
+        memcpy(cfg, d->frozen, sizeof(d->frozen)); /* 3.4: nothing changes */
+        return;
+    }
+    memset(cfg, 0, VDEV_CONFIG_MAX);
+    d->ops->config_read(d, cfg);
+}
+
 void vdev_config_get(struct vdev *d, size_t off, void *dst, size_t len)
 {
-    uint8_t cfg[CONFIG_MAX] = {0};
+    uint8_t cfg[VDEV_CONFIG_MAX];
     memset(dst, 0, len);
     if (off >= d->ops->config_len)
         return;
     (void)pthread_mutex_lock(&d->control);
-    d->ops->config_read(d, cfg);
+    config_whole(d, cfg);
     (void)pthread_mutex_unlock(&d->control);
     memcpy(dst, cfg + off, MIN(len, d->ops->config_len - off));
 }
 
 void vdev_config_set(struct vdev *d, size_t off, const void *src, size_t len)
 {
-    uint8_t cfg[CONFIG_MAX] = {0};
+    uint8_t cfg[VDEV_CONFIG_MAX];
     if (!d->ops->config_write || off >= d->ops->config_len || len > d->ops->config_len - off)
         return;
     (void)pthread_mutex_lock(&d->control);
-    d->ops->config_read(d, cfg);
-    memcpy(cfg + off, src, len);
-    d->ops->config_write(d, cfg, off, len);
+    if (!vdev_suspended(d)) {
+        config_whole(d, cfg);
+        memcpy(cfg + off, src, len);
+        d->ops->config_write(d, cfg, off, len);
+    }
     (void)pthread_mutex_unlock(&d->control);
 }
 
@@ -491,150 +454,55 @@ uint32_t vdev_generation(const struct vdev *d)
     return atomic_load(&d->generation);
 }
 
-void vdev_config_changed(struct vdev *d)
-{
-    (void)atomic_fetch_add(&d->generation, 1);
-    if (vdev_started(d))
-        d->port->raise(d->port, VDEV_IRQ_CONFIG, 0);
-}
-
 /* --- shared memory regions (2.10) --- */
 
 int vdev_add_shm(struct vdev *d, uint8_t id, gpa_t base, uint64_t len)
 {
-    if (d->n_shm == SHM_MAX)
+    if (d->n_shm == VDEV_SHM_MAX)
         return -ENOSPC;
-    d->shm[d->n_shm++] = (struct vdev_shm){.base = base, .len = len, .id = id};
+    uint64_t off = align_up(vdev_shm_total(d), VDEV_SHM_ALIGN);
+    d->shm[d->n_shm++] =
+        (struct vdev_shm){.base = base, .len = len, .off = off, .id = id, .on = true};
     return 0;
 }
 
-bool vdev_shm(const struct vdev *d, uint32_t id, gpa_t *base, uint64_t *len)
+uint64_t vdev_shm_total(const struct vdev *d)
 {
+    const struct vdev_shm *last = &d->shm[d->n_shm];
+    return d->n_shm ? last[-1].off + last[-1].len : 0;
+}
+
+bool vdev_shm_at(const struct vdev *d, unsigned i, uint8_t *id, uint64_t *off, uint64_t *len)
+{
+    if (i >= d->n_shm)
+        return false;
+    *id = d->shm[i].id;
+    *off = d->shm[i].off;
+    *len = d->shm[i].len;
+    return true;
+}
+
+void vdev_shm_place(struct vdev *d, bool on, uint64_t at)
+{
+    (void)pthread_mutex_lock(&d->control);
     for (unsigned i = 0; i < d->n_shm; i++) {
-        if (d->shm[i].id == id) {
+        d->shm[i].base = GPA(at + d->shm[i].off);
+        d->shm[i].on = on;
+    }
+    (void)pthread_mutex_unlock(&d->control);
+}
+
+bool vdev_shm(struct vdev *d, uint32_t id, gpa_t *base, uint64_t *len)
+{
+    bool found = false;
+    (void)pthread_mutex_lock(&d->control);
+    for (unsigned i = 0; i < d->n_shm && !found; i++) {
+        found = d->shm[i].id == id && d->shm[i].on;
+        if (found) {
             *base = d->shm[i].base;
             *len = d->shm[i].len;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* --- pause, save, load --- */
-
-void vdev_pause(struct vdev *d)
-{
-    (void)pthread_mutex_lock(&d->control);
-    if (!d->paused)
-        queues_stop(d, 0, d->n, false);
-    d->paused = true;
-    (void)pthread_mutex_unlock(&d->control);
-}
-
-void vdev_resume(struct vdev *d)
-{
-    (void)pthread_mutex_lock(&d->control);
-    bool was = d->paused;
-    d->paused = false;
-    if (was && vdev_started(d)) {
-        for (unsigned i = 0; i < d->n; i++) {
-            if (d->queues[i].vq)
-                queue_start(&d->queues[i]);
         }
     }
     (void)pthread_mutex_unlock(&d->control);
-}
-
-void vdev_save(const struct vdev *d, struct state_out *s)
-{
-    state_begin(s, "VDEV", STATE_VERSION);
-    state_u16(s, d->class->virtio_id);
-    state_u8(s, vdev_status(d));
-    state_u32(s, vdev_generation(d));
-    for (unsigned i = 0; i < VDEV_FEATURE_WORDS; i++)
-        state_u32(s, d->driver[i]);
-    state_u32(s, d->n);
-    for (unsigned i = 0; i < d->n; i++) {
-        struct vq_config c = d->queues[i].cfg;
-        if (d->queues[i].vq)
-            vq_save(d->queues[i].vq, &c);
-        state_u64(s, c.desc.v);
-        state_u64(s, c.driver.v);
-        state_u64(s, c.device.v);
-        state_u16(s, c.size);
-        state_u16(s, c.next_avail);
-        state_u16(s, c.next_used);
-        state_u8(s, c.enabled);
-    }
-    state_end(s);
-    if (d->ops->save)
-        d->ops->save(d, s);
-}
-
-static int load_queue(struct queue *q, uint8_t status, struct state_in *s)
-{
-    struct vq_config c = {.max_size = q->cfg.max_size};
-    c.desc = GPA(state_get_u64(s));
-    c.driver = GPA(state_get_u64(s));
-    c.device = GPA(state_get_u64(s));
-    c.size = state_get_u16(s);
-    c.next_avail = state_get_u16(s);
-    c.next_used = state_get_u16(s);
-    bool enabled = state_get_u8(s) & 1;
-    if (s->error)
-        return s->error;
-    if (enabled && !(status & VIRTIO_CONFIG_S_FEATURES_OK))
-        return -EBADMSG;
-    q->cfg = c;
-    return enabled ? queue_open(q) : 0;
-}
-
-/* What vdev_status_write() could have led to, and features that could have been accepted. */
-static bool loadable(struct vdev *d, uint8_t status)
-{
-    static const uint8_t steps[] = {VIRTIO_CONFIG_S_ACKNOWLEDGE, VIRTIO_CONFIG_S_DRIVER,
-                                    VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_DRIVER_OK};
-    uint8_t known = VIRTIO_CONFIG_S_NEEDS_RESET | VIRTIO_CONFIG_S_FAILED;
-    for (size_t i = 0; i < ARRAY_SIZE(steps); i++)
-        known |= steps[i];
-    for (size_t i = 2; i < ARRAY_SIZE(steps); i++) {
-        if (status & steps[i] && !(status & steps[i - 1]))
-            return false;
-    }
-    return !(status & ~known) &&
-           (!(status & VIRTIO_CONFIG_S_FEATURES_OK) || features_acceptable(d));
-}
-
-int vdev_load(struct vdev *d, struct state_in *s)
-{
-    uint32_t version;
-    int rc = state_open(s, "VDEV", STATE_VERSION, &version);
-    if (rc < 0)
-        return rc;
-    (void)pthread_mutex_lock(&d->control);
-    bool was = d->paused;
-    d->paused = true;
-    rc = state_get_u16(s) == d->class->virtio_id ? 0 : -EBADMSG;
-    uint8_t status = state_get_u8(s);
-    atomic_store(&d->generation, state_get_u32(s));
-    for (unsigned i = 0; i < VDEV_FEATURE_WORDS; i++)
-        d->driver[i] = state_get_u32(s);
-    if (state_get_u32(s) != d->n)
-        rc = -EBADMSG;
-    if (rc == 0 && !loadable(d, status))
-        rc = -EBADMSG;
-    for (unsigned i = 0; rc == 0 && i < d->n; i++)
-        rc = load_queue(&d->queues[i], status, s);
-    if (rc == 0)
-        rc = state_close(s);
-    if (rc == 0 && d->ops->load)
-        rc = d->ops->load(d, s);
-    if (rc == 0) {
-        atomic_store(&d->status, status);
-    } else {
-        reset_locked(d);
-        d->paused = was;
-    }
-    (void)pthread_mutex_unlock(&d->control);
-    return rc < 0 ? -EBADMSG : 0;
+    return found;
 }

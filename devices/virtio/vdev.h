@@ -10,6 +10,15 @@
 #include "base/state.h"
 #include "devices/virtio/vq.h"
 
+/* What every device can be asked to offer or not, on top of what the transport allows. */
+struct vdev_options {
+    bool packed, indirect, event_idx, in_order, notification_data, notif_config_data, ring_reset;
+    bool order_platform, suspend, admin_vq;
+    uint32_t queue_size; /* 0: the device's own choice, for each queue; else a power of two */
+};
+extern const struct vdev_options vdev_options_default;
+extern const struct opt_desc vdev_option_keys[]; /* for a struct vdev_options */
+
 struct chardev;
 struct gmem;
 struct loop;
@@ -18,8 +27,9 @@ struct vdev;
 /* All that a device may use of the machine. Borrowed; outlives the device. */
 struct build_env {
     const struct gmem *mem;
-    struct loop *loop;       /* where its queues and descriptors live */
-    struct chardev *console; /* the host's end of the machine's console */
+    struct loop *loop;                  /* where its queues and descriptors live */
+    struct chardev *console;            /* the host's end of the machine's console */
+    const struct vdev_options *options; /* NULL: the defaults */
 };
 
 struct vdev_ops {
@@ -43,6 +53,7 @@ struct vdev_ops {
 struct vdev_class {
     const char *name, *summary; /* --device NAME,...; one line of help */
     uint16_t virtio_id;         /* virtio 1.4, 5 */
+    uint32_t pci_class;         /* 24 bits: class, subclass, interface */
     const struct vdev_ops *ops;
     const struct opt_desc *opts;
     size_t opts_size;
@@ -58,7 +69,8 @@ int CHECKED vdev_new(const struct vdev_class *c, const struct build_env *env, vo
 /* Offers a feature beyond those of the core; only inside create(). */
 void vdev_offer(struct vdev *d, unsigned feature);
 
-/* Guest-physical memory that driver and device share, found by id (2.10); only inside create(). */
+/* Guest-physical memory that driver and device share, found by id (2.10); only inside create().
+ * `base` is where virtio-mmio has it; on PCI the guest places it. */
 int CHECKED vdev_add_shm(struct vdev *d, uint8_t id, gpa_t base, uint64_t len);
 
 void *vdev_priv(const struct vdev *d);

@@ -1,5 +1,7 @@
 /* devices/virtio/vq.c - what all ring formats share: slots for requests in flight, the drain
  * budget, the latch of a broken ring, and byte access to a request. */
+#include <linux/virtio_ring.h>
+
 #include "devices/virtio/vdev.h"
 #include "devices/virtio/vq_priv.h"
 
@@ -36,7 +38,7 @@ int vq_open(const struct vq_open_args *a, struct vq **out)
     struct vq *q = calloc(1, sizeof(*q));
     if (!q)
         return -ENOMEM;
-    q->ops = &vq_split_ops;
+    q->ops = a->packed ? &vq_packed_ops : &vq_split_ops;
     q->dev = a->dev;
     q->mem = a->mem;
     q->loop = a->loop;
@@ -54,8 +56,9 @@ int vq_open(const struct vq_open_args *a, struct vq **out)
         q->slot_size = align_up(sizeof(struct slot) + a->req_size, 64);
         q->slot_mem = calloc(q->slots, q->slot_size);
         q->free_slots = calloc(q->slots, sizeof(q->free_slots[0]));
-        q->busy = calloc((q->size + 63u) / 64, sizeof(q->busy[0]));
-        rc = q->slot_mem && q->free_slots && q->busy ? 0 : -ENOMEM;
+        q->busy = calloc((q->n_ids + 63u) / 64, sizeof(q->busy[0]));
+        q->order = a->in_order ? calloc(q->slots, sizeof(q->order[0])) : NULL;
+        rc = q->slot_mem && q->free_slots && q->busy && (q->order || !a->in_order) ? 0 : -ENOMEM;
     }
     if (rc < 0) {
         vq_close(q);
@@ -77,6 +80,7 @@ void vq_close(struct vq *q)
     free(q->slot_mem);
     free(q->free_slots);
     free(q->busy);
+    free(q->order);
     free(q);
 }
 
@@ -132,7 +136,8 @@ static void slot_give(struct vq *q, const struct vq_req *r)
     q->free_slots[q->n_free++] = r->core.slot;
 }
 
-struct iovec *vq_req_more(struct vq_req *r, unsigned used)
+/* Room for one more segment, or NULL. */
+static struct iovec *req_more(struct vq_req *r, unsigned used)
 {
     if (used < r->core.cap)
         return &r->iov[used];
@@ -151,12 +156,45 @@ struct iovec *vq_req_more(struct vq_req *r, unsigned used)
     return &iov[used];
 }
 
+int vq_add_segment(const struct vq *q, struct vq_req *r, const struct vq_desc *d)
+{
+    bool in = d->flags & VRING_DESC_F_WRITE;
+    if (!in && r->n_in)
+        return -EBADMSG; /* readable after writable: 2.7.4.2, 2.8.17 */
+    if (d->len == 0)
+        return 0;
+    if (r->out_len + r->in_len + d->len > 1ull << 32)
+        return -EMSGSIZE; /* 2.7.5.2 */
+    void *host = gmem_at(q->mem, GPA(d->addr), d->len);
+    if (!host)
+        return -EFAULT;
+    struct iovec *v = req_more(r, r->n_out + r->n_in);
+    if (!v)
+        return -E2BIG;
+    *v = (struct iovec){.iov_base = host, .iov_len = d->len};
+    if (in) {
+        r->n_in++;
+        r->in_len += d->len;
+    } else {
+        r->n_out++;
+        r->out_len += d->len;
+    }
+    return 0;
+}
+
+const uint8_t *vq_indirect_table(const struct vq *q, const struct vq_desc *d)
+{
+    if (d->len == 0 || d->len % VQ_DESC_SIZE)
+        return NULL;
+    return gmem_at(q->mem, GPA(d->addr), d->len);
+}
+
 /* What a ring format's pop() found; for whoever writes the driver. */
 static const char *broken_because(int rc)
 {
     switch (rc) {
     case -EOVERFLOW:
-        return "the available index is further on than the queue is long";
+        return "more is available than the queue is long";
     case -ERANGE:
         return "a descriptor index is out of range";
     case -EALREADY:
@@ -174,6 +212,14 @@ static const char *broken_because(int rc)
     default:
         return strerror(-rc);
     }
+}
+
+static void order_add(struct vq *q, struct vq_req *r)
+{
+    if (!q->order)
+        return;
+    r->core.done = false;
+    q->order[(q->order_first + q->order_n++) % q->slots] = r->core.slot;
 }
 
 struct vq_req *vq_next(struct vq *q)
@@ -200,6 +246,7 @@ struct vq_req *vq_next(struct vq *q)
                 q->armed = false;
             }
             q->budget--;
+            order_add(q, r);
             q->in_flight++;
             return r;
         }
@@ -237,28 +284,53 @@ static void publish(struct vq *q)
 {
     if (q->unpublished == 0 || q->broken)
         return;
+    bool notify = q->ops->publish(q);
     q->unpublished = 0;
-    if (q->ops->publish(q))
+    if (notify)
         vdev_queue_interrupt(q->dev, q->index);
+}
+
+static void push(struct vq *q, const struct vq_req *r)
+{
+    if (q->broken)
+        return;
+    q->ops->push(q, r);
+    if (q->unpublished++ == 0 && !q->stopping)
+        loop_post(q->loop, &q->publish);
+}
+
+/* 2.7.9, 2.8.9: what was completed before its turn waits for what came before it. */
+static void complete_in_order(struct vq *q, struct vq_req *r)
+{
+    r->core.done = true;
+    while (q->order_n > 0) {
+        struct vq_req *first = &slot_at(q, q->order[q->order_first])->req;
+        if (!first->core.done)
+            return;
+        q->order_first = (q->order_first + 1) % q->slots;
+        q->order_n--;
+        push(q, first);
+        release(q, first);
+    }
 }
 
 void vq_complete(struct vq *q, struct vq_req *r)
 {
-    if (!q->broken) {
-        q->ops->push(q, r);
-        if (q->stopping) { /* there may be no later */
-            q->unpublished = 1;
-            publish(q);
-        } else if (q->unpublished++ == 0) {
-            loop_post(q->loop, &q->publish);
-        }
+    if (q->order) {
+        complete_in_order(q, r);
+    } else {
+        push(q, r);
+        release(q, r);
     }
-    release(q, r);
+    if (q->stopping) /* there may be no later */
+        publish(q);
 }
 
 void vq_unpop(struct vq *q, struct vq_req *r)
 {
     q->ops->unpop(q, r);
+    if (q->order)
+        q->order_n--;
     release(q, r);
 }
 

@@ -19,7 +19,8 @@ struct vq_req {
     uint32_t written;       /* becomes the used length: bytes written from the first writable one */
     struct vq_core {        /* the core's own */
         unsigned cap;
-        uint16_t head, slot;
+        uint16_t head, slot, n_desc;
+        bool done; /* IN_ORDER: completed, and an earlier one is not */
     } core;
 };
 

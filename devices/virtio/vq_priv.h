@@ -1,7 +1,8 @@
 /* devices/virtio/vq_priv.h - inside a queue: what the ring formats share, and the eight functions
- * that are a ring format (vq_split.c; vq_packed.c is to come). */
+ * that are a ring format (vq_split.c, vq_packed.c). */
 #pragma once
 
+#include <endian.h>
 #include <stdatomic.h>
 
 #include "base/gmem.h"
@@ -14,6 +15,8 @@ enum {
     VQ_CHAIN_MAX = 1026,     /* segments of one request: IOV_MAX, a header, a status */
     VQ_IN_FLIGHT_MAX = 1024, /* requests a device may hold of one queue */
     VQ_INLINE_SEGMENTS = 4,
+    VQ_DESC_SIZE = 16, /* in both formats: addr, len, and two words of 16 bits */
+    VQ_DESC_LEN = 8,
 };
 
 struct vq_open_args {
@@ -23,20 +26,21 @@ struct vq_open_args {
     struct loop *loop;
     const struct vq_config *cfg;
     size_t req_size;
-    bool indirect, event_idx;
+    bool packed, indirect, event_idx, in_order;
 };
 
 struct vq_ring_ops {
+    uint16_t first; /* vq_config.next_avail and next_used of a queue that begins anew */
     int (*open)(struct vq *q, const struct vq_config *cfg); /* size, alignment, range: once */
     int (*pop)(struct vq *q, struct vq_req *r);             /* 1, 0 empty, <0 broken */
     void (*unpop)(struct vq *q, const struct vq_req *r);
     void (*push)(struct vq *q, const struct vq_req *r);
-    bool (*publish)(struct vq *q); /* true: the driver wants an interrupt */
+    bool (*publish)(struct vq *q); /* what was pushed; true: the driver wants an interrupt */
     bool (*arm)(struct vq *q);     /* notifications on; true: more work slipped in */
     void (*disarm)(struct vq *q);
     void (*save)(const struct vq *q, struct vq_config *cfg);
 };
-extern const struct vq_ring_ops vq_split_ops;
+extern const struct vq_ring_ops vq_split_ops, vq_packed_ops;
 
 struct vq {
     const struct vq_ring_ops *ops;
@@ -62,17 +66,26 @@ struct vq {
     size_t slot_size;
     uint8_t *slot_mem;
     uint16_t *free_slots;
-    uint64_t *busy; /* a bit for each head that is in flight */
+    unsigned n_ids;  /* what heads (split) or buffer IDs (packed) are below */
+    uint64_t *busy;  /* a bit for each that is in flight */
+    uint16_t *order; /* IN_ORDER: slots in flight as they were taken, a ring; else NULL */
+    unsigned order_first, order_n;
 
     struct loop_task task;    /* kicks again */
     struct loop_task publish; /* at the end of the turn */
     struct loop_task idle;    /* the last request of a stopping queue has ended */
 
-    /* The split ring. */
-    const uint8_t *desc;
+    /* The three areas, in the words of the split ring; a packed ring has its event suppression
+     * structures where that has its rings. */
+    uint8_t *desc; /* written by nobody but a packed ring */
     const uint8_t *avail;
     uint8_t *used;
-    uint16_t next_avail, seen_avail, next_used, published_used;
+    uint16_t next_avail, next_used;
+    uint16_t seen_avail, published_used; /* split */
+    bool avail_wrap, used_wrap;          /* packed */
+    unsigned descs;                      /* packed: descriptors in flight */
+    uint16_t held_at, held_flags,
+        held_span; /* packed: the first used one of a batch, and its length */
 };
 
 int CHECKED vq_open(const struct vq_open_args *a, struct vq **out); /* -EINVAL: bad config */
@@ -82,8 +95,57 @@ void vq_run(struct vq *q);   /* on the loop: the driver notified */
 /* On the loop: takes no more; true when nothing is in flight. Else vdev_queue_idle() follows. */
 bool vq_stop(struct vq *q, bool abort);
 void vq_save(const struct vq *q, struct vq_config *cfg);
-/* For ring formats: room for one more segment, or NULL. */
-struct iovec *vq_req_more(struct vq_req *r, unsigned used);
+
+/* For ring formats. Fields of 16 and 32 bits are read and written at once. */
+static inline uint16_t vq_load16(const uint8_t *p, memory_order order)
+{
+    return le16toh(atomic_load_explicit((const _Atomic uint16_t *)(const void *)p, order));
+}
+static inline void vq_store16(uint8_t *p, uint16_t v, memory_order order)
+{
+    atomic_store_explicit((_Atomic uint16_t *)(void *)p, htole16(v), order);
+}
+static inline uint32_t vq_load32(const uint8_t *p, memory_order order)
+{
+    return le32toh(atomic_load_explicit((const _Atomic uint32_t *)(const void *)p, order));
+}
+static inline void vq_store32(uint8_t *p, uint32_t v, memory_order order)
+{
+    atomic_store_explicit((_Atomic uint32_t *)(void *)p, htole32(v), order);
+}
+
+/* 2.7.5. A packed ring's has other names for the last two (2.8.13). */
+struct vq_desc {
+    uint64_t addr;
+    uint32_t len;
+    uint16_t flags, next;
+};
+/* Two loads of eight bytes, which a volatile access makes exactly that. A ring is aligned, an
+ * indirect table need not be. */
+typedef uint64_t __attribute__((aligned(1), may_alias)) vq_unaligned64_t;
+static inline struct vq_desc vq_desc_load(const uint8_t *table, unsigned i)
+{
+    const volatile vq_unaligned64_t *p =
+        (const volatile vq_unaligned64_t *)(table + (size_t)i * VQ_DESC_SIZE);
+    uint64_t addr = le64toh(p[0]), rest = le64toh(p[1]);
+    return (struct vq_desc){.addr = addr,
+                            .len = (uint32_t)rest,
+                            .flags = (uint16_t)(rest >> 32),
+                            .next = (uint16_t)(rest >> 48)};
+}
+/* Adds one checked segment to a request, readable or writable by its flags; an empty one is none.
+ */
+int CHECKED vq_add_segment(const struct vq *q, struct vq_req *r, const struct vq_desc *d);
+/* The table that a descriptor refers to, or NULL: not in RAM, empty, or not whole descriptors. */
+const uint8_t *vq_indirect_table(const struct vq *q, const struct vq_desc *d);
+static inline bool vq_busy(const struct vq *q, uint16_t id)
+{
+    return q->busy[id / 64] >> (id % 64) & 1;
+}
+static inline void vq_busy_flip(struct vq *q, uint16_t id)
+{
+    q->busy[id / 64] ^= 1ull << (id % 64);
+}
 
 /* vdev.c's side of it. */
 void vdev_queue_kicked(struct vdev *d, struct vq *q);

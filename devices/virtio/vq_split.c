@@ -3,44 +3,11 @@
  *
  * Ring memory belongs to the guest and changes at any time: each field is loaded once, by an atomic
  * load, and only the copy is checked and used. */
-#include <endian.h>
-
 #include <linux/virtio_ring.h>
 
 #include "devices/virtio/vq_priv.h"
 
-enum { DESC_SIZE = 16, USED_ELEM_SIZE = 8, IDX = 2, RING = 4 }; /* avail and used: flags, idx, .. */
-
-static uint16_t load16(const uint8_t *p, memory_order order)
-{
-    return le16toh(atomic_load_explicit((const _Atomic uint16_t *)(const void *)p, order));
-}
-
-static void store16(uint8_t *p, uint16_t v, memory_order order)
-{
-    atomic_store_explicit((_Atomic uint16_t *)(void *)p, htole16(v), order);
-}
-
-/* 2.7.5: addr, len, flags, next. */
-struct desc {
-    uint64_t addr;
-    uint32_t len;
-    uint16_t flags, next;
-};
-
-/* Two loads of eight bytes, which a volatile access makes exactly that. The main table is aligned,
- * an indirect one need not be. */
-typedef uint64_t __attribute__((aligned(1), may_alias)) unaligned64_t;
-
-static struct desc desc_load(const uint8_t *table, unsigned i)
-{
-    const volatile unaligned64_t *p = (const volatile unaligned64_t *)(table + i * DESC_SIZE);
-    uint64_t addr = le64toh(p[0]), rest = le64toh(p[1]);
-    return (struct desc){.addr = addr,
-                         .len = (uint32_t)rest,
-                         .flags = (uint16_t)(rest >> 32),
-                         .next = (uint16_t)(rest >> 48)};
-}
+enum { USED_ELEM_SIZE = 8, IDX = 2, RING = 4 }; /* avail and used: flags, idx, ring, event */
 
 static int open_ring(struct vq *q, const struct vq_config *cfg)
 {
@@ -49,13 +16,14 @@ static int open_ring(struct vq *q, const struct vq_config *cfg)
         return -EINVAL;
     if (cfg->desc.v % 16 || cfg->driver.v % 2 || cfg->device.v % 4)
         return -EINVAL;
-    q->desc = gmem_at(q->mem, cfg->desc, n * DESC_SIZE);
+    q->desc = gmem_at(q->mem, cfg->desc, n * VQ_DESC_SIZE);
     q->avail = gmem_at(q->mem, cfg->driver, RING + n * 2 + 2);
     q->used = gmem_at(q->mem, cfg->device, RING + n * USED_ELEM_SIZE + 2);
     if (!q->desc || !q->avail || !q->used)
         return -EINVAL;
     q->next_avail = q->seen_avail = cfg->next_avail;
     q->next_used = q->published_used = cfg->next_used;
+    q->n_ids = cfg->size;
     return 0;
 }
 
@@ -69,46 +37,9 @@ static const uint8_t *used_event(const struct vq *q)
     return q->avail + RING + (size_t)q->size * 2;
 }
 
-static bool busy(const struct vq *q, uint16_t head)
-{
-    return q->busy[head / 64] >> (head % 64) & 1;
-}
-
-static void busy_flip(struct vq *q, uint16_t head)
-{
-    q->busy[head / 64] ^= 1ull << (head % 64);
-}
-
-/* Adds one checked segment. */
-static int add_segment(const struct vq *q, struct vq_req *r, const struct desc *d)
-{
-    bool in = d->flags & VRING_DESC_F_WRITE;
-    if (!in && r->n_in)
-        return -EBADMSG; /* readable after writable: 2.7.4.2 */
-    if (d->len == 0)
-        return 0;
-    if (r->out_len + r->in_len + d->len > 1ull << 32)
-        return -EMSGSIZE; /* 2.7.5.2 */
-    void *host = gmem_at(q->mem, GPA(d->addr), d->len);
-    if (!host)
-        return -EFAULT;
-    struct iovec *v = vq_req_more(r, r->n_out + r->n_in);
-    if (!v)
-        return -E2BIG;
-    *v = (struct iovec){.iov_base = host, .iov_len = d->len};
-    if (in) {
-        r->n_in++;
-        r->in_len += d->len;
-    } else {
-        r->n_out++;
-        r->out_len += d->len;
-    }
-    return 0;
-}
-
 /* Walks the table from `i`. Sets *indirect and stops when a descriptor refers to such a table. */
 static int walk(const struct vq *q, struct vq_req *r, const uint8_t *table, unsigned n, unsigned i,
-                struct desc *indirect)
+                struct vq_desc *indirect)
 {
     for (unsigned steps = 0;; steps++) {
         if (i >= n)
@@ -117,14 +48,14 @@ static int walk(const struct vq *q, struct vq_req *r, const uint8_t *table, unsi
             return -ELOOP;
         if (steps == VQ_CHAIN_MAX)
             return -E2BIG; /* empty descriptors count too */
-        struct desc d = desc_load(table, i);
+        struct vq_desc d = vq_desc_load(table, i);
         if (d.flags & VRING_DESC_F_INDIRECT) {
             if (!indirect || (d.flags & VRING_DESC_F_NEXT))
                 return -EBADMSG; /* nested, not negotiated, or with NEXT: 2.7.5.3.1 */
             *indirect = d;
             return 1;
         }
-        int rc = add_segment(q, r, &d);
+        int rc = vq_add_segment(q, r, &d);
         if (rc < 0)
             return rc;
         if (!(d.flags & VRING_DESC_F_NEXT))
@@ -137,38 +68,38 @@ static int pop(struct vq *q, struct vq_req *r)
 {
     if (q->seen_avail == q->next_avail) {
         /* Pairs with virtio_wmb() before the driver's store of avail->idx. */
-        q->seen_avail = load16(q->avail + IDX, memory_order_acquire);
+        q->seen_avail = vq_load16(q->avail + IDX, memory_order_acquire);
         if ((uint16_t)(q->seen_avail - q->next_avail) > q->size)
             return -EOVERFLOW;
         if (q->seen_avail == q->next_avail)
             return 0;
     }
     uint16_t entry = q->next_avail & (uint16_t)(q->size - 1);
-    uint16_t head = load16(q->avail + RING + (size_t)entry * 2, memory_order_relaxed);
+    uint16_t head = vq_load16(q->avail + RING + (size_t)entry * 2, memory_order_relaxed);
     if (head >= q->size)
         return -ERANGE;
-    if (busy(q, head))
+    if (vq_busy(q, head))
         return -EALREADY;
 
-    struct desc table = {0};
+    struct vq_desc table = {0};
     int rc = walk(q, r, q->desc, q->size, head, q->indirect ? &table : NULL);
     if (rc > 0) {
-        const uint8_t *p = gmem_at(q->mem, GPA(table.addr), table.len);
-        if (!p || table.len == 0 || table.len % DESC_SIZE)
+        const uint8_t *p = vq_indirect_table(q, &table);
+        if (!p)
             return -EFAULT;
-        rc = walk(q, r, p, MIN(table.len / DESC_SIZE, (uint32_t)VQ_SIZE_MAX), 0, NULL);
+        rc = walk(q, r, p, MIN(table.len / VQ_DESC_SIZE, (uint32_t)VQ_SIZE_MAX), 0, NULL);
     }
     if (rc < 0)
         return rc;
     r->core.head = head;
-    busy_flip(q, head);
+    vq_busy_flip(q, head);
     q->next_avail++;
     return 1;
 }
 
 static void unpop(struct vq *q, const struct vq_req *r)
 {
-    busy_flip(q, r->core.head);
+    vq_busy_flip(q, r->core.head);
     q->next_avail--;
 }
 
@@ -177,7 +108,7 @@ static void push(struct vq *q, const struct vq_req *r)
     uint8_t *e = q->used + RING + (size_t)(q->next_used & (q->size - 1)) * USED_ELEM_SIZE;
     put_bytes(e, htole32(r->core.head), 4);
     put_bytes(e + 4, htole32(r->written), 4);
-    busy_flip(q, r->core.head);
+    vq_busy_flip(q, r->core.head);
     q->next_used++;
 }
 
@@ -185,31 +116,31 @@ static bool publish(struct vq *q)
 {
     uint16_t old = q->published_used, new = q->next_used;
     /* Pairs with virtio_rmb() in virtqueue_get_buf(): elements before the index. */
-    store16(q->used + IDX, new, memory_order_release);
+    vq_store16(q->used + IDX, new, memory_order_release);
     q->published_used = new;
     /* Pairs with virtio_mb() in virtqueue_enable_cb(): the index before the driver's wish. */
     atomic_thread_fence(memory_order_seq_cst);
     if (!q->event_idx)
-        return !(load16(q->avail, memory_order_relaxed) & VRING_AVAIL_F_NO_INTERRUPT);
-    return vring_need_event(load16(used_event(q), memory_order_relaxed), new, old);
+        return !(vq_load16(q->avail, memory_order_relaxed) & VRING_AVAIL_F_NO_INTERRUPT);
+    return vring_need_event(vq_load16(used_event(q), memory_order_relaxed), new, old);
 }
 
 static bool arm(struct vq *q)
 {
     if (q->event_idx)
-        store16(avail_event(q), q->next_avail, memory_order_relaxed);
+        vq_store16(avail_event(q), q->next_avail, memory_order_relaxed);
     else
-        store16(q->used, 0, memory_order_relaxed);
+        vq_store16(q->used, 0, memory_order_relaxed);
     /* Pairs with virtio_mb() in virtqueue_kick_prepare(): our wish before its index. */
     atomic_thread_fence(memory_order_seq_cst);
-    return load16(q->avail + IDX, memory_order_relaxed) != q->next_avail;
+    return vq_load16(q->avail + IDX, memory_order_relaxed) != q->next_avail;
 }
 
 static void disarm(struct vq *q)
 {
     /* With EVENT_IDX the event that was asked for has passed: nothing to do, and flags stay 0. */
     if (!q->event_idx)
-        store16(q->used, VRING_USED_F_NO_NOTIFY, memory_order_relaxed);
+        vq_store16(q->used, VRING_USED_F_NO_NOTIFY, memory_order_relaxed);
 }
 
 static void save(const struct vq *q, struct vq_config *cfg)

@@ -46,7 +46,7 @@ struct machine {
     struct bus *bus;
     struct loop *loop;
     struct vdev *dev[DEVICES];
-    struct mmio_transport *transport[DEVICES];
+    struct transport *transport[DEVICES];
     pthread_rwlock_t parked; /* written: no vCPU is in the middle of anything */
 };
 static struct machine m;
@@ -335,12 +335,12 @@ static void save_and_load(unsigned d)
     struct state_out s = {0};
     (void)pthread_rwlock_wrlock(&m.parked);
     vdev_pause(m.dev[d]);
-    mmio_transport_save(m.transport[d], &s);
-    mmio_transport_reset(m.transport[d]);
+    transport_save(m.transport[d], &s);
+    transport_reset(m.transport[d]);
     struct state_in in = {.buf = s.buf, .len = s.len};
     /* A driver's rings that were bad when it enabled them were never enabled: what was saved is
      * good. */
-    check(mmio_transport_load(m.transport[d], &in) == 0, "a state that was saved is refused");
+    check(transport_load(m.transport[d], &in) == 0, "a state that was saved is refused");
     vdev_resume(m.dev[d]);
     (void)pthread_rwlock_unlock(&m.parked);
     state_out_free(&s);
@@ -357,7 +357,7 @@ static void *control_main(void *arg)
         switch (rnd(&v, 8)) {
         case 0: /* with the vCPUs parked, as the machine does it */
             (void)pthread_rwlock_wrlock(&m.parked);
-            mmio_transport_reset(m.transport[d]);
+            transport_reset(m.transport[d]);
             (void)pthread_rwlock_unlock(&m.parked);
             negotiate(d);
             break;
@@ -380,9 +380,9 @@ static void *control_main(void *arg)
 
 /* --- the machine --- */
 
-static int no_doorbell(void *ctx, gpa_t at, unsigned len, uint64_t value, int fd)
+static int no_doorbell(void *ctx, const struct doorbell *b, bool on)
 {
-    (void)ctx, (void)at, (void)len, (void)value, (void)fd;
+    (void)ctx, (void)b, (void)on;
     return -ENOSYS; /* every notification traps */
 }
 
@@ -406,8 +406,9 @@ static bool device_up(unsigned d, const char *name, const char *opts)
         printf("race_virtio: %s\n", e.msg);
         return false;
     }
-    return mmio_transport_new(m.dev[d], &tenv, GPA(window + d * 0x1000), eventfd(0, EFD_CLOEXEC),
-                              &m.transport[d]) == 0;
+    const struct transport_place at = {.base = GPA(window + d * 0x1000),
+                                       .irq_fd = eventfd(0, EFD_CLOEXEC)};
+    return transport_new(TRANSPORT_MMIO, m.dev[d], &tenv, &at, &m.transport[d]) == 0;
 }
 
 static bool machine_up(enum loop_backend backend, const char *disk)
@@ -424,10 +425,10 @@ static bool machine_up(enum loop_backend backend, const char *disk)
 static void machine_down(void)
 {
     for (unsigned d = 0; d < DEVICES; d++)
-        mmio_transport_reset(m.transport[d]);
+        transport_reset(m.transport[d]);
     loop_stop(m.loop);
     for (unsigned d = 0; d < DEVICES; d++)
-        mmio_transport_free(m.transport[d]);
+        transport_free(m.transport[d]);
     loop_free(m.loop);
     bus_free(m.bus);
     gmem_free(m.mem);
@@ -465,7 +466,7 @@ static bool disk_request(uint32_t type, uint64_t buf)
 static void everything_works(void)
 {
     for (unsigned d = 0; d < DEVICES; d++)
-        mmio_transport_reset(m.transport[d]);
+        transport_reset(m.transport[d]);
     negotiate(RNG);
     put_desc(desc_of(RNG), 0, BUFFERS, 100, VRING_DESC_F_WRITE, 0);
     offer(RNG, 0);

@@ -470,10 +470,10 @@ Test(blk, state_round_trip)
     set_wce(r, 0);
     vdev_pause(r->dev);
     struct state_out s = {0};
-    mmio_transport_save(r->transport, &s);
-    mmio_transport_reset(r->transport);
+    transport_save(r->transport, &s);
+    transport_reset(r->transport);
     struct state_in i = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(mmio_transport_load(r->transport, &i), 0);
+    cr_assert_eq(transport_load(r->transport, &i), 0);
     vdev_resume(r->dev);
     rig_settle(r);
     cr_assert_eq(config(r).wce, 0);

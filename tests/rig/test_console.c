@@ -331,11 +331,11 @@ Test(console, state_round_trip)
     control(r, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
     vdev_pause(r->dev);
     struct state_out s = {0}, again = {0};
-    mmio_transport_save(r->transport, &s);
-    mmio_transport_reset(r->transport);
+    transport_save(r->transport, &s);
+    transport_reset(r->transport);
     struct state_in i = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(mmio_transport_load(r->transport, &i), 0);
-    mmio_transport_save(r->transport, &again);
+    cr_assert_eq(transport_load(r->transport, &i), 0);
+    transport_save(r->transport, &again);
     cr_assert(s.len == again.len && memcmp(s.buf, again.buf, s.len) == 0);
     vdev_resume(r->dev);
     rig_settle(r);

@@ -54,7 +54,7 @@ Test(mmio, identity)
 Test(mmio, feature_words)
 {
     struct rig *r = up();
-    const uint32_t expected[] = {1u << 28 | 1u << 29, 1u << 0 | 1u << 8, 0, 0, 0};
+    const uint32_t expected[] = {1u << 28 | 1u << 29, 1u << 0 | 1u << 8 | 1u << 11, 0, 0, 0};
     for (uint32_t word = 0; word < ARRAY_SIZE(expected); word++) {
         rig_reg_set(r, VIRTIO_MMIO_DEVICE_FEATURES_SEL, word);
         cr_assert_eq(rig_reg(r, VIRTIO_MMIO_DEVICE_FEATURES), expected[word], "word %u", word);
@@ -73,7 +73,7 @@ Test(mmio, an_unoffered_feature_is_refused)
         set_status(r, A | D);
         accept_features(r, bit < 32 ? 1u << bit : 0, 1 | (bit >= 32 ? 1u << (bit - 32) : 0));
         set_status(r, A | D | FOK);
-        bool offered = bit == 28 || bit == 29 || bit == 32 || bit == 40;
+        bool offered = bit == 28 || bit == 29 || bit == 32 || bit == 40 || bit == 43;
         cr_assert_eq(status(r), A | D | (offered ? FOK : 0), "bit %u", bit);
     }
     rig_down(r);

@@ -130,34 +130,32 @@ static void bar_moved(void *ctx, unsigned bar, bool on, uint64_t at)
 
 /* --- VIRTIO_PCI_CAP_PCI_CFG: the registers, through configuration space (4.1.4.9) --- */
 
-/* The window's data begin where `cfg` points; the capability is in front of them. All structures
- * are in one BAR, so another one has nothing to access. */
-static bool window(const struct virtio_pci *p, const uint8_t *cfg, uint64_t *off, unsigned *len)
+/* The window's data begin where `cfg` points; the capability is in front of them. */
+static void window_access(struct virtio_pci *p, uint8_t *cfg, bool write)
 {
     const uint8_t *cap = cfg - sizeof(struct virtio_pci_cap);
-    *off = get_bytes(cap + VIRTIO_PCI_CAP_OFFSET, 4);
-    *len = (unsigned)get_bytes(cap + VIRTIO_PCI_CAP_LENGTH, 4);
-    uint64_t end = REGS_NOTIFY + (uint64_t)p->n_queues * NOTIFY_MULTIPLIER;
-    return cap[VIRTIO_PCI_CAP_BAR] == BAR_REGS && (*len == 1 || *len == 2 || *len == 4) &&
-           *off % *len == 0 && *off < end && *len <= end - *off;
+    uint64_t off = get_bytes(cap + VIRTIO_PCI_CAP_OFFSET, 4);
+    unsigned len = (unsigned)get_bytes(cap + VIRTIO_PCI_CAP_LENGTH, 4);
+    uint64_t v = 0;
+    if ((len != 1 && len != 2 && len != 4) || off % len)
+        return;
+    if (write)
+        v = get_bytes(cfg, len);
+    bool there = pci_bar_access(p->f, cap[VIRTIO_PCI_CAP_BAR], off, len, write, &v);
+    if (!write)
+        put_bytes(cfg, there ? v : 0, len);
 }
 
 static void window_read(void *ctx, uint8_t *cfg, unsigned off, unsigned size)
 {
-    uint64_t at;
-    unsigned len;
     (void)off, (void)size;
-    if (window(ctx, cfg, &at, &len))
-        put_bytes(cfg, virtio_pci_regs_ops.read(ctx, at, len), len);
+    window_access(ctx, cfg, false);
 }
 
 static void window_write(void *ctx, uint8_t *cfg, unsigned off, unsigned size)
 {
-    uint64_t at;
-    unsigned len;
     (void)off, (void)size;
-    if (window(ctx, cfg, &at, &len))
-        virtio_pci_regs_ops.write(ctx, at, len, get_bytes(cfg, len));
+    window_access(ctx, cfg, true);
 }
 
 static const struct pci_function_ops function_ops = {

@@ -92,3 +92,5 @@ int CHECKED admin_new(struct vdev_admin **out);
 void admin_free(struct vdev_admin *a);
 void admin_kick(struct vdev *d, struct vq *q);
 void admin_reset(struct vdev_admin *a);
+void admin_save(const struct vdev_admin *a, struct state_out *s);
+int CHECKED admin_load(struct vdev_admin *a, struct state_in *s);

@@ -4,6 +4,9 @@
 
 #include <criterion/criterion.h>
 #include <linux/pci_regs.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <sys/eventfd.h>
 
 #include "base/log.h"
@@ -271,4 +274,56 @@ static inline void bar_put(unsigned i, uint32_t v)
 static inline void decode(unsigned command)
 {
     cfg_put(1, PCI_COMMAND, 2, command);
+}
+
+/* Two threads that meet: after race_go() the other one does its part once, until race_join(). */
+enum { RACES = 100000 };
+static struct {
+    pthread_t thread;
+    void (*part)(void);
+    atomic_uint asked, done;
+    atomic_bool ends;
+} race;
+
+static inline void *race_thread(void *arg)
+{
+    while (!race.ends) {
+        if (race.done == race.asked) {
+            sched_yield();
+            continue;
+        }
+        race.part();
+        race.done++;
+    }
+    return arg;
+}
+
+static inline void race_start(void (*part)(void))
+{
+    race.part = part;
+    cr_assert_eq(pthread_create(&race.thread, NULL, race_thread, NULL), 0);
+}
+
+static inline void race_go(void)
+{
+    race.asked++;
+}
+
+/* Some time, so that rounds differ. */
+static inline void race_wait(unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        __asm__ volatile("");
+}
+
+static inline void race_join(void)
+{
+    while (race.done != race.asked)
+        sched_yield();
+}
+
+static inline void race_end(void)
+{
+    race.ends = true;
+    pthread_join(race.thread, NULL);
 }

@@ -255,6 +255,7 @@ Test(pci_function, state_comes_back)
     cr_expect_eq(signals(irqs.trigger[1]), 1, "the level is asserted again");
     cr_assert_eq(reload(&g1, &out), 0);
     cr_expect_eq(g1.n_moves, 4, "nothing moved");
+    cr_expect_eq(signals(irqs.trigger[1]), 1, "also where it was high already");
     state_out_free(&out);
 }
 

@@ -242,3 +242,24 @@ Test(pci_bar, bar_access_by_the_function)
     }
     cr_expect_eq(g1.n_reads + g1.n_writes, calls);
 }
+
+Test(pci_bar_alone, a_window_that_ends_within_a_bar)
+{
+    struct gadget g, h;
+    pci_bus_free(pci);
+    env.mem32.len = 0x1800;
+    cr_assert_eq(pci_bus_new(&env, &pci), 0);
+    gadget_new(&g, 1);
+    gadget_bar_add(&g, 0, PCI_BAR_MEM32, 0x1000);
+    cr_assert_eq(pci_function_start(g.f), 0);
+    gadget_new(&h, 2);
+    gadget_bar_add(&h, 0, PCI_BAR_MEM32, 0x1000);
+    cr_expect_eq(pci_function_start(h.f), -ENOSPC);
+    cfg_put(1, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+    cr_expect_eq(g.n_moves, 1);
+    cfg_put(1, PCI_BASE_ADDRESS_0, 4, MEM32 + 0x1000);
+    cr_expect_eq(g.n_moves, 2, "off, and not on again");
+    cr_expect_eq(get(mmio, MEM32 + 0x1000, 1), 0xff);
+    pci_function_free(g.f);
+    pci_function_free(h.f);
+}

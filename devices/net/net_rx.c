@@ -210,12 +210,24 @@ static void hand_over(struct net *n, struct net_source *s, struct vq *q)
         net_coal_flush(n, q); /* the driver has no buffer left: it needs to know */
 }
 
+/* The queue, or while it is being reset, another one: unless RSS says that it must be this
+ * (5.1.6.5.5.2, 5.1.6.5.6.3). NULL: there is none. */
+static struct vq *destination(struct net *n, struct net_source *s)
+{
+    struct vq *q = vdev_queue(n->dev, net_rx_index(s->target));
+    for (unsigned i = 0; !q && s->direct == 0 && !n->rss.steers && i < n->pairs; i++) {
+        q = vdev_queue(n->dev, net_rx_index(i));
+        s->target = i;
+    }
+    return q;
+}
+
 /* Gives the frame to the driver, or drops it; false when it has to wait for buffers. */
 static bool deliver(struct net *n, struct net_source *s)
 {
+    struct vq *q = destination(n, s);
     struct net_rxq *r = &n->rxq[s->target];
-    struct vq *q = vdev_queue(n->dev, net_rx_index(s->target));
-    if (!q) { /* being reset (5.1.6.5.6.4) */
+    if (!q) {
         drop(n, s);
         return true;
     }

@@ -187,5 +187,5 @@ uint32_t net_flow_slot(const struct net_flow *f)
             sum * 0x01000193 + (uint32_t)(get_bytes(f->addrs + i, 4) + get_bytes(f->addrs + to, 4));
     }
     sum = sum * 0x01000193 + (uint32_t)(get_bytes(f->ports, 2) + get_bytes(f->ports + 2, 2));
-    return (sum ^ sum >> 15) % NET_FLOWS;
+    return sum * 0x9e3779b1 >> 22; /* its best bits are the highest */
 }

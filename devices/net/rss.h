@@ -9,7 +9,7 @@ enum {
     NET_RSS_TABLE_MAX = 128,
     NET_HASH_INPUT_MAX = 36, /* two IPv6 addresses, two ports */
     NET_HEAD_MAX = 192,      /* of a frame's beginning: as much as is looked at */
-    NET_FLOWS = 1024,
+    NET_FLOWS = 1024,        /* net_flow_slot() gives ten bits */
 };
 
 #define NET_HASH_TYPES                                                                             \

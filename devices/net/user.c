@@ -1,180 +1,16 @@
 /* devices/net/user.c - a network in user space: libslirp is a router, DHCP and DNS server whose
- * outside is ordinary sockets of this process, so it needs no privilege.
- *
- * libslirp wants to be polled. Its sockets sit in an epoll set of their own, which the loop watches
- * as one descriptor, and only while the guest has room for what they bring. */
+ * outside is ordinary sockets of this process, so it needs no privilege. */
 #include <arpa/inet.h>
 #include <poll.h>
-#include <slirp/libslirp.h>
 #include <stdio.h>
 #include <sys/epoll.h>
-#include <time.h>
 
-#include "base/log.h"
-#include "devices/net/backend.h"
 #include "devices/net/text.h"
-
-enum {
-    WAITING_MAX = 1 << 20, /* bytes of frames that the guest has no buffer for yet */
-    TIMERS_MAX = 4,
-    MTU_MAX = 65521, /* libslirp's own limit */
-};
-
-struct frame {
-    struct frame *next;
-    size_t len;
-    uint8_t bytes[];
-};
-
-struct user_fd {        /* by number */
-    uint32_t want, set; /* epoll events: what libslirp wants now, what the set has */
-    uint32_t got;       /* SLIRP_POLL_ bits */
-    unsigned round;     /* of the last time that it was wanted */
-    bool listed;
-};
-
-struct user_timer {
-    SlirpTimerId id;
-    void *ctx;
-    int64_t at_ms; /* 0: not set */
-    bool used;
-};
-
-struct user {
-    struct net_backend b;
-    struct loop *loop;
-    char what[64];
-    Slirp *slirp;
-    int epoll_fd;
-    struct loop_watch watch; /* of epoll_fd */
-    struct loop_timer timer;
-    struct loop_task after; /* something went into libslirp */
-    struct user_timer timers[TIMERS_MAX];
-
-    struct user_fd *fds;
-    int *list; /* those with anything in `want` or `set` */
-    size_t n_fds, n_list;
-    unsigned round;
-
-    struct frame *first, **last; /* for the guest */
-    size_t waiting;
-    bool listening;
-    struct log_limit complaints;
-    uint8_t out[NET_FRAME_MAX]; /* a frame from the guest, in one piece */
-};
+#include "devices/net/user_priv.h"
 
 static struct user *of(struct net_backend *b)
 {
     return container_of(b, struct user, b);
-}
-
-static int64_t now_ns(void *opaque)
-{
-    struct timespec t;
-    (void)opaque;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* --- its sockets --- */
-
-static const struct {
-    int slirp;
-    uint32_t epoll;
-} event_map[] = {
-    {SLIRP_POLL_IN, EPOLLIN},   {SLIRP_POLL_OUT, EPOLLOUT}, {SLIRP_POLL_PRI, EPOLLPRI},
-    {SLIRP_POLL_ERR, EPOLLERR}, {SLIRP_POLL_HUP, EPOLLHUP},
-};
-
-static int grow(struct user *u, int fd)
-{
-    if ((size_t)fd < u->n_fds)
-        return 0;
-    size_t n = MAX((size_t)fd + 1, u->n_fds * 2);
-    struct user_fd *fds = realloc(u->fds, n * sizeof(*fds));
-    if (!fds)
-        return -ENOMEM;
-    memset(fds + u->n_fds, 0, (n - u->n_fds) * sizeof(*fds));
-    u->fds = fds;
-    int *list = realloc(u->list, n * sizeof(*list));
-    if (!list)
-        return -ENOMEM;
-    u->list = list;
-    u->n_fds = n;
-    return 0;
-}
-
-static int add_poll(int fd, int events, void *opaque)
-{
-    struct user *u = opaque;
-    if (fd < 0 || grow(u, fd) < 0)
-        return -1; /* its connection stands still; there is no way to say so */
-    struct user_fd *f = &u->fds[fd];
-    if (f->round != u->round)
-        f->want = 0;
-    f->round = u->round;
-    for (size_t i = 0; i < ARRAY_SIZE(event_map); i++) {
-        if (events & event_map[i].slirp)
-            f->want |= event_map[i].epoll;
-    }
-    if (!f->listed)
-        u->list[u->n_list++] = fd;
-    f->listed = true;
-    return fd;
-}
-
-static int get_events(int index, void *opaque)
-{
-    struct user *u = opaque;
-    return index < 0 ? 0 : (int)u->fds[index].got;
-}
-
-static void epoll_apply(struct user *u, int fd)
-{
-    struct user_fd *f = &u->fds[fd];
-    struct epoll_event ev = {.events = f->want, .data.fd = fd};
-    int op = !f->want ? EPOLL_CTL_DEL : f->set ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    if (epoll_ctl(u->epoll_fd, op, fd, &ev) < 0 && op == EPOLL_CTL_MOD && errno == ENOENT)
-        (void)epoll_ctl(u->epoll_fd, EPOLL_CTL_ADD, fd, &ev); /* a new socket of that number */
-    f->set = f->want;
-}
-
-static void forget_fd(int fd, void *opaque)
-{
-    struct user *u = opaque;
-    if (fd < 0 || (size_t)fd >= u->n_fds || !u->fds[fd].set)
-        return;
-    u->fds[fd].want = 0;
-    epoll_apply(u, fd);
-    u->fds[fd].got = 0;
-}
-
-/* Asks libslirp what it waits for, and waits for that. */
-static void update(struct user *u)
-{
-    uint32_t timeout_ms = UINT32_MAX;
-    u->round++;
-    slirp_pollfds_fill(u->slirp, &timeout_ms, add_poll, u);
-    size_t kept = 0;
-    for (size_t i = 0; i < u->n_list; i++) {
-        struct user_fd *f = &u->fds[u->list[i]];
-        if (f->round != u->round)
-            f->want = 0;
-        if (f->want != f->set)
-            epoll_apply(u, u->list[i]);
-        f->listed = f->want != 0;
-        if (f->listed)
-            u->list[kept++] = u->list[i];
-    }
-    u->n_list = kept;
-
-    int64_t now = now_ns(NULL) / 1000000;
-    for (size_t i = 0; i < TIMERS_MAX; i++) {
-        const struct user_timer *t = &u->timers[i];
-        if (t->used && t->at_ms)
-            timeout_ms = (uint32_t)MIN((int64_t)timeout_ms, MAX(t->at_ms - now, (int64_t)1));
-    }
-    loop_timer_set(&u->timer, timeout_ms == UINT32_MAX ? 0 : MAX(timeout_ms, 1u) * 1000000ull);
 }
 
 /* --- frames for the guest --- */
@@ -183,7 +19,7 @@ static ssize_t to_guest(const void *buf, size_t len, void *opaque)
 {
     struct user *u = opaque;
     struct frame *f = NULL;
-    if (len <= NET_FRAME_MAX && u->waiting + len <= WAITING_MAX)
+    if (len <= NET_FRAME_MAX && u->waiting + len <= USER_WAITING_MAX)
         f = malloc(sizeof(*f) + len);
     if (f) {
         *f = (struct frame){.len = len};
@@ -218,48 +54,14 @@ static ssize_t user_recv(struct net_backend *b, unsigned queue, const struct iov
 }
 
 /* After every call into libslirp, but not inside: the device may call back. */
-static void after(void *ctx)
+void user_after(void *ctx)
 {
     struct user *u = ctx;
     if (u->first && u->listening)
         u->b.sink.readable(u->b.sink.ctx, 0);
     if (u->first && u->listening)
         loop_post(u->loop, &u->after); /* the device has had its share of this turn */
-    update(u);
-}
-
-static void sockets_ready(void *ctx, uint32_t events)
-{
-    struct user *u = ctx;
-    struct epoll_event ev[64];
-    (void)events;
-    int n = epoll_wait(u->epoll_fd, ev, ARRAY_SIZE(ev), 0);
-    for (int i = 0; i < n; i++) {
-        struct user_fd *f = &u->fds[ev[i].data.fd];
-        for (size_t k = 0; k < ARRAY_SIZE(event_map); k++) {
-            if (ev[i].events & event_map[k].epoll)
-                f->got |= (uint32_t)event_map[k].slirp;
-        }
-    }
-    slirp_pollfds_poll(u->slirp, 0, get_events, u);
-    for (int i = 0; i < n; i++)
-        u->fds[ev[i].data.fd].got = 0;
-    after(u);
-}
-
-static void time_is_up(void *ctx)
-{
-    struct user *u = ctx;
-    int64_t now = now_ns(NULL) / 1000000;
-    for (size_t i = 0; i < TIMERS_MAX; i++) {
-        struct user_timer *t = &u->timers[i];
-        if (t->used && t->at_ms && t->at_ms <= now) {
-            t->at_ms = 0;
-            slirp_handle_timer(u->slirp, t->id, t->ctx);
-        }
-    }
-    slirp_pollfds_poll(u->slirp, 0, get_events, u);
-    after(u);
+    user_update(u);
 }
 
 static void user_listen(struct net_backend *b, unsigned queue, bool on)
@@ -270,8 +72,8 @@ static void user_listen(struct net_backend *b, unsigned queue, bool on)
         return;
     u->listening = on;
     loop_unwatch(u->loop, &u->watch);
-    u->watch =
-        (struct loop_watch){.fd = u->epoll_fd, .events = POLLIN, .fn = sockets_ready, .ctx = u};
+    u->watch = (struct loop_watch){
+        .fd = u->epoll_fd, .events = POLLIN, .fn = user_sockets_ready, .ctx = u};
     if (on && loop_watch(u->loop, &u->watch) < 0)
         log_error("%s: no memory to watch it: the network stands still", u->what);
     if (on)
@@ -309,32 +111,6 @@ static void guest_error(const char *msg, void *opaque)
     log_limited(&u->complaints, LOG_INFO, "%s: %s", u->what, msg);
 }
 
-static void *timer_new(SlirpTimerId id, void *ctx, void *opaque)
-{
-    struct user *u = opaque;
-    for (size_t i = 0; i < TIMERS_MAX; i++) {
-        if (!u->timers[i].used) {
-            u->timers[i] = (struct user_timer){.id = id, .ctx = ctx, .used = true};
-            return &u->timers[i];
-        }
-    }
-    return NULL;
-}
-
-static void timer_free(void *timer, void *opaque)
-{
-    (void)opaque;
-    if (timer)
-        ((struct user_timer *)timer)->used = false;
-}
-
-static void timer_mod(void *timer, int64_t at_ms, void *opaque)
-{
-    (void)opaque;
-    if (timer)
-        ((struct user_timer *)timer)->at_ms = at_ms; /* update() follows every call */
-}
-
 static void ignore_fd(int fd, void *opaque)
 {
     (void)fd, (void)opaque; /* it is asked for by name when it is wanted */
@@ -342,17 +118,17 @@ static void ignore_fd(int fd, void *opaque)
 
 static void ignore_notify(void *opaque)
 {
-    (void)opaque; /* update() follows every call */
+    (void)opaque; /* user_update() follows every call */
 }
 
 static const SlirpCb callbacks = {.send_packet = to_guest,
                                   .guest_error = guest_error,
-                                  .clock_get_ns = now_ns,
-                                  .timer_new_opaque = timer_new,
-                                  .timer_free = timer_free,
-                                  .timer_mod = timer_mod,
+                                  .clock_get_ns = user_now_ns,
+                                  .timer_new_opaque = user_timer_new,
+                                  .timer_free = user_timer_free,
+                                  .timer_mod = user_timer_mod,
                                   .register_poll_fd = ignore_fd,
-                                  .unregister_poll_fd = forget_fd,
+                                  .unregister_poll_fd = user_forget_fd,
                                   .notify = ignore_notify};
 
 /* --- from start to end --- */
@@ -404,8 +180,9 @@ static int configure(struct user *u, const struct net_backend_spec *s, struct er
     if (s->net && net_parse_subnet(s->net, &net, &mask) < 0)
         return err_input(e, 0, "%s: net \"%s\": ADDRESS/BITS is wanted, as 10.0.2.0/24, at most 28",
                          s->what, s->net);
-    if (s->mtu > MTU_MAX)
-        return err_input(e, 0, "%s: mtu %u is more than %d, its most", s->what, s->mtu, MTU_MAX);
+    if (s->mtu > USER_MTU_MAX)
+        return err_input(e, 0, "%s: mtu %u is more than %d, its most", s->what, s->mtu,
+                         USER_MTU_MAX);
     SlirpConfig c = {.version = 4,
                      .restricted = s->restricted,
                      .in_enabled = true,
@@ -436,10 +213,10 @@ int net_user_open(const struct net_backend_spec *s, struct loop *l, struct net_b
     u->b = (struct net_backend){.ops = &user_ops, .queues = 1, .steers = true};
     u->loop = l;
     u->last = &u->first;
-    u->after = (struct loop_task){.fn = after, .ctx = u};
+    u->after = (struct loop_task){.fn = user_after, .ctx = u};
     (void)snprintf(u->what, sizeof(u->what), "%s", s->what);
     u->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    int rc = u->epoll_fd < 0 ? -errno : loop_timer_open(l, &u->timer, time_is_up, u);
+    int rc = u->epoll_fd < 0 ? -errno : loop_timer_open(l, &u->timer, user_time_is_up, u);
     if (rc < 0)
         (void)err_host(e, rc, "%s", s->what);
     else

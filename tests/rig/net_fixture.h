@@ -149,7 +149,8 @@ static inline int fx_ctrl_reply(struct fx *f, uint8_t class, uint8_t cmd, const 
     uint8_t *p = rig_at(f->r, out.at, out.len);
     p[0] = class;
     p[1] = cmd;
-    memcpy(p + 2, data, len);
+    if (len)
+        memcpy(p + 2, data, len);
     memset(rig_at(f->r, in.at, size), 0xee, size);
     rig_add(f->r, q, &out, 1, &in, 1);
     rig_kick(f->r, q);

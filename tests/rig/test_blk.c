@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "tests/rig/proves.h"
 #include "tests/rig/rig.h"
 
 enum { SECTORS = 2048, DISK = SECTORS * 512 };
@@ -196,6 +197,8 @@ Test(blk, out_of_range_is_an_error) /* row 29 */
 
 Test(blk, read_only)
 {
+    PROVES("Device Types / Block Device / Device Operation#03");
+    PROVES("Device Types / Block Device / Device Operation#04");
     struct rig *r = up_with(",ro", NULL);
     uint8_t data[512] = {0}, back[512];
     cr_assert(rig_has(r, VIRTIO_BLK_F_RO));
@@ -222,6 +225,7 @@ Test(blk, serial_number)
 
 Test(blk, unknown_requests)
 {
+    PROVES("Device Types / Block Device / Device Operation#18");
     struct rig *r = up();
     uint8_t data[512];
     const uint32_t types[] = {2, 3, 5, 10, 14, 15, 16, 18, 20, 22, 24, 26, 99, UINT32_MAX};
@@ -271,6 +275,7 @@ static void set_wce(struct rig *r, uint8_t v)
 
 Test(blk, configuration)
 {
+    PROVES("Device Types / Block Device / Device Initialization#04");
     struct rig *r = up();
     struct virtio_blk_config c = config(r);
     cr_assert_eq(c.capacity, SECTORS);
@@ -289,6 +294,7 @@ Test(blk, configuration)
 
 Test(blk, without_flush_the_cache_writes_through) /* 5.2.5.2 */
 {
+    PROVES("Device Types / Block Device / Device Initialization#03");
     struct rig *r = up_with("", &(struct rig_options){.without = 1ull << VIRTIO_BLK_F_FLUSH});
     cr_assert_eq(config(r).wce, 0);
     down(r);
@@ -329,12 +335,16 @@ static void ranges(enum loop_backend backend)
 
 Test(blk, discard_and_write_zeroes)
 {
+    PROVES("Device Types / Block Device / Device Operation#07");
+    PROVES("Device Types / Block Device / Device Operation#09");
     ranges(LOOP_URING);
     ranges(LOOP_EPOLL);
 }
 
 Test(blk, bad_ranges) /* rows 29 */
 {
+    PROVES("Device Types / Block Device / Device Operation#05");
+    PROVES("Device Types / Block Device / Device Operation#06");
     struct rig *r = up();
     static struct virtio_blk_discard_write_zeroes many[65];
     struct virtio_blk_discard_write_zeroes s = {.sector = SECTORS, .num_sectors = 1};

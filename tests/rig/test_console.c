@@ -7,6 +7,7 @@
 #include <sys/un.h>
 
 #include "base/chardev_priv.h"
+#include "tests/rig/proves.h"
 #include "tests/rig/rig.h"
 
 enum { RX, TX, CRX, CTX, RX1, TX1 };
@@ -53,6 +54,8 @@ Test(console, output_reaches_the_host)
 
 Test(console, emergency_write_needs_no_driver) /* 5.3.5.1 */
 {
+    PROVES("Device Types / Console Device / Device Initialization#01");
+    PROVES("Device Types / Console Device / Device Initialization#02");
     struct rig *r = up_file();
     rig_reg_set(r, 0x70, 0);
     rig_reg_set(r, 0x100 + 8, 'X' | 0x4200);
@@ -160,6 +163,7 @@ static void open_ports(struct rig *r)
 
 Test(console, ports_are_announced_once) /* 5.3.6.2.1 */
 {
+    PROVES("Device Types / Console Device / Device Operation / Multiport Device Operation#01");
     struct rig *r = up_channel();
     open_ports(r);
     control(r, UINT32_MAX, VIRTIO_CONSOLE_DEVICE_READY, 1);

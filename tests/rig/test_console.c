@@ -165,9 +165,31 @@ Test(console, ports_are_announced_once) /* 5.3.6.2.1 */
 {
     PROVES("Device Types / Console Device / Device Operation / Multiport Device Operation#01");
     struct rig *r = up_channel();
-    open_ports(r);
+    cr_assert_eq(rig_reg(r, 0x104), 2, "max_nr_ports");
+    open_ports(r); /* 0 and 1 */
     control(r, UINT32_MAX, VIRTIO_CONSOLE_DEVICE_READY, 1);
     expect_silence(r);
+    rig_down(r);
+}
+
+/* x86 is little-endian, and so are its guests. */
+Test(console, a_legacy_driver)
+{
+    PROVES("legacy:Device Types / Console Device / Device configuration layout / "
+           "Legacy Interface: Device configuration layout#01");
+    PROVES("legacy:Device Types / Console Device / Device Operation / "
+           "Legacy Interface: Device Operation#01");
+    struct rig *r = up_channel();
+    vdev_reset(r->dev);
+    vdev_legacy_features_write(r->dev, 1 << VIRTIO_CONSOLE_F_MULTIPORT);
+    for (unsigned i = RX; i <= TX1; i++) {
+        const struct rig_queue *q = &r->q[i];
+        vdev_legacy_queue_set(r->dev, i, q->size, q->desc, q->avail, q->used);
+    }
+    vdev_legacy_status_write(r->dev, 7); /* ACKNOWLEDGE, DRIVER, DRIVER_OK */
+    cr_assert_eq(rig_reg(r, 0x100), 80 | 25 << 16);
+    cr_assert_eq(rig_reg(r, 0x104), 2);
+    open_ports(r);
     rig_down(r);
 }
 

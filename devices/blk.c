@@ -653,6 +653,7 @@ const struct vdev_class blk_class = {
     .name = "blk",
     .summary = "disk",
     .virtio_id = VIRTIO_ID_BLOCK,
+    .pci_class = 0x010000,
     .ops = &blk_ops,
     .opts = blk_opts,
     .opts_size = sizeof(struct blk_opts),

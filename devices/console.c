@@ -470,6 +470,7 @@ const struct vdev_class console_class = {
     .name = "console",
     .summary = "console (hvc0) and named channels",
     .virtio_id = VIRTIO_ID_CONSOLE,
+    .pci_class = 0x078000,
     .ops = &console_ops,
     .opts = console_opts,
     .opts_size = sizeof(struct console_opts),

@@ -39,6 +39,7 @@ extern const struct vdev_class rng_class;
 const struct vdev_class rng_class = {.name = "rng",
                                      .summary = "entropy source",
                                      .virtio_id = VIRTIO_ID_RNG,
+                                     .pci_class = 0x00ff00,
                                      .ops = &rng_ops,
                                      .opts = rng_opts,
                                      .create = rng_create};

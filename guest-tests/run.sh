@@ -63,7 +63,7 @@ boot() {
     shift 2
     make_disk || faults="$faults; no scratch disk"
     printf '%s' "$typed" | timeout -k 5 "$hang" "$vmm" --kernel "$dir/$guest.guest" --mem 128M \
-        --discovery cmdline --cmdline "sectors=$sectors now=$(date +%s) $words" \
+        --discovery cmdline --transport mmio --cmdline "sectors=$sectors now=$(date +%s) $words" \
         "$@" > "$out" 2> "$err"
     status=$?
     if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then

@@ -6,14 +6,21 @@
 #pragma once
 
 #include <linux/kvm.h>
+#include <pthread.h>
 
 #include "base/base.h"
 
+struct vm_route;
 struct vm {
     int kvm_fd, fd;
     unsigned max_cpus;
     size_t run_size; /* of a vCPU's shared page */
     unsigned n_slots;
+
+    pthread_mutex_t routing_lock; /* a leaf; of all that follows */
+    struct vm_route *routes;      /* of message-signalled interrupts */
+    unsigned n_routes;
+    struct kvm_irq_routing *table; /* scratch: as it was last given to KVM */
 };
 
 /* Opens /dev/kvm and makes a VM; says in one sentence what is missing or not permitted. */
@@ -26,10 +33,37 @@ int vm_cap(const struct vm *vm, int cap);
 int CHECKED vm_add_memory(struct vm *vm, gpa_t base, void *host, uint64_t len, struct err *e);
 /* PIC, I/O APIC and local APICs in the kernel. */
 int CHECKED vm_add_irqchip(struct vm *vm, struct err *e);
+
+/* Interrupts and doorbells (kvm/irq.c). All of these may be called by any thread, also while vCPUs
+ * run; a binding ends with the last descriptor of its eventfd, if it is not ended before. */
+
 /* Each signal of eventfd fd pulses global interrupt gsi. */
 int CHECKED vm_add_irqfd(struct vm *vm, unsigned gsi, int fd);
-/* Writes of `value`, len bytes wide, at MMIO address `at` signal fd and do not exit. */
-int CHECKED vm_add_ioeventfd(struct vm *vm, gpa_t at, unsigned len, uint64_t value, int fd);
+/* Each signal of trigger asserts gsi; when the guest ends the interrupt, KVM deasserts it and
+ * signals resample. -EOPNOTSUPP: this KVM cannot. */
+int CHECKED vm_add_level_irqfd(struct vm *vm, unsigned gsi, int trigger, int resample);
+void vm_remove_irqfd(struct vm *vm, unsigned gsi, int fd); /* of either kind */
+
+/* A message-signalled interrupt of one's own: a new gsi behind the I/O APIC's pins, and an eventfd
+ * for it, which sends nothing until it has a route. -EOPNOTSUPP: this KVM cannot; -ENOSPC: it has
+ * no more. */
+int CHECKED vm_msi_open(struct vm *vm, unsigned *gsi, int *fd);
+/* From now on the eventfd of gsi sends this message. After a failure it sends what it did. */
+int CHECKED vm_msi_route(struct vm *vm, unsigned gsi, uint64_t address, uint32_t data);
+void vm_msi_close(struct vm *vm, unsigned gsi, int fd); /* closes fd */
+
+/* A guest's writes to one address that signal fd and do not exit. */
+struct vm_doorbell {
+    bool port; /* an I/O port, not a memory address */
+    gpa_t at;
+    unsigned len; /* bytes: 1, 2, 4, 8; or 0: any, and then any value */
+    bool any;     /* any value, or only this one */
+    uint64_t value;
+    int fd;
+};
+/* -EEXIST: another one gets these writes. */
+int CHECKED vm_add_ioeventfd(struct vm *vm, const struct vm_doorbell *d);
+void vm_remove_ioeventfd(struct vm *vm, const struct vm_doorbell *d);
 
 struct vcpu_fd {
     int fd;

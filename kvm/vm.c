@@ -38,7 +38,7 @@ static int open_kvm(struct err *e)
 
 int vm_open(struct vm *vm, struct err *e)
 {
-    *vm = (struct vm){.kvm_fd = -1, .fd = -1};
+    *vm = (struct vm){.kvm_fd = -1, .fd = -1, .routing_lock = PTHREAD_MUTEX_INITIALIZER};
     vm->kvm_fd = open_kvm(e);
     if (vm->kvm_fd < 0)
         return vm->kvm_fd;
@@ -69,6 +69,11 @@ void vm_close(struct vm *vm)
     fd_cleanup_(&vm->fd);
     fd_cleanup_(&vm->kvm_fd);
     vm->fd = vm->kvm_fd = -1;
+    free(vm->routes);
+    free(vm->table);
+    vm->routes = NULL;
+    vm->table = NULL;
+    vm->n_routes = 0;
 }
 
 int vm_add_memory(struct vm *vm, gpa_t base, void *host, uint64_t len, struct err *e)
@@ -89,22 +94,6 @@ int vm_add_irqchip(struct vm *vm, struct err *e)
     if (ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) < 0)
         return err_host(e, -errno, "KVM cannot create the interrupt controllers");
     return 0;
-}
-
-int vm_add_irqfd(struct vm *vm, unsigned gsi, int fd)
-{
-    struct kvm_irqfd r = {.fd = (uint32_t)fd, .gsi = gsi};
-    return ioctl(vm->fd, KVM_IRQFD, &r) < 0 ? -errno : 0;
-}
-
-int vm_add_ioeventfd(struct vm *vm, gpa_t at, unsigned len, uint64_t value, int fd)
-{
-    struct kvm_ioeventfd r = {.datamatch = value,
-                              .addr = at.v,
-                              .len = len,
-                              .fd = fd,
-                              .flags = KVM_IOEVENTFD_FLAG_DATAMATCH};
-    return ioctl(vm->fd, KVM_IOEVENTFD, &r) < 0 ? -errno : 0;
 }
 
 int vcpu_fd_open(struct vm *vm, unsigned id, struct vcpu_fd *out, struct err *e)

@@ -37,9 +37,8 @@ int transport_new(enum transport_kind k, struct vdev *d, const struct transport_
     if (k != TRANSPORT_PCI && k != TRANSPORT_MMIO && !transport_has_legacy(vdev_id(d)))
         return -EOPNOTSUPP;
     struct transport *t;
-    if (transport_is_pci(k))
-        return -EOPNOTSUPP; /* to come */
-    int rc = mmio_new(d, k == TRANSPORT_MMIO_LEGACY, at, env, &t);
+    int rc = transport_is_pci(k) ? virtio_pci_new(d, k, at, env, &t)
+                                 : mmio_new(d, k == TRANSPORT_MMIO_LEGACY, at, env, &t);
     if (rc == 0)
         *out = t;
     return rc;

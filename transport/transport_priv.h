@@ -28,3 +28,5 @@ void legacy_queue_set(struct vdev *d, unsigned i, uint16_t size, gpa_t base, uin
 
 int CHECKED mmio_new(struct vdev *d, bool legacy, const struct transport_place *at,
                      const struct transport_env *env, struct transport **out);
+int CHECKED virtio_pci_new(struct vdev *d, enum transport_kind k, const struct transport_place *at,
+                           const struct transport_env *env, struct transport **out);

@@ -6,12 +6,14 @@
 #include "base/chardev.h"
 #include "base/gmem.h"
 #include "base/log.h"
-
-struct vdev_class;
+#include "devices/virtio/vdev.h"
+#include "transport/transport.h"
 
 struct device_config {
     const struct vdev_class *class;
-    void *opts;       /* class->opts_size bytes, owned */
+    void *opts;    /* class->opts_size bytes, owned */
+    int transport; /* enum transport_kind */
+    struct vdev_options virtio;
     const char *what; /* "--disk root.img", for messages; owned */
 };
 
@@ -23,6 +25,7 @@ struct vm_config {
     struct gmem_options mem;
     struct device_config *devices; /* in the order of the command line; owned */
     unsigned n_devices;
+    int transport; /* of devices that do not say; enum transport_kind */
     struct chardev_spec console;
     enum discovery discovery;
     bool restart;         /* --on-reboot restart */

@@ -2,10 +2,7 @@
  *
  * Threads: this one (signals, and what the others report through `wake_fd`), one for each vCPU, one
  * for the event loop that owns every device. Lock order: machine, transport, device control. */
-#include "vmm/machine.h"
-
 #include <fcntl.h>
-#include <linux/virtio_ids.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -14,44 +11,10 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
-#include "arch/x86_64/cpu.h"
-#include "arch/x86_64/devices.h"
 #include "base/loop.h"
-#include "devices/virtio/vdev.h"
-#include "transport/transport.h"
-#include "vmm/vcpu.h"
+#include "vmm/machine_priv.h"
 
 enum { NOTHING_YET = -1, WANT_RESET = -2 }; /* besides enum machine_end, in machine.verdict */
-
-struct machine {
-    const struct vm_config *cfg;
-    struct platform platform;
-    struct mmio_slot slots[LAYOUT_MMIO_MAX];
-    int kernel_fd, initrd_fd;
-
-    struct vm vm;
-    struct gmem *mem;
-    struct bus *pio, *mmio;
-    struct loop *io;
-    struct chardev *console;
-    struct serial *serial;
-    int serial_irq;
-    struct cmos *cmos;
-    struct pm *pm;
-    struct transport *devices[LAYOUT_MMIO_MAX];
-    unsigned n_devices;
-
-    struct kvm_cpuid2 *cpuid;
-    struct vcpu_team team;
-    struct vcpu *vcpus;
-    struct cpu_state **initial; /* of each vCPU; only with --on-reboot restart */
-    struct irqchip_state *initial_irqchip;
-
-    int wake_fd;
-    pthread_mutex_t lock;
-    int verdict; /* the first one counts; but an end counts more than a reset */
-    struct log_limit resets;
-};
 
 /* --- how a guest's life ends --- */
 
@@ -106,40 +69,6 @@ static void on_quit(void *ctx)
 }
 
 /* --- building --- */
-
-/* The 18 pins of the I/O APIC that no platform device has. */
-static unsigned virtio_irq(unsigned i)
-{
-    static const uint8_t pins[LAYOUT_MMIO_MAX] = {16, 17, 18, 19, 20, 21, 22, 23, 5,
-                                                  6,  7,  9,  10, 11, 12, 13, 14, 15};
-    return pins[i];
-}
-
-static int describe(const struct vm_config *cfg, struct platform *p, struct mmio_slot *slots,
-                    struct err *e)
-{
-    if (cfg->n_devices > LAYOUT_MMIO_MAX)
-        return err_input(e, 0, "%u devices are asked for, and there are %d interrupt lines",
-                         cfg->n_devices, LAYOUT_MMIO_MAX);
-    unsigned consoles = 0;
-    for (unsigned i = 0; i < cfg->n_devices; i++)
-        consoles += cfg->devices[i].class->virtio_id == VIRTIO_ID_CONSOLE;
-    if (consoles > 1)
-        return err_input(e, 0, "%u console devices are asked for, and there is one console",
-                         consoles);
-    for (unsigned i = 0; i < cfg->n_devices; i++)
-        slots[i] = (struct mmio_slot){.base = GPA(LAYOUT_VIRTIO_MMIO + i * LAYOUT_MMIO_STRIDE),
-                                      .len = LAYOUT_MMIO_STRIDE,
-                                      .irq = virtio_irq(i)};
-    uint64_t low = MIN(cfg->mem_size, (uint64_t)LAYOUT_HOLE_START);
-    *p = (struct platform){.cpus = cfg->cpus,
-                           .ram_low = low,
-                           .ram_high = cfg->mem_size - low,
-                           .mmio = slots,
-                           .n_mmio = cfg->n_devices,
-                           .discovery = cfg->discovery};
-    return 0;
-}
 
 static const char *cmdline_of(const struct vm_config *cfg)
 {
@@ -202,17 +131,6 @@ static int check_limits(const struct machine *m, struct err *e)
     return 0;
 }
 
-/* Pulses an interrupt line whenever the eventfd is signalled. */
-static int irq_line(struct machine *m, unsigned gsi, int *out, struct err *e)
-{
-    AUTO_FD fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int rc = fd < 0 ? -errno : vm_add_irqfd(&m->vm, gsi, fd);
-    if (rc < 0)
-        return err_host(e, rc, "interrupt line %u", gsi);
-    *out = TAKE_FD(fd);
-    return 0;
-}
-
 static int build_platform(struct machine *m, struct err *e)
 {
     const struct platform_events events = {.raise = on_platform_event, .ctx = m};
@@ -230,7 +148,7 @@ static int build_platform(struct machine *m, struct err *e)
     if (rc == 0 && chardev_path(m->console)) /* or nobody could find it */
         (void)fprintf(stderr, "vmm: console: %s\n", chardev_path(m->console));
     if (rc == 0)
-        rc = irq_line(m, IRQ_SERIAL, &m->serial_irq, e);
+        rc = machine_irq_line(m, IRQ_SERIAL, &m->serial_irq, e);
     if (rc < 0)
         return rc;
     rc = serial_new(m->pio, m->console, m->serial_irq, &m->serial);
@@ -239,38 +157,6 @@ static int build_platform(struct machine *m, struct err *e)
     if (rc == 0)
         rc = pm_new(m->pio, m->mmio, &events, m->console, &m->pm);
     return rc < 0 ? err_host(e, rc, "platform devices") : 0;
-}
-
-static int doorbell(void *ctx, const struct doorbell *b, bool on)
-{
-    struct machine *m = ctx;
-    return on && !b->any ? vm_add_ioeventfd(&m->vm, GPA(b->at), b->len, b->value, b->fd) : -ENOSYS;
-}
-
-static int build_device(struct machine *m, unsigned i, struct err *e)
-{
-    const struct device_config *c = &m->cfg->devices[i];
-    const struct build_env env = {.mem = m->mem, .loop = m->io, .console = m->console};
-    const struct transport_env tenv = {.mmio = m->mmio, .doorbell = doorbell, .ctx = m};
-    struct vdev *dev;
-    int irq = -1;
-    int rc = c->class->create(c->opts, &env, &dev, e);
-    if (rc < 0)
-        return rc;
-    rc = irq_line(m, m->slots[i].irq, &irq, e);
-    if (rc < 0) {
-        vdev_free(dev);
-        return rc;
-    }
-    const struct transport_place at = {.base = m->slots[i].base, .irq_fd = irq};
-    rc = transport_new(TRANSPORT_MMIO, dev, &tenv, &at, &m->devices[i]);
-    if (rc < 0) {
-        fd_cleanup_(&irq);
-        vdev_free(dev);
-        return err_host(e, rc, "%s", c->what);
-    }
-    m->n_devices++;
-    return 0;
 }
 
 static int build_vcpus(struct machine *m, struct err *e)
@@ -319,7 +205,7 @@ static int build(struct machine *m, struct err *e)
     m->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (m->wake_fd < 0)
         return err_host(e, -errno, "machine");
-    int rc = describe(m->cfg, &m->platform, m->slots, e);
+    int rc = devices_describe(m->cfg, &m->platform, m->slots, e);
     if (rc == 0)
         rc = open_inputs(m, e);
     if (rc == 0)
@@ -338,8 +224,8 @@ static int build(struct machine *m, struct err *e)
         rc = build_platform(m, e);
     if (rc == 0)
         rc = build_vcpus(m, e);
-    for (unsigned i = 0; rc == 0 && i < m->cfg->n_devices; i++)
-        rc = build_device(m, i, e);
+    if (rc == 0)
+        rc = devices_build(m, e);
     if (rc == 0 && (rc = chardev_start(m->console)) < 0)
         (void)err_host(e, rc, "console");
     if (rc == 0)
@@ -375,12 +261,11 @@ void machine_free(struct machine *m)
     if (!m)
         return;
     vcpus_end(&m->team, m->vcpus, m->vcpus ? m->platform.cpus : 0);
-    for (unsigned i = 0; i < m->n_devices; i++)
-        transport_reset(m->devices[i]); /* while the loop can still finish what is in flight */
+    m->ending = true;
+    devices_reset(m); /* while the loop can still finish what is in flight */
     if (m->io)
         loop_stop(m->io);
-    for (unsigned i = m->n_devices; i-- > 0;)
-        transport_free(m->devices[i]);
+    devices_free(m);
     pm_free(m->pm);
     cmos_free(m->cmos);
     serial_free(m->serial);
@@ -412,8 +297,7 @@ void machine_free(struct machine *m)
 /* Everything as it was before the first instruction; the vCPUs are parked. */
 static int reset(struct machine *m, struct err *e)
 {
-    for (unsigned i = 0; i < m->n_devices; i++)
-        transport_reset(m->devices[i]);
+    devices_reset(m);
     serial_reset(m->serial);
     cmos_reset(m->cmos);
     gmem_discard(m->mem);
@@ -510,7 +394,7 @@ int machine_dump_dtb(const struct vm_config *cfg, struct err *e)
     struct mmio_slot slots[LAYOUT_MMIO_MAX];
     AUTO_FREE void *dtb = NULL;
     size_t len;
-    int rc = describe(cfg, &p, slots, e);
+    int rc = devices_describe(cfg, &p, slots, e);
     if (rc < 0)
         return rc;
     rc = fdt_build(&p, cmdline_of(cfg), &dtb, &len);

@@ -6,67 +6,6 @@
 
 enum { ROWS_MAX = 64 }; /* options given are the bits of a word */
 
-/* Devices. */
-
-const struct vdev_class *option_find_class(const char *name, size_t len)
-{
-    for (const struct vdev_class *const *c = vdev_classes; *c; c++) {
-        if (strlen((*c)->name) == len && !memcmp((*c)->name, name, len))
-            return *c;
-    }
-    return NULL;
-}
-
-int option_add_device(struct option_parse *p, const struct vdev_class *c, const char *option,
-                      const char *text, const char *what, struct err *e)
-{
-    struct vm_config *cfg = &p->cfg;
-    AUTO_FREE void *opts = calloc(1, MAX(c->opts_size, (size_t)1));
-    AUTO_FREE char *name = strdup(what);
-    struct device_config *grown;
-
-    if (!opts || !name)
-        return err_host(e, -ENOMEM, "%s", option);
-    if (c->opts_default)
-        memcpy(opts, c->opts_default, c->opts_size);
-    int rc = opts_parse(c->opts, option, text, opts, e);
-    if (rc < 0)
-        return rc;
-    grown = realloc(cfg->devices, (cfg->n_devices + 1) * sizeof(*grown));
-    if (!grown)
-        return err_host(e, -ENOMEM, "%s", option);
-    cfg->devices = grown;
-    cfg->devices[cfg->n_devices++] =
-        (struct device_config){.class = c, .opts = TAKE_PTR(opts), .what = TAKE_PTR(name)};
-    return 0;
-}
-
-void option_drop_devices(struct vm_config *cfg)
-{
-    for (unsigned i = 0; i < cfg->n_devices; i++) {
-        free(cfg->devices[i].opts);
-        free((char *)cfg->devices[i].what);
-    }
-    free(cfg->devices);
-    cfg->devices = NULL;
-    cfg->n_devices = 0;
-}
-
-/* What every guest wants, behind the user's own devices. */
-static int add_default_device(struct option_parse *p, const char *class, struct err *e)
-{
-    const struct vdev_class *c = option_find_class(class, strlen(class));
-    char what[64];
-
-    assert(c); /* registry.c */
-    for (unsigned i = 0; i < p->cfg.n_devices; i++) {
-        if (p->cfg.devices[i].class == c)
-            return 0;
-    }
-    (void)snprintf(what, sizeof(what), "--device %s", class);
-    return option_add_device(p, c, what, "", what, e);
-}
-
 /* Words. */
 
 /* One option as it was written. */
@@ -190,10 +129,7 @@ static int parse_all(int argc, char *const *argv, struct option_parse *p, struct
             return 0; /* a question: answered, whatever else is on the line */
     }
     rc = check_whole(p, given, e);
-    if (rc < 0 || p->action == OPTIONS_CHECK_HOST)
-        return rc;
-    rc = add_default_device(p, "console", e);
-    return rc < 0 ? rc : add_default_device(p, "rng", e);
+    return rc < 0 || p->action == OPTIONS_CHECK_HOST ? rc : option_finish_devices(p, e);
 }
 
 int options_parse(int argc, char *const *argv, struct vm_config *cfg, enum options_action *action,
@@ -205,6 +141,7 @@ int options_parse(int argc, char *const *argv, struct vm_config *cfg, enum optio
                 .mem_size = MIB(512),
                 .mem = {.backing = GMEM_4K},
                 .console = {.kind = CHARDEV_STDIO},
+                .transport = TRANSPORT_PCI,
                 .discovery = DISCOVERY_ACPI,
                 .restart = true,
                 .log = LOG_WARN},

@@ -104,6 +104,13 @@ static void print_option(FILE *to, const struct option_row *row)
         print_keys(to, row->keys + row->keys->positional);
 }
 
+static void print_common(FILE *to)
+{
+    fputs("\nKeys of every device, its disks too\n", to);
+    print_keys(to, device_common_keys);
+    print_keys(to, vdev_option_keys);
+}
+
 static void print_class(FILE *to, const struct vdev_class *c)
 {
     print_pair(to, 2, c->name, c->summary);
@@ -115,6 +122,7 @@ static void print_classes(FILE *to)
     fputs("Device classes for --device, and their keys\n", to);
     for (const struct vdev_class *const *c = vdev_classes; *c; c++)
         print_class(to, *c);
+    print_common(to);
 }
 
 void options_help(FILE *to)
@@ -143,8 +151,10 @@ void options_help(FILE *to)
 
 void options_help_devices(FILE *to, const struct vm_config *cfg)
 {
-    if (cfg->n_devices)
+    if (cfg->n_devices) {
         print_class(to, cfg->devices[0].class);
-    else
+        print_common(to);
+    } else {
         print_classes(to);
+    }
 }

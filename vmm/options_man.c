@@ -115,7 +115,7 @@ static void print_options(FILE *to)
 static void print_devices(FILE *to)
 {
     fputs(".Sh DEVICES\n"
-          "Every device is a virtio device of version 1.\n"
+          "Every device is a virtio device.\n"
           "These are the classes for\n"
           ".Fl -device ,\n"
           "with their keys:\n"
@@ -128,6 +128,12 @@ static void print_devices(FILE *to)
     }
     fputs(
         ".El\n"
+        ".Pp\n"
+        "These keys are every device's, and each feature that they offer is the guest's to take:\n",
+        to);
+    print_key_list(to, device_common_keys);
+    print_key_list(to, vdev_option_keys);
+    fputs(
         ".Pp\n"
         "An image is locked while a virtual machine has it, by an advisory lock of the open file:\n"
         "for itself alone if the guest can write, together with others if it cannot.\n",
@@ -148,10 +154,9 @@ static const char description[] =
     ".Nm\n"
     "boots a Linux kernel in a virtual machine of its own.\n"
     "The machine is an x86-64 one with as many CPUs and as much RAM as is asked for, a serial\n"
-    "port, a clock, and virtio devices on the virtio-mmio transport: disks, a console, a source\n"
-    "of entropy.\n"
-    "It has no firmware, no boot loader, no graphics and no PCI bus; the kernel is entered\n"
-    "directly.\n"
+    "port, a clock, and virtio devices on a PCI bus or in memory-mapped windows: disks, network\n"
+    "cards, a console, a source of entropy.\n"
+    "It has no firmware, no boot loader and no graphics; the kernel is entered directly.\n"
     ".Pp\n"
     "With just a kernel that has its drivers built in, and a disk, the guest's root is\n"
     ".Pa /dev/vda\n"

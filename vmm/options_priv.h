@@ -3,7 +3,6 @@
 #pragma once
 
 #include "base/opts.h"
-#include "devices/virtio/vdev.h"
 #include "vmm/options.h"
 
 enum option_group { GROUP_BOOT, GROUP_MACHINE, GROUP_DEVICES, GROUP_TOOLS, GROUP_COUNT };
@@ -36,6 +35,16 @@ int CHECKED option_add_device(struct option_parse *p, const struct vdev_class *c
                               struct err *e);
 void option_drop_devices(struct vm_config *cfg);
 const struct vdev_class *option_find_class(const char *name, size_t len); /* NULL: none */
+
+/* options_device.c: what every device has in common, besides vdev_option_keys. */
+struct device_common {
+    int transport;
+    struct vdev_options virtio;
+};
+extern const struct opt_desc device_common_keys[];
+/* When all is read: adds what every guest wants, gives each device its transport, and refuses what
+ * that cannot do. */
+int CHECKED option_finish_devices(struct option_parse *p, struct err *e);
 
 /* The keys that a row's value is made of, the device class's too; NULL: a plain value. */
 const struct opt_desc *option_keys(const struct option_row *row);

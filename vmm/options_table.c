@@ -288,6 +288,22 @@ const struct option_row option_rows[] = {
      .parse = parse_mem,
      .man = "The least is 16M.\n"
             "What does not fit below 3 GiB continues at 4 GiB.\n"},
+    {.d = {.key = "transport",
+           .type = OPT_ENUM,
+           .offset = offsetof(struct vm_config, transport),
+           .help = "how the guest reaches devices that do not say transport=",
+           .names = transport_names},
+     .group = GROUP_DEVICES,
+     .default_text = "pci",
+     .man = ".Cm pci\n"
+            "and\n"
+            ".Cm mmio\n"
+            "are those of virtio 1.\n"
+            "The\n"
+            ".Cm legacy\n"
+            "ones are for guests that know virtio 0.9.5 only, and\n"
+            ".Cm pci-transitional\n"
+            "serves both kinds.\n"},
     {.d = {.key = "discovery",
            .type = OPT_ENUM,
            .offset = offsetof(struct vm_config, discovery),

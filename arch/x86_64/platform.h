@@ -13,7 +13,14 @@ struct mmio_slot { /* one virtio-mmio device */
     uint64_t len;
     uint32_t irq;
 };
+struct pci_host {
+    bool present;
+    struct {
+        uint64_t base, len;
+    } mem64;
+};
 struct platform {
+    struct pci_host pci;
     unsigned cpus;     /* APIC ids are 0 .. cpus-1 */
     uint64_t ram_low;  /* bytes from 0, at most LAYOUT_HOLE_START */
     uint64_t ram_high; /* bytes from 4 GiB */

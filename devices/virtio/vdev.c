@@ -21,14 +21,14 @@ const struct vdev_options vdev_options_default = {
     }
 const struct opt_desc vdev_option_keys[] = {
     SWITCH(packed, "offer packed rings"),
-    SWITCH(indirect, "offer indirect descriptors"),
-    SWITCH(event_idx, "offer notification suppression by index"),
+    SWITCH(indirect, "offer indirect descriptors [on]"),
+    SWITCH(event_idx, "offer notification suppression by index [on]"),
     SWITCH(in_order, "offer to use buffers in the order in which they came"),
     SWITCH(notification_data, "offer notifications that say how far the driver is"),
     SWITCH(notif_config_data, "offer a value of the device's in notifications (PCI)"),
-    SWITCH(ring_reset, "offer the reset of a single queue"),
+    SWITCH(ring_reset, "offer the reset of a single queue [on]"),
     SWITCH(order_platform, "offer barriers as for a device outside of the CPU"),
-    SWITCH(suspend, "offer to be suspended by the driver"),
+    SWITCH(suspend, "offer to be suspended by the driver [on]"),
     SWITCH(admin_vq, "offer an administration virtqueue (PCI)"),
     {.key = "queue_size",
      .type = OPT_U32,
@@ -135,6 +135,11 @@ void vdev_attach(struct vdev *d, struct vdev_port *p, const uint32_t mask[VDEV_F
         d->offered[i] &= mask[i];
 }
 
+uint32_t vdev_pci_class(const struct vdev *d)
+{
+    return d->class->pci_class;
+}
+
 const char *vdev_name(const struct vdev *d)
 {
     return d->class->name;
@@ -210,15 +215,41 @@ uint32_t vdev_legacy_features(const struct vdev *d)
     return d->offered[0] | LEGACY_ANY_LAYOUT; /* 2.7.4.3 */
 }
 
+bool vdev_legacy_locked(struct vdev *d)
+{
+    if (vdev_status(d) & VIRTIO_CONFIG_S_FEATURES_OK)
+        return false;
+    if (!atomic_exchange(&d->legacy, true))
+        memset(d->driver, 0, sizeof(d->driver));
+    return true;
+}
+
 /* There is no way to refuse: what was not offered is not there. */
 void vdev_legacy_features_write(struct vdev *d, uint32_t bits)
 {
     (void)pthread_mutex_lock(&d->control);
-    if (!(vdev_status(d) & VIRTIO_CONFIG_S_FEATURES_OK) && !atomic_load(&d->running)) {
-        atomic_store(&d->legacy, true);
+    if (vdev_legacy_locked(d) && !atomic_load(&d->running))
         d->driver[0] = bits & vdev_legacy_features(d);
-    }
     (void)pthread_mutex_unlock(&d->control);
+}
+
+/* --- notifications of the configuration (2.3) --- */
+
+static void raise_config(struct vdev *d)
+{
+    bool used = atomic_load(&d->running) || vdev_status(d) & VIRTIO_CONFIG_S_DRIVER_OK;
+    (void)atomic_fetch_add(&d->generation, 1);
+    if (used && !atomic_load(&d->resetting))
+        d->port->raise(d->port, VDEV_IRQ_CONFIG, 0);
+}
+
+/* The driver may suspend or resume the device at the same moment: whoever of the two comes last
+ * sees what the other did. */
+void vdev_config_changed(struct vdev *d)
+{
+    atomic_store(&d->config_pending, true);
+    if (!vdev_suspended(d) && atomic_exchange(&d->config_pending, false))
+        raise_config(d);
 }
 
 /* --- failure --- */
@@ -238,9 +269,8 @@ void vdev_fail(struct vdev *d, const char *fmt, ...)
     log_limited(&d->faults, LOG_WARN, "%s: needs reset: %s", d->class->name, why);
 
     uint8_t old = atomic_fetch_or(&d->status, VIRTIO_CONFIG_S_NEEDS_RESET);
-    if (atomic_load(&d->running) && !(old & VIRTIO_CONFIG_S_NEEDS_RESET) &&
-        !atomic_load(&d->resetting))
-        d->port->raise(d->port, VDEV_IRQ_CONFIG, 0); /* 2.1.2 */
+    if (!(old & VIRTIO_CONFIG_S_NEEDS_RESET))
+        vdev_config_changed(d); /* 2.1.2 */
 }
 
 /* --- status (2.1, 3.1) --- */
@@ -308,15 +338,13 @@ static void suspend_locked(struct vdev *d)
     (void)atomic_fetch_and(&d->status, (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
-static void config_announce(struct vdev *d);
-
 static void resume_locked(struct vdev *d)
 {
     atomic_store(&d->running, true);
     (void)atomic_fetch_or(&d->status, VIRTIO_CONFIG_S_DRIVER_OK);
     (void)atomic_fetch_and(&d->status, (uint8_t)~VDEV_S_SUSPEND);
     if (atomic_exchange(&d->config_pending, false))
-        config_announce(d);
+        raise_config(d);
     queues_start(d);
 }
 
@@ -374,8 +402,7 @@ void vdev_legacy_status_write(struct vdev *d, uint8_t s)
     (void)pthread_mutex_lock(&d->control);
     if (s == 0) {
         vdev_reset_locked(d);
-    } else if (!(vdev_status(d) & VIRTIO_CONFIG_S_FEATURES_OK)) {
-        atomic_store(&d->legacy, true);
+    } else if (vdev_legacy_locked(d)) {
         (void)atomic_fetch_or(&d->status, s & (STEPS | VIRTIO_CONFIG_S_FAILED));
         if (s & VIRTIO_CONFIG_S_DRIVER_OK && !atomic_load(&d->running) && !vdev_failed(d))
             vdev_start_locked(d);
@@ -427,40 +454,55 @@ uint32_t vdev_generation(const struct vdev *d)
     return atomic_load(&d->generation);
 }
 
-static void config_announce(struct vdev *d)
-{
-    (void)atomic_fetch_add(&d->generation, 1);
-    if (vdev_started(d))
-        d->port->raise(d->port, VDEV_IRQ_CONFIG, 0);
-}
-
-/* The driver may suspend the device at the same moment: whoever of the two comes last sees what the
- * other did. */
-void vdev_config_changed(struct vdev *d)
-{
-    atomic_store(&d->config_pending, true);
-    if (!vdev_suspended(d) && atomic_exchange(&d->config_pending, false))
-        config_announce(d);
-}
-
 /* --- shared memory regions (2.10) --- */
 
 int vdev_add_shm(struct vdev *d, uint8_t id, gpa_t base, uint64_t len)
 {
     if (d->n_shm == VDEV_SHM_MAX)
         return -ENOSPC;
-    d->shm[d->n_shm++] = (struct vdev_shm){.base = base, .len = len, .id = id};
+    uint64_t off = align_up(vdev_shm_total(d), VDEV_SHM_ALIGN);
+    d->shm[d->n_shm++] =
+        (struct vdev_shm){.base = base, .len = len, .off = off, .id = id, .on = true};
     return 0;
 }
 
-bool vdev_shm(const struct vdev *d, uint32_t id, gpa_t *base, uint64_t *len)
+uint64_t vdev_shm_total(const struct vdev *d)
 {
+    const struct vdev_shm *last = &d->shm[d->n_shm];
+    return d->n_shm ? last[-1].off + last[-1].len : 0;
+}
+
+bool vdev_shm_at(const struct vdev *d, unsigned i, uint8_t *id, uint64_t *off, uint64_t *len)
+{
+    if (i >= d->n_shm)
+        return false;
+    *id = d->shm[i].id;
+    *off = d->shm[i].off;
+    *len = d->shm[i].len;
+    return true;
+}
+
+void vdev_shm_place(struct vdev *d, bool on, uint64_t at)
+{
+    (void)pthread_mutex_lock(&d->control);
     for (unsigned i = 0; i < d->n_shm; i++) {
-        if (d->shm[i].id == id) {
+        d->shm[i].base = GPA(at + d->shm[i].off);
+        d->shm[i].on = on;
+    }
+    (void)pthread_mutex_unlock(&d->control);
+}
+
+bool vdev_shm(struct vdev *d, uint32_t id, gpa_t *base, uint64_t *len)
+{
+    bool found = false;
+    (void)pthread_mutex_lock(&d->control);
+    for (unsigned i = 0; i < d->n_shm && !found; i++) {
+        found = d->shm[i].id == id && d->shm[i].on;
+        if (found) {
             *base = d->shm[i].base;
             *len = d->shm[i].len;
-            return true;
         }
     }
-    return false;
+    (void)pthread_mutex_unlock(&d->control);
+    return found;
 }

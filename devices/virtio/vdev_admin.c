@@ -1,8 +1,44 @@
-/* devices/virtio/vdev_admin.c - the administration virtqueue (virtio 1.4, 2.12 and 2.13). */
+/* devices/virtio/vdev_admin.c - the administration virtqueue (virtio 1.4, 2.12 and 2.13): commands
+ * for the self group. This device has no capabilities and no resource types yet, and says so. */
+#include <limits.h>
+
 #include "devices/virtio/vdev_priv.h"
 
+enum {
+    HEADER = 24, /* opcode, group_type, reserved, group_member_id */
+    DATA = HEADER,
+    STATUS = 8, /* status, status_qualifier, reserved */
+    GROUP_SELF = 0,
+    OPCODES = 1 << 16,
+};
+enum opcode {
+    LIST_QUERY = 0x0,
+    LIST_USE = 0x1,
+    CAP_ID_LIST_QUERY = 0x7,
+    DEVICE_CAP_GET = 0x8,
+    DRIVER_CAP_SET = 0x9,
+    RESOURCE_CREATE = 0xa,
+    RESOURCE_QUERY =
+        0xb, /* by the table; their paragraphs have these two the other way round, and */
+    RESOURCE_MODIFY = 0xc, /* here both have the same answer */
+    RESOURCE_DESTROY = 0xd,
+};
+static const uint64_t first_two = 1ull << LIST_QUERY | 1ull << LIST_USE;
+static const uint64_t supported =
+    1ull << LIST_QUERY | 1ull << LIST_USE | 1ull << CAP_ID_LIST_QUERY | 1ull << DEVICE_CAP_GET |
+    1ull << DRIVER_CAP_SET | 1ull << RESOURCE_CREATE | 1ull << RESOURCE_QUERY |
+    1ull << RESOURCE_MODIFY | 1ull << RESOURCE_DESTROY;
+
+enum { OK = 0, ENXIO_ = 6, EINVAL_ = 22, ENOSPC_ = 28 };
+enum { Q_OK = 0, Q_COMMAND = 1, Q_OPCODE = 2, Q_FIELD = 3, Q_GROUP = 4 };
+struct answer {
+    uint16_t status, qualifier;
+    bool has_result;
+    uint64_t result;
+};
+
 struct vdev_admin {
-    bool unused;
+    uint64_t used; /* what the driver said it uses; the loop's */
 };
 
 int admin_new(struct vdev_admin **out)
@@ -10,6 +46,7 @@ int admin_new(struct vdev_admin **out)
     struct vdev_admin *a = calloc(1, sizeof(*a));
     if (!a)
         return -ENOMEM;
+    admin_reset(a);
     *out = a;
     return 0;
 }
@@ -19,14 +56,88 @@ void admin_free(struct vdev_admin *a)
     free(a);
 }
 
-void admin_kick(struct vdev *d, struct vq *q)
-{
-    (void)d;
-    vq_for_each (req, q)
-        vq_complete(q, req);
-}
-
 void admin_reset(struct vdev_admin *a)
 {
-    (void)a;
+    a->used = first_two;
+}
+
+static struct answer invalid(uint16_t qualifier)
+{
+    return (struct answer){.status = EINVAL_, .qualifier = qualifier};
+}
+
+/* An array of words with a bit for each opcode; what is behind the first may be zeroes only. */
+static struct answer list_use(struct vdev_admin *a, const struct vq_req *r)
+{
+    size_t len = r->out_len - DATA;
+    uint64_t first = 0, word;
+    if (len < sizeof(word) || len % sizeof(word) || len > OPCODES / CHAR_BIT)
+        return invalid(Q_FIELD);
+    for (size_t at = 0; at < len; at += sizeof(word)) {
+        if (vq_req_read(r, DATA + at, &word, sizeof(word)) < 0)
+            return invalid(Q_FIELD);
+        if (le64toh(word) & (at ? UINT64_MAX : ~supported))
+            return invalid(Q_FIELD);
+        first |= at ? 0 : le64toh(word);
+    }
+    a->used = first;
+    return (struct answer){.status = OK};
+}
+
+static struct answer execute(struct vdev_admin *a, const struct vq_req *r)
+{
+    uint8_t h[HEADER];
+    if (vq_req_read(r, 0, h, sizeof(h)) < 0)
+        return invalid(Q_COMMAND);
+    uint16_t opcode = (uint16_t)get_bytes(h, 2), group = (uint16_t)get_bytes(h + 2, 2);
+    if (group != GROUP_SELF)
+        return invalid(Q_GROUP);
+    if (opcode >= 64 || !(a->used >> opcode & 1))
+        return invalid(Q_OPCODE);
+    switch ((enum opcode)opcode) {
+    case LIST_QUERY:
+        return (struct answer){.has_result = true, .result = supported};
+    case LIST_USE:
+        return list_use(a, r);
+    case CAP_ID_LIST_QUERY: /* none */
+        return (struct answer){.has_result = true, .result = 0};
+    case RESOURCE_CREATE: /* of each type there can be none */
+        return (struct answer){.status = ENOSPC_, .qualifier = Q_FIELD};
+    default: /* no capability and no resource has such an ID */
+        return (struct answer){.status = ENXIO_, .qualifier = Q_FIELD};
+    }
+}
+
+static void answer(struct vq_req *r, const struct answer *a)
+{
+    uint8_t out[STATUS + sizeof(a->result)] = {0};
+    put_bytes(out, a->status, 2);
+    put_bytes(out + 2, a->qualifier, 2);
+    put_bytes(out + STATUS, a->result, sizeof(a->result));
+    size_t len = MIN(a->has_result ? sizeof(out) : STATUS, r->in_len);
+    if (vq_req_write(r, 0, out, len) == 0)
+        r->written = (uint32_t)len;
+}
+
+void admin_kick(struct vdev *d, struct vq *q)
+{
+    vq_for_each (req, q) {
+        const struct answer a = execute(d->admin, req);
+        answer(req, &a);
+        vq_complete(q, req);
+    }
+}
+
+void admin_save(const struct vdev_admin *a, struct state_out *s)
+{
+    state_u64(s, a->used);
+}
+
+int admin_load(struct vdev_admin *a, struct state_in *s)
+{
+    uint64_t used = state_get_u64(s);
+    if (used & ~supported)
+        return -EBADMSG;
+    a->used = used;
+    return 0;
 }

@@ -43,6 +43,7 @@ void vdev_free(struct vdev *d); /* stops it first; NULL is fine */
 
 const char *vdev_name(const struct vdev *d);
 uint16_t vdev_id(const struct vdev *d);
+uint32_t vdev_pci_class(const struct vdev *d);   /* 0: it says nothing */
 unsigned vdev_queue_count(const struct vdev *d); /* of its type; an administration virtqueue is */
 bool vdev_has_admin_queue(const struct vdev *d); /* behind those, at this index (2.13) */
 size_t vdev_config_len(const struct vdev *d);
@@ -87,7 +88,13 @@ void vdev_legacy_queue_set(struct vdev *d, unsigned i, uint16_t size, gpa_t desc
 
 bool vdev_has(const struct vdev *d, unsigned feature); /* by the driver, before or after OK */
 
-bool vdev_shm(const struct vdev *d, uint32_t id, gpa_t *base, uint64_t *len); /* false: none */
+bool vdev_shm(struct vdev *d, uint32_t id, gpa_t *base, uint64_t *len); /* false: none, for now */
+/* All regions are in one piece of address space, vdev_shm_total() long. A transport that can place
+ * it says where, or that it is nowhere; vdev_shm_at() tells region by region what is where in it.
+ */
+uint64_t vdev_shm_total(const struct vdev *d);
+bool vdev_shm_at(const struct vdev *d, unsigned i, uint8_t *id, uint64_t *off, uint64_t *len);
+void vdev_shm_place(struct vdev *d, bool on, uint64_t at);
 
 /* Pause stops all queues and drains them; what was programmed stays. Save needs a paused device;
  * load needs one that was never started, leaves it paused, and treats its input as hostile. */

@@ -16,7 +16,7 @@
 #include "devices/virtio/vdev_ctl.h"
 #include "devices/virtio/vq_priv.h"
 
-enum { VDEV_CONFIG_MAX = 256, VDEV_SHM_MAX = 2 };
+enum { VDEV_CONFIG_MAX = 256, VDEV_SHM_MAX = 2, VDEV_SHM_ALIGN = 2 << 20 };
 
 struct queue {
     struct vdev *dev;
@@ -59,8 +59,9 @@ struct vdev {
 
     struct vdev_shm {
         gpa_t base;
-        uint64_t len;
+        uint64_t len, off; /* off: from where the first one begins */
         uint8_t id;
+        bool on;
     } shm[VDEV_SHM_MAX];
     unsigned n_shm;
     struct log_limit faults;
@@ -81,6 +82,9 @@ void queues_stop(struct vdev *d, unsigned first, unsigned last, bool abort);
 void vdev_reset_locked(struct vdev *d);
 void vdev_start_locked(struct vdev *d);
 bool vdev_features_acceptable(struct vdev *d);
+/* The driver uses the legacy interface from now on, and what a modern one wrote before it is
+ * nothing; false when a modern driver has the device, up to its reset. */
+bool CHECKED vdev_legacy_locked(struct vdev *d);
 bool vdev_suspended(const struct vdev *d); /* any thread */
 
 /* vdev_admin.c */
@@ -88,3 +92,5 @@ int CHECKED admin_new(struct vdev_admin **out);
 void admin_free(struct vdev_admin *a);
 void admin_kick(struct vdev *d, struct vq *q);
 void admin_reset(struct vdev_admin *a);
+void admin_save(const struct vdev_admin *a, struct state_out *s);
+int CHECKED admin_load(struct vdev_admin *a, struct state_in *s);

@@ -240,18 +240,16 @@ void vdev_legacy_queue_set(struct vdev *d, unsigned i, uint16_t size, gpa_t desc
                            gpa_t device)
 {
     (void)pthread_mutex_lock(&d->control);
-    atomic_store(&d->legacy, true);
-    if (desc.v == 0) {
+    bool mine = vdev_legacy_locked(d);
+    struct vq_config *c = mine && desc.v ? vdev_queue_program(d, i) : NULL;
+    if (mine && desc.v == 0) {
         disable(d, i);
-    } else {
-        struct vq_config *c = vdev_queue_program(d, i);
-        if (c) {
-            c->size = size;
-            c->desc = desc;
-            c->driver = driver;
-            c->device = device;
-            queue_enable(&d->queues[i]);
-        }
+    } else if (c) {
+        c->size = size;
+        c->desc = desc;
+        c->driver = driver;
+        c->device = device;
+        queue_enable(&d->queues[i]);
     }
     (void)pthread_mutex_unlock(&d->control);
 }

@@ -37,6 +37,8 @@ void vdev_save(const struct vdev *d, struct state_out *s)
                     (atomic_load(&d->config_pending) ? CONFIG_PENDING : 0));
     for (unsigned i = 0; i < VDEV_FEATURE_WORDS; i++)
         state_u32(s, d->driver[i]);
+    if (vdev_suspended(d))
+        state_bytes(s, d->frozen, sizeof(d->frozen));
     state_u32(s, d->n_all);
     for (unsigned i = 0; i < d->n_all; i++) {
         struct vq_config c = d->queues[i].cfg;
@@ -50,6 +52,8 @@ void vdev_save(const struct vdev *d, struct state_out *s)
         state_u16(s, c.next_used);
         state_u8(s, c.enabled);
     }
+    if (d->admin)
+        admin_save(d->admin, s);
     state_end(s);
     if (d->ops->save)
         d->ops->save(d, s);
@@ -108,12 +112,16 @@ static int load(struct vdev *d, struct state_in *s, uint8_t *status, uint8_t *fl
     *flags = state_get_u8(s);
     for (unsigned i = 0; i < VDEV_FEATURE_WORDS; i++)
         d->driver[i] = state_get_u32(s);
+    if (*status & VDEV_S_SUSPEND)
+        state_get_bytes(s, d->frozen, sizeof(d->frozen));
     if (state_get_u32(s) != d->n_all || !loadable(d, *status, *flags))
         return -EBADMSG;
     bool may_be_enabled = *status & VIRTIO_CONFIG_S_FEATURES_OK || *flags & WAS_LEGACY;
     int rc = 0;
     for (unsigned i = 0; rc == 0 && i < d->n_all; i++)
         rc = load_queue(&d->queues[i], may_be_enabled, s);
+    if (rc == 0 && d->admin)
+        rc = admin_load(d->admin, s);
     if (rc == 0)
         rc = state_close(s);
     if (rc == 0 && d->ops->load)
@@ -136,8 +144,6 @@ int vdev_load(struct vdev *d, struct state_in *s)
         atomic_store(&d->legacy, flags & WAS_LEGACY);
         atomic_store(&d->running, flags & WAS_RUNNING);
         atomic_store(&d->config_pending, flags & CONFIG_PENDING);
-        if (status & VDEV_S_SUSPEND && d->ops->config_read)
-            d->ops->config_read(d, d->frozen);
         atomic_store(&d->status, status);
     } else {
         vdev_reset_locked(d);

@@ -1,15 +1,37 @@
-/* tests/rig/rig.c - see rig.h. */
+/* tests/rig/rig.c - see rig.h: the machine around a device, and what every driver does whatever the
+ * transport and the ring. */
 #include "tests/rig/rig.h"
 
 #include <linux/virtio_config.h>
-#include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 
-#include "base/gmem.h"
+#include "tests/rig/rig_priv.h"
 
-enum { RAM = 32 << 20 };
+const char *const rig_transport_names[] = {
+    [RIG_MMIO] = "mmio",
+    [RIG_MMIO_LEGACY] = "mmio-legacy",
+    [RIG_PCI] = "pci",
+    [RIG_PCI_TRANSITIONAL] = "pci-transitional",
+    [RIG_PCI_TRANSITIONAL_LEGACY] = "pci-transitional by its legacy interface",
+    [RIG_PCI_LEGACY] = "pci-legacy",
+};
+
+static const struct {
+    enum transport_kind kind;
+    const struct rig_regs *regs;
+    bool legacy;
+} transports[RIG_TRANSPORTS] = {
+    [RIG_MMIO] = {TRANSPORT_MMIO, &rig_mmio_regs, false},
+    [RIG_MMIO_LEGACY] = {TRANSPORT_MMIO_LEGACY, &rig_mmio_legacy_regs, true},
+    [RIG_PCI] = {TRANSPORT_PCI, &rig_pci_regs, false},
+    [RIG_PCI_TRANSITIONAL] = {TRANSPORT_PCI_TRANSITIONAL, &rig_pci_regs, false},
+    [RIG_PCI_TRANSITIONAL_LEGACY] = {TRANSPORT_PCI_TRANSITIONAL, &rig_pci_legacy_regs, true},
+    [RIG_PCI_LEGACY] = {TRANSPORT_PCI_LEGACY, &rig_pci_legacy_regs, true},
+};
+
+/* --- lifetime --- */
 
 static int no_doorbell(void *ctx, const struct doorbell *b, bool on)
 {
@@ -40,16 +62,16 @@ struct rig *rig_up(const char *device, const struct rig_options *o)
     return r;
 }
 
-struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const struct rig_options *o)
+static void machine_up(struct rig *r)
 {
-    struct rig *r = calloc(1, sizeof(*r));
     struct err e = {0};
-    const struct gmem_region ram = {.base = GPA(0), .len = RAM};
+    const struct gmem_region ram = {.base = GPA(0), .len = RIG_RAM};
     const struct gmem_options plain = {0};
-    r->o = o ? *o : (struct rig_options){0};
     r->ram_next = 0x10000;
+    r->irq_fd = eventfd(0, EFD_NONBLOCK);
     cr_assert_eq(gmem_new(&ram, 1, &plain, &r->mem, &e), 0, "%s", e.msg);
     cr_assert_eq(bus_new("rig", &r->bus), 0);
+    cr_assert_eq(bus_new("ports", &r->pio), 0);
     cr_assert_eq(loop_new("rig", r->o.backend, &r->loop), 0);
     const struct chardev_spec spec = {.kind = r->o.console_path ? CHARDEV_FILE : CHARDEV_NONE,
                                       .path = r->o.console_path};
@@ -58,12 +80,45 @@ struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const str
         cr_assert_eq(chardev_new(&spec, r->loop, &r->console, &e), 0, "%s", e.msg);
         r->own_console = true;
     }
-    const struct build_env env = {.mem = r->mem, .loop = r->loop, .console = r->console};
-    const struct transport_env tenv = {.mmio = r->bus, .doorbell = no_doorbell};
+}
+
+static void device_up(struct rig *r, const struct vdev_class *c, const void *opts)
+{
+    struct err e = {0};
+    struct vdev_options *v = &r->vdev_options;
+    *v = r->o.vdev ? *r->o.vdev : vdev_options_default;
+    v->packed |= r->o.packed;
+    v->in_order |= r->o.in_order;
+    v->notification_data |= r->o.notification_data;
+    if (r->o.device_queue_size)
+        v->queue_size = r->o.device_queue_size;
+    const struct build_env env = {
+        .mem = r->mem, .loop = r->loop, .console = r->console, .options = v};
     cr_assert_eq(c->create(opts, &env, &r->dev, &e), 0, "%s", e.msg);
-    r->irq_fd = eventfd(0, EFD_NONBLOCK);
-    const struct transport_place at = {.base = GPA(RIG_BASE), .irq_fd = dup(r->irq_fd)};
-    cr_assert_eq(transport_new(TRANSPORT_MMIO, r->dev, &tenv, &at, &r->transport), 0);
+}
+
+static void transport_up(struct rig *r)
+{
+    enum transport_kind k = transports[r->o.transport].kind;
+    r->regs = transports[r->o.transport].regs;
+    r->legacy = transports[r->o.transport].legacy;
+    r->ring = &rig_split_ring;
+    const struct transport_env env = {.mmio = r->bus,
+                                      .pci = transport_is_pci(k) ? rig_pci_new(r) : NULL,
+                                      .doorbell = no_doorbell};
+    const struct transport_place at = {.base = GPA(RIG_BASE),
+                                       .irq_fd = transport_is_pci(k) ? -1 : dup(r->irq_fd)};
+    cr_assert_eq(transport_new(k, r->dev, &env, &at, &r->transport), 0, "%s", transport_names[k]);
+    r->regs->up(r);
+}
+
+struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const struct rig_options *o)
+{
+    struct rig *r = calloc(1, sizeof(*r));
+    r->o = o ? *o : (struct rig_options){0};
+    machine_up(r);
+    device_up(r, c, opts);
+    transport_up(r);
     if (r->own_console)
         cr_assert_eq(chardev_start(r->console), 0);
     rig_negotiate(r);
@@ -73,46 +128,34 @@ struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const str
 void rig_down(struct rig *r)
 {
     transport_free(r->transport);
+    rig_pci_free(r);
     if (r->own_console)
         chardev_free(r->console);
     loop_free(r->loop);
     bus_free(r->bus);
+    bus_free(r->pio);
     gmem_free(r->mem);
     close(r->irq_fd);
+    for (unsigned i = 0; i < RIG_QUEUES; i++)
+        free(r->q[i].span);
     free(r);
 }
 
-uint32_t rig_reg(struct rig *r, uint32_t off)
-{
-    uint64_t v = 0;
-    cr_assert(bus_access(r->bus, GPA(RIG_BASE + off), 4, false, &v));
-    return (uint32_t)v;
-}
+/* --- guest RAM --- */
 
-void rig_reg_set(struct rig *r, uint32_t off, uint32_t v)
+gpa_t rig_alloc_at(struct rig *r, size_t len, uint64_t align)
 {
-    uint64_t wide = v;
-    cr_assert(bus_access(r->bus, GPA(RIG_BASE + off), 4, true, &wide));
-}
-
-bool rig_has(const struct rig *r, unsigned feature)
-{
-    return r->features >> feature & 1;
-}
-
-bool rig_needs_reset(struct rig *r)
-{
-    return rig_reg(r, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET;
-}
-
-gpa_t rig_alloc(struct rig *r, size_t len)
-{
-    gpa_t at = GPA(r->ram_next);
-    r->ram_next = align_up(r->ram_next + len, 16);
+    gpa_t at = GPA(align_up(r->ram_next, align));
+    r->ram_next = align_up(at.v + len, 16);
     void *p = gmem_at(r->mem, at, len);
     cr_assert(p, "the rig's RAM is used up");
     memset(p, 0, len);
     return at;
+}
+
+gpa_t rig_alloc(struct rig *r, size_t len)
+{
+    return rig_alloc_at(r, len, 16);
 }
 
 void *rig_at(struct rig *r, gpa_t at, size_t len)
@@ -132,141 +175,199 @@ void rig_put16(struct rig *r, gpa_t at, uint16_t v)
     put_bytes(rig_at(r, at, 2), v, 2);
 }
 
-static void put_addr(struct rig *r, uint32_t low, gpa_t at)
+/* --- registers --- */
+
+uint8_t rig_status(struct rig *r)
 {
-    rig_reg_set(r, low, (uint32_t)at.v);
-    rig_reg_set(r, low + 4, (uint32_t)(at.v >> 32));
+    return r->regs->status(r);
 }
 
-void rig_queue_up(struct rig *r, unsigned i)
+void rig_status_set(struct rig *r, uint8_t s)
 {
-    struct rig_queue *q = &r->q[i];
-    rig_reg_set(r, VIRTIO_MMIO_QUEUE_SEL, i);
-    uint32_t max = rig_reg(r, VIRTIO_MMIO_QUEUE_NUM_MAX);
-    if (max == 0)
-        return;
-    *q = (struct rig_queue){.size = r->o.queue_size ? r->o.queue_size : (uint16_t)max};
-    q->desc = rig_alloc(r, q->size * 16u);
-    q->avail = rig_alloc(r, 6 + q->size * 2u);
-    q->used = rig_alloc(r, 6 + q->size * 8u);
-    rig_reg_set(r, VIRTIO_MMIO_QUEUE_NUM, q->size);
-    put_addr(r, VIRTIO_MMIO_QUEUE_DESC_LOW, q->desc);
-    put_addr(r, VIRTIO_MMIO_QUEUE_AVAIL_LOW, q->avail);
-    put_addr(r, VIRTIO_MMIO_QUEUE_USED_LOW, q->used);
-    rig_reg_set(r, VIRTIO_MMIO_QUEUE_READY, 1);
+    r->regs->status_set(r, s);
 }
 
-void rig_negotiate(struct rig *r)
+bool rig_needs_reset(struct rig *r)
 {
-    rig_reg_set(r, VIRTIO_MMIO_STATUS, 0);
-    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_STATUS), 0);
-    uint32_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE;
-    rig_reg_set(r, VIRTIO_MMIO_STATUS, status);
-    rig_reg_set(r, VIRTIO_MMIO_STATUS, status |= VIRTIO_CONFIG_S_DRIVER);
+    return rig_status(r) & VIRTIO_CONFIG_S_NEEDS_RESET;
+}
+
+uint64_t rig_config(struct rig *r, unsigned off, unsigned size)
+{
+    uint64_t v = 0;
+    r->regs->config_read(r, off, size, &v);
+    return v;
+}
+
+void rig_config_set(struct rig *r, unsigned off, unsigned size, uint64_t v)
+{
+    r->regs->config_write(r, off, size, v);
+}
+
+unsigned rig_irqs(struct rig *r)
+{
+    unsigned n = r->regs->interrupts(r);
+    (void)r->regs->acknowledge(r);
+    return n;
+}
+
+/* --- initialization (3.1) --- */
+
+bool rig_has(const struct rig *r, unsigned feature)
+{
+    return r->features >> feature & 1;
+}
+
+static void accept_features(struct rig *r)
+{
     uint64_t refused = r->o.without;
     if (r->o.no_indirect)
         refused |= 1ull << VIRTIO_RING_F_INDIRECT_DESC;
     if (r->o.no_event_idx)
         refused |= 1ull << VIRTIO_RING_F_EVENT_IDX;
     r->features = 0;
-    for (uint32_t word = 0; word < 2; word++) {
-        rig_reg_set(r, VIRTIO_MMIO_DEVICE_FEATURES_SEL, word);
-        uint64_t f = rig_reg(r, VIRTIO_MMIO_DEVICE_FEATURES) & ~(uint32_t)(refused >> 32 * word);
-        rig_reg_set(r, VIRTIO_MMIO_DRIVER_FEATURES_SEL, word);
-        rig_reg_set(r, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)f);
-        r->features |= f << 32 * word;
+    for (uint32_t word = 0; word < (r->legacy ? 1 : VDEV_FEATURE_WORDS); word++) {
+        uint32_t f = r->regs->features(r, word);
+        if (word < 2) {
+            f &= ~(uint32_t)(refused >> 32 * word);
+            r->features |= (uint64_t)f << 32 * word;
+        }
+        r->regs->accept(r, word, f);
     }
-    rig_reg_set(r, VIRTIO_MMIO_STATUS, status |= VIRTIO_CONFIG_S_FEATURES_OK);
-    cr_assert(rig_reg(r, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_FEATURES_OK);
+    r->ring = rig_has(r, VIRTIO_F_RING_PACKED) ? &rig_packed_ring : &rig_split_ring;
+}
+
+void rig_negotiate_features(struct rig *r)
+{
+    rig_status_set(r, 0);
+    cr_assert_eq(rig_status(r), 0);
+    uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE;
+    rig_status_set(r, status);
+    rig_status_set(r, status |= VIRTIO_CONFIG_S_DRIVER);
+    accept_features(r);
+    if (!r->legacy) { /* 3.1.2: a legacy driver knows no such step */
+        rig_status_set(r, status | VIRTIO_CONFIG_S_FEATURES_OK);
+        cr_assert(rig_status(r) & VIRTIO_CONFIG_S_FEATURES_OK);
+    }
+}
+
+void rig_driver_ok(struct rig *r)
+{
+    rig_status_set(r, rig_status(r) | VIRTIO_CONFIG_S_DRIVER_OK);
+    rig_settle(r);
+}
+
+void rig_negotiate(struct rig *r)
+{
+    rig_negotiate_features(r);
     for (unsigned i = 0; i < RIG_QUEUES; i++)
         rig_queue_up(r, i);
     if (!r->o.stop_before_driver_ok)
-        rig_reg_set(r, VIRTIO_MMIO_STATUS, status | VIRTIO_CONFIG_S_DRIVER_OK);
-    loop_settle(r->loop);
+        rig_driver_ok(r);
+    rig_settle(r);
 }
+
+/* Split and packed alike: the second and third areas of a packed ring are four bytes long. */
+static void alloc_areas(struct rig *r, struct rig_queue *q)
+{
+    size_t driver = 6 + q->size * 2u;
+    if (r->legacy) {
+        q->desc = rig_alloc_at(r, q->size * 16u + driver, RIG_PAGE);
+        q->avail = GPA(q->desc.v + q->size * 16u);
+        q->used = rig_alloc_at(r, 6 + q->size * 8u, RIG_PAGE);
+    } else {
+        q->desc = rig_alloc(r, q->size * 16u);
+        q->avail = rig_alloc(r, driver);
+        q->used = rig_alloc(r, 6 + q->size * 8u);
+    }
+}
+
+void rig_queue_up(struct rig *r, unsigned i)
+{
+    struct rig_queue *q = &r->q[i];
+    uint16_t max = r->regs->queue_max(r, i);
+    if (max == 0)
+        return;
+    *q = (struct rig_queue){.span = q->span};
+    q->size = r->o.queue_size && r->regs->queue_size ? r->o.queue_size : max;
+    alloc_areas(r, q);
+    r->ring->init(r, i);
+    if (r->regs->queue_size)
+        r->regs->queue_size(r, i, q->size);
+    r->regs->queue_areas(r, i, q->desc.v, q->avail.v, q->used.v);
+    r->regs->queue_enable(r, i);
+}
+
+/* --- the rings --- */
 
 void rig_forge(struct rig *r, gpa_t table, unsigned slot, uint64_t addr, uint32_t len,
                uint16_t flags, uint16_t next)
 {
-    struct vring_desc d = {.addr = addr, .len = len, .flags = flags, .next = next};
-    memcpy(rig_at(r, GPA(table.v + slot * sizeof(d)), sizeof(d)), &d, sizeof(d));
+    r->ring->forge(r, table, slot, addr, len, flags, next);
 }
 
-void rig_offer(struct rig *r, unsigned i, uint16_t head)
+static uint16_t add(struct rig *r, unsigned q, const struct rig_seg *out, unsigned n_out,
+                    const struct rig_seg *in, unsigned n_in, bool indirect)
 {
-    struct rig_queue *q = &r->q[i];
-    rig_put16(r, GPA(q->avail.v + 4 + 2u * (q->avail_idx % q->size)), head);
-    q->avail_idx++;
-    rig_put16(r, GPA(q->avail.v + 2), q->avail_idx);
+    unsigned n = n_out + n_in;
+    struct rig_seg *all = calloc(n + 1, sizeof(*all));
+    for (unsigned i = 0; i < n; i++)
+        all[i] = i < n_out ? out[i] : in[i - n_out];
+    gpa_t table = indirect ? rig_alloc(r, n * 16u) : GPA(0);
+    uint16_t id = r->ring->add(r, q, all, n_out, n, table);
+    free(all);
+    return id;
 }
 
-/* Fills a table from `first`, wrapping at `size`; returns the slot after the last. */
-static unsigned chain(struct rig *r, gpa_t table, unsigned size, unsigned first,
-                      const struct rig_seg *out, unsigned n_out, const struct rig_seg *in,
-                      unsigned n_in)
-{
-    unsigned slot = first, n = n_out + n_in;
-    for (unsigned i = 0; i < n; i++) {
-        const struct rig_seg *s = i < n_out ? &out[i] : &in[i - n_out];
-        unsigned next = (slot + 1) % size;
-        uint16_t flags = (i < n_out ? 0 : VRING_DESC_F_WRITE) | (i + 1 < n ? VRING_DESC_F_NEXT : 0);
-        rig_forge(r, table, slot, s->at.v, s->len, flags, (uint16_t)next);
-        slot = next;
-    }
-    return slot;
-}
-
-uint16_t rig_add(struct rig *r, unsigned i, const struct rig_seg *out, unsigned n_out,
+uint16_t rig_add(struct rig *r, unsigned q, const struct rig_seg *out, unsigned n_out,
                  const struct rig_seg *in, unsigned n_in)
 {
-    struct rig_queue *q = &r->q[i];
-    uint16_t head = q->free;
-    q->free = (uint16_t)chain(r, q->desc, q->size, head, out, n_out, in, n_in);
-    rig_offer(r, i, head);
-    return head;
+    return add(r, q, out, n_out, in, n_in, false);
 }
 
-uint16_t rig_add_indirect(struct rig *r, unsigned i, const struct rig_seg *out, unsigned n_out,
+uint16_t rig_add_indirect(struct rig *r, unsigned q, const struct rig_seg *out, unsigned n_out,
                           const struct rig_seg *in, unsigned n_in)
 {
-    struct rig_queue *q = &r->q[i];
-    uint16_t head = q->free;
-    uint32_t len = (n_out + n_in) * 16;
-    gpa_t table = rig_alloc(r, len);
-    (void)chain(r, table, n_out + n_in + 1, 0, out, n_out, in, n_in);
-    rig_forge(r, q->desc, head, table.v, len, VRING_DESC_F_INDIRECT, 0);
-    q->free = (uint16_t)((head + 1) % q->size);
-    rig_offer(r, i, head);
-    return head;
+    return add(r, q, out, n_out, in, n_in, true);
 }
 
-void rig_kick(struct rig *r, unsigned q)
+bool rig_used(struct rig *r, unsigned q, uint32_t *id, uint32_t *len)
 {
-    rig_reg_set(r, VIRTIO_MMIO_QUEUE_NOTIFY, q);
+    return r->ring->used(r, q, id, len);
+}
+
+bool rig_must_kick(struct rig *r, unsigned q)
+{
+    return r->ring->must_kick(r, q);
+}
+
+void rig_hush(struct rig *r, unsigned q)
+{
+    r->ring->hush(r, q);
+}
+
+void rig_listen(struct rig *r, unsigned q)
+{
+    r->ring->wish(r, q, 0);
+}
+
+void rig_listen_at(struct rig *r, unsigned q, unsigned nth)
+{
+    r->ring->wish(r, q, nth);
+}
+
+/* 2.9: with NOTIFICATION_DATA it says how far the driver is. */
+void rig_kick(struct rig *r, unsigned i)
+{
+    uint32_t value = i;
+    if (rig_has(r, VDEV_F_NOTIFICATION_DATA) && i < RIG_QUEUES) {
+        const struct rig_queue *q = &r->q[i];
+        value |= (uint32_t)(q->avail_idx | (q->avail_wrap ? 1u << 15 : 0)) << 16;
+    }
+    r->regs->notify(r, i, value);
 }
 
 void rig_settle(struct rig *r)
 {
     loop_settle(r->loop);
-}
-
-bool rig_used(struct rig *r, unsigned i, uint32_t *id, uint32_t *len)
-{
-    struct rig_queue *q = &r->q[i];
-    if (rig_get16(r, GPA(q->used.v + 2)) == q->used_idx)
-        return false;
-    const uint8_t *e = rig_at(r, GPA(q->used.v + 4 + 8u * (q->used_idx % q->size)), 8);
-    *id = (uint32_t)get_bytes(e, 4);
-    *len = (uint32_t)get_bytes(e + 4, 4);
-    q->used_idx++;
-    return true;
-}
-
-unsigned rig_irqs(struct rig *r)
-{
-    uint64_t n = 0;
-    if (read(r->irq_fd, &n, sizeof(n)) < 0)
-        n = 0;
-    rig_reg_set(r, VIRTIO_MMIO_INTERRUPT_ACK, rig_reg(r, VIRTIO_MMIO_INTERRUPT_STATUS));
-    return (unsigned)n;
 }

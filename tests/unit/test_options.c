@@ -2,6 +2,7 @@
  * words, and that help and manual page tell every option. The device classes are made up, so that
  * no device is needed to test the line that names one. */
 #include <criterion/criterion.h>
+#include <linux/virtio_ids.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -54,16 +55,21 @@ static const struct opt_desc console_keys[] = {
 static const struct opt_desc no_keys[] = {{.type = OPT_END}};
 
 static const struct vdev_class blk = {.name = "blk",
+                                      .virtio_id = VIRTIO_ID_BLOCK,
                                       .summary = "a disk for tests",
                                       .opts = disk_keys,
                                       .opts_size = sizeof(struct disk_opts),
                                       .opts_default = &disk_default};
 static const struct vdev_class console = {.name = "console",
+                                          .virtio_id = VIRTIO_ID_CONSOLE,
                                           .summary = "a console for tests",
                                           .opts = console_keys,
                                           .opts_size = sizeof(struct console_opts)};
-static const struct vdev_class rng = {.name = "rng", .summary = "dice", .opts = no_keys};
-const struct vdev_class *const vdev_classes[] = {&blk, &console, &rng, NULL};
+static const struct vdev_class rng = {
+    .name = "rng", .summary = "dice", .virtio_id = VIRTIO_ID_RNG, .opts = no_keys};
+static const struct vdev_class plain = {
+    .name = "plain", .summary = "new", .virtio_id = VIRTIO_ID_FS, .opts = no_keys};
+const struct vdev_class *const vdev_classes[] = {&blk, &console, &rng, &plain, NULL};
 
 static struct vm_config cfg;
 static enum options_action action;
@@ -367,7 +373,54 @@ Test(options, device_help)
     options_free(&cfg);
 }
 
+Test(options, a_device_has_its_own_transport_or_that_of_all)
+{
+    ACCEPT("--kernel", "k", "--disk", "a", "--disk", "b,transport=mmio", "--transport",
+           "pci-transitional");
+    cr_assert_eq(cfg.n_devices, 4);
+    cr_expect_eq(cfg.devices[0].transport, TRANSPORT_PCI_TRANSITIONAL);
+    cr_expect_eq(cfg.devices[1].transport, TRANSPORT_MMIO);
+    cr_expect_eq(cfg.devices[2].transport, TRANSPORT_PCI_TRANSITIONAL);
+    options_free(&cfg);
+    ACCEPT("--kernel", "k");
+    cr_expect_eq(cfg.devices[0].transport, TRANSPORT_PCI);
+    options_free(&cfg);
+}
+
+Test(options, keys_of_every_device)
+{
+    ACCEPT("--kernel", "k", "--disk",
+           "a,packed=on,indirect=off,in_order,cache=on,queue_size=64,admin_vq");
+    const struct disk_opts *o = cfg.devices[0].opts;
+    const struct vdev_options *v = &cfg.devices[0].virtio;
+    cr_expect_str_eq(o->path, "a");
+    cr_expect(v->packed && !v->indirect && v->event_idx && v->in_order && v->admin_vq);
+    cr_expect_eq(v->queue_size, 64);
+    cr_expect_eq(memcmp(&cfg.devices[1].virtio, &vdev_options_default, sizeof(*v)), 0);
+    options_free(&cfg);
+}
+
 /* What is refused. */
+
+Test(options, a_transport_cannot_do_everything)
+{
+    REFUSE("--disk a: packed=on: transport pci-legacy has no such thing", "--kernel", "k", "--disk",
+           "a,packed", "--transport", "pci-legacy");
+    REFUSE("--disk a: in_order=on: transport mmio-legacy has no such thing", "--kernel", "k",
+           "--disk", "a,in_order,transport=mmio-legacy");
+    REFUSE("--disk a: admin_vq=on: transport mmio has no such thing", "--kernel", "k", "--disk",
+           "a,admin_vq,transport=mmio");
+    REFUSE("--disk a: notif_config_data=on: transport mmio has no such thing", "--kernel", "k",
+           "--disk", "a,notif_config_data,transport=mmio");
+    REFUSE("--disk a: queue_size=3 is not a power of two", "--kernel", "k", "--disk",
+           "a,queue_size=3");
+    REFUSE("--device plain,transport=mmio-legacy: a plain device has no legacy interface for "
+           "transport "
+           "mmio-legacy",
+           "--kernel", "k", "--device", "plain,transport=mmio-legacy");
+    REFUSE("--transport: unknown value \"pcie\"; did you mean \"pci\"?", "--kernel", "k",
+           "--transport", "pcie");
+}
 
 Test(options, refused_words)
 {
@@ -519,9 +572,10 @@ Test(options, free_takes_null_and_zeroes)
 /* What is printed. */
 
 /* Spelled out, so that a row that is lost from the table is missed here. */
-static const char *const all_options[] = {
-    "kernel", "initrd",  "cmdline", "cpus",       "mem",      "disk",      "device",   "console",
-    "log",    "version", "help",    "check-host", "dump-dtb", "on-reboot", "discovery"};
+static const char *const all_options[] = {"kernel",   "initrd",    "cmdline",   "cpus",
+                                          "mem",      "disk",      "device",    "console",
+                                          "log",      "version",   "help",      "check-host",
+                                          "dump-dtb", "on-reboot", "discovery", "transport"};
 
 Test(options, help_tells_every_option_and_key)
 {

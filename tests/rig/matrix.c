@@ -1,0 +1,280 @@
+/* tests/rig/matrix.c - see matrix.h. */
+#include "tests/rig/matrix.h"
+
+#include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
+#include <stdio.h>
+
+char cell_name[160];
+
+/* --- what each class does --- */
+
+static void add(struct rig *r, struct matrix_request *q, unsigned queue, bool indirect,
+                const struct rig_seg *out, unsigned n_out, const struct rig_seg *in, unsigned n_in)
+{
+    q->id = (indirect ? rig_add_indirect : rig_add)(r, queue, out, n_out, in, n_in);
+}
+
+static void rng_add(struct rig *r, struct matrix_request *q, bool indirect)
+{
+    q->at = rig_alloc(r, 64);
+    const struct rig_seg in = {q->at, 64};
+    add(r, q, 0, indirect, NULL, 0, &in, 1);
+}
+
+static void rng_check(struct rig *r, const struct matrix_request *q, uint32_t len)
+{
+    const uint8_t *p = rig_at(r, q->at, 64);
+    unsigned zeroes = 0;
+    for (uint32_t i = 0; i < len; i++)
+        zeroes += p[i] == 0;
+    MUST(zeroes < 16, "64 random bytes have %u zeroes", zeroes);
+}
+
+enum { BLK_HEADER = 16, SECTOR = 512, BLK_MARK = 0x5c };
+
+static void blk_add(struct rig *r, struct matrix_request *q, bool indirect)
+{
+    const struct virtio_blk_outhdr h = {.type = VIRTIO_BLK_T_IN, .sector = 3};
+    q->at = rig_alloc(r, BLK_HEADER + SECTOR + 1);
+    memcpy(rig_at(r, q->at, sizeof(h)), &h, sizeof(h));
+    *(uint8_t *)rig_at(r, GPA(q->at.v + BLK_HEADER + SECTOR), 1) = 0xff;
+    const struct rig_seg out = {q->at, BLK_HEADER};
+    const struct rig_seg in = {GPA(q->at.v + BLK_HEADER), SECTOR + 1};
+    add(r, q, 0, indirect, &out, 1, &in, 1);
+}
+
+static void blk_check(struct rig *r, const struct matrix_request *q, uint32_t len)
+{
+    const uint8_t *p = rig_at(r, GPA(q->at.v + BLK_HEADER), SECTOR + 1);
+    (void)len;
+    MUST(p[0] == BLK_MARK && p[SECTOR - 1] == BLK_MARK);
+    MUST(p[SECTOR] == VIRTIO_BLK_S_OK, "status %u", p[SECTOR]);
+}
+
+static void add_out(struct rig *r, struct matrix_request *q, bool indirect, uint32_t len)
+{
+    q->at = rig_alloc(r, len);
+    const struct rig_seg out = {q->at, len};
+    add(r, q, 1, indirect, &out, 1, NULL, 0);
+}
+
+static void console_add(struct rig *r, struct matrix_request *q, bool indirect)
+{
+    add_out(r, q, indirect, 5);
+    memcpy(rig_at(r, q->at, 5), "hello", 5);
+}
+
+static void net_add(struct rig *r, struct matrix_request *q, bool indirect)
+{
+    enum { HEADER = sizeof(struct virtio_net_hdr_v1), FRAME = 60 };
+    add_out(r, q, indirect, HEADER + FRAME); /* zeroes: to nobody, with nothing to do to it */
+}
+
+static void out_check(struct rig *r, const struct matrix_request *q, uint32_t len)
+{
+    (void)r, (void)q, (void)len; /* what is only read has no other outcome than length 0 */
+}
+
+static const struct matrix_class classes[] = {
+    {"blk", "%s", 0, 2, blk_add, blk_check, SECTOR + 1},
+    {"console", "", 1, 1, console_add, out_check, 0},
+    {"net", "backend=none", 1, 1, net_add, out_check, 0},
+    {"rng", "", 0, 1, rng_add, rng_check, 64},
+};
+
+static const struct matrix_class *class_named(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(classes); i++) {
+        if (strcmp(classes[i].name, name) == 0)
+            return &classes[i];
+    }
+    cr_assert_fail("the matrix does not know what a %s does", name);
+    return NULL;
+}
+
+/* --- the cells --- */
+
+bool cell_is_legacy(const struct cell *c)
+{
+    return c->transport == RIG_MMIO_LEGACY || c->transport == RIG_PCI_LEGACY ||
+           c->transport == RIG_PCI_TRANSITIONAL_LEGACY;
+}
+
+static bool is_pci(enum rig_transport t)
+{
+    return t != RIG_MMIO && t != RIG_MMIO_LEGACY;
+}
+
+static unsigned n_classes(void)
+{
+    unsigned n = 0;
+    while (vdev_classes[n])
+        n++;
+    return n;
+}
+
+/* Digits of a number, the last one counts fastest. */
+static unsigned digit(unsigned *n, unsigned base)
+{
+    unsigned d = *n % base;
+    *n /= base;
+    return d;
+}
+
+static bool decode(struct cell *c, unsigned n)
+{
+    c->ring_reset = digit(&n, 2);
+    c->notification_data = digit(&n, 2);
+    c->in_order = digit(&n, 2);
+    c->event_idx = digit(&n, 2);
+    c->indirect = digit(&n, 2);
+    c->packed = digit(&n, 2);
+    c->intx = digit(&n, 2);
+    c->transport = digit(&n, RIG_TRANSPORTS);
+    if (n >= n_classes())
+        return false;
+    c->class = class_named(vdev_classes[n]->name);
+    return true;
+}
+
+/* What a driver and a device can agree on. */
+static bool legal(const struct cell *c)
+{
+    if (c->intx && !is_pci(c->transport))
+        return false;
+    return !cell_is_legacy(c) || /* 32 feature bits: none of these is among them */
+           !(c->packed || c->in_order || c->notification_data || c->ring_reset);
+}
+
+static bool wanted(const struct cell *c, enum cells which)
+{
+    if (which == CELLS_ALL)
+        return true;
+    return c->indirect && c->event_idx && !c->in_order && !c->notification_data &&
+           c->ring_reset == !cell_is_legacy(c) && (which == CELLS_RINGS || !c->packed);
+}
+
+static void name_cell(const struct cell *c)
+{
+    (void)snprintf(cell_name, sizeof(cell_name), "%s on %s%s, %s%s%s%s%s%s", c->class->name,
+                   rig_transport_names[c->transport], c->intx ? " with INTx" : "",
+                   c->packed ? "packed" : "split", c->indirect ? " indirect" : "",
+                   c->event_idx ? " event_idx" : "", c->in_order ? " in_order" : "",
+                   c->notification_data ? " notification_data" : "",
+                   c->ring_reset ? " ring_reset" : "");
+}
+
+bool cell_next(struct cell *c, enum cells which)
+{
+    do {
+        if (!decode(c, c->next++))
+            return false;
+    } while (!legal(c) || !wanted(c, which));
+    name_cell(c);
+    return true;
+}
+
+/* --- a device in its cell --- */
+
+/* Once for a process; removed at once, since the path of the descriptor remains. */
+static const char *scratch(void)
+{
+    static char path[32];
+    if (!path[0]) {
+        char name[] = "/tmp/vmm-matrix-XXXXXX";
+        uint8_t bytes[8 * SECTOR];
+        int fd = mkstemp(name);
+        memset(bytes, BLK_MARK, sizeof(bytes));
+        cr_assert_eq(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
+        cr_assert_eq(unlink(name), 0);
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    }
+    return path;
+}
+
+struct rig *cell_up_with(const struct cell *c, struct rig_options o)
+{
+    char spec[128];
+    bool file = strchr(c->class->options, '%');
+    (void)snprintf(spec, sizeof(spec), "%s,%s", c->class->name,
+                   file ? scratch() : c->class->options);
+    if (!c->class->options[0])
+        spec[strlen(c->class->name)] = '\0';
+    o.transport = c->transport;
+    o.intx = c->intx;
+    o.packed = c->packed;
+    o.in_order = c->in_order;
+    o.notification_data = c->notification_data;
+    o.no_indirect = !c->indirect;
+    o.no_event_idx = !c->event_idx;
+    if (!c->ring_reset)
+        o.without |= 1ull << VIRTIO_F_RING_RESET;
+    return rig_up(spec, &o);
+}
+
+struct rig *cell_up(const struct cell *c, uint16_t size)
+{
+    struct rig_options o = {.queue_size = size};
+    while (size & (size - 1)) /* the device's is a power of two */
+        size += 1;
+    o.device_queue_size = size;
+    return cell_up_with(c, o);
+}
+
+void cell_add(struct rig *r, const struct cell *c, struct matrix_request *q)
+{
+    c->class->add(r, q, c->indirect);
+}
+
+void cell_expect(struct rig *r, const struct cell *c, const struct matrix_request *q)
+{
+    uint32_t id, len;
+    MUST(rig_used(r, c->class->queue, &id, &len), "not used");
+    MUST(id == q->id, "buffer %u, not %u", id, q->id);
+    MUST(len == c->class->used_len, "length %u", len);
+    c->class->check(r, q, len);
+}
+
+void cell_serve(struct rig *r, const struct cell *c)
+{
+    struct matrix_request q;
+    cell_add(r, c, &q);
+    rig_kick(r, c->class->queue);
+    rig_settle(r);
+    cell_expect(r, c, &q);
+}
+
+/* --- what is shared --- */
+
+static size_t area_len(const struct rig *r, const struct rig_queue *q, unsigned area)
+{
+    if (rig_has(r, VIRTIO_F_RING_PACKED))
+        return area == 0 ? q->size * 16u : 4;
+    return area == 0 ? q->size * 16u : 6 + q->size * (area == 1 ? 2u : 8u);
+}
+
+struct ring_image ring_image(struct rig *r, unsigned i)
+{
+    const struct rig_queue *q = &r->q[i];
+    const gpa_t at[] = {q->desc, q->avail, q->used};
+    struct ring_image image = {0};
+    for (unsigned a = 0; a < ARRAY_SIZE(at); a++) {
+        size_t len = area_len(r, q, a);
+        image.bytes = realloc(image.bytes, image.len + len);
+        memcpy(image.bytes + image.len, rig_at(r, at[a], len), len);
+        image.len += len;
+    }
+    return image;
+}
+
+bool ring_unchanged(struct rig *r, unsigned q, struct ring_image *i)
+{
+    struct ring_image now = ring_image(r, q);
+    bool same = now.len == i->len && memcmp(now.bytes, i->bytes, now.len) == 0;
+    free(now.bytes);
+    free(i->bytes);
+    i->bytes = NULL;
+    return same;
+}

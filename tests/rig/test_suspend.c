@@ -1,0 +1,115 @@
+/* tests/rig/test_suspend.c - Device Suspend (virtio 1.4, 3.4), where only the device that holds
+ * requests can show it: what is in flight, and configuration that changes meanwhile. */
+#include <linux/virtio_config.h>
+
+#include "tests/rig/held.h"
+
+enum { Q = 0, RUNNING = 15, SUSPENDED = 11 | VDEV_S_SUSPEND, SIZE = 8, FIRST = 0x10 };
+
+static const enum rig_transport modern[] = {RIG_MMIO, RIG_PCI, RIG_PCI_TRANSITIONAL};
+
+static struct rig *up(enum rig_transport t, bool packed)
+{
+    return held_up(&(struct rig_options){.transport = t, .packed = packed}, SIZE);
+}
+
+static void suspend(struct rig *r)
+{
+    rig_status_set(r, RUNNING | VDEV_S_SUSPEND);
+    cr_assert_eq(rig_status(r), SUSPENDED);
+}
+
+/* Used and announced before the status register says that it is suspended. */
+Test(suspend, what_is_in_flight_ends_first)
+{
+    PROVES("General Initialization And Device Operation / Device Suspend#08");
+    for (unsigned k = 0; k < 2 * ARRAY_SIZE(modern); k++) {
+        struct rig *r = up(modern[k / 2], k & 1);
+        held.hold = true;
+        uint16_t ids[3];
+        for (unsigned i = 0; i < 3; i++)
+            ids[i] = held_add(r, 8);
+        held_run(r);
+        rig_listen(r, Q);
+        (void)rig_irqs(r);
+        suspend(r);
+        cr_assert_eq(held.n, 0);
+        cr_assert_geq(rig_irqs(r), 1);
+        for (unsigned i = 3; i-- > 0;) /* as that device drains */
+            held_expect(r, ids[i], 0);
+        uint16_t late = held_add(r, 8);
+        held_run(r);
+        held_expect_none(r);
+        held.hold = false;
+        rig_status_set(r, RUNNING);
+        rig_settle(r);
+        held_expect(r, late, 8);
+        rig_down(r);
+    }
+}
+
+Test(suspend, configuration_stands_still)
+{
+    PROVES("General Initialization And Device Operation / Device Suspend#02");
+    for (unsigned k = 0; k < ARRAY_SIZE(modern); k++) {
+        struct rig *r = up(modern[k], false);
+        cr_assert_eq(rig_config(r, 0, 1), FIRST);
+        suspend(r);
+        held.config = 0x40; /* the device's doing */
+        vdev_config_changed(r->dev);
+        cr_assert_eq(rig_config(r, 0, 1), FIRST);
+        rig_config_set(r, 0, 1, 0x77); /* the driver's */
+        cr_assert_eq(held.config_writes, 0);
+        rig_status_set(r, RUNNING);
+        cr_assert_eq(rig_config(r, 0, 1), 0x40);
+        rig_config_set(r, 0, 1, 0x77);
+        cr_assert_eq(rig_config(r, 0, 1), 0x77);
+        rig_down(r);
+    }
+}
+
+/* And so it does in a device that was saved and loaded while it was suspended. */
+Test(suspend, configuration_stands_still_across_a_load)
+{
+    struct rig *r = up(RIG_MMIO, false);
+    suspend(r);
+    held.config = 0x40;
+    vdev_config_changed(r->dev);
+    (void)rig_irqs(r);
+    vdev_pause(r->dev);
+    struct state_out s = {0};
+    transport_save(r->transport, &s);
+    transport_reset(r->transport);
+    struct state_in in = {.buf = s.buf, .len = s.len};
+    cr_assert_eq(transport_load(r->transport, &in), 0);
+    vdev_resume(r->dev);
+    cr_assert_eq(rig_status(r), SUSPENDED);
+    cr_assert_eq(rig_config(r, 0, 1), FIRST);
+    cr_assert_eq(r->regs->pending(r), 0);
+    rig_status_set(r, RUNNING);
+    cr_assert_eq(rig_config(r, 0, 1), 0x40);
+    cr_assert_eq(r->regs->pending(r), 2, "the change is not forgotten");
+    state_out_free(&s);
+    rig_down(r);
+}
+
+/* A device that breaks meanwhile is silent (3.4), and says so when it is to go on (2.1.2). */
+Test(suspend, a_failure_is_announced_afterwards)
+{
+    struct rig *r = up(RIG_MMIO, false);
+    suspend(r);
+    vdev_fail(r->dev, "for the test's sake");
+    cr_assert_eq(rig_status(r), SUSPENDED | VIRTIO_CONFIG_S_NEEDS_RESET);
+    cr_assert_eq(rig_irqs(r), 0);
+    unsigned kicks = held.kicks;
+    rig_status_set(r, RUNNING);
+    rig_settle(r);
+    cr_assert_eq(rig_status(r), RUNNING | VIRTIO_CONFIG_S_NEEDS_RESET);
+    cr_assert_eq(r->regs->pending(r), 2);
+    cr_assert_eq(held.kicks, kicks);
+    rig_negotiate(r);
+    uint16_t id = held_add(r, 8);
+    held_run(r);
+    held_expect(r, id, 8);
+    rig_down(r);
+}

@@ -1,0 +1,414 @@
+/* transport/virtio_pci.c - a virtio device as a PCI function (virtio 1.4, 4.1): modern, legacy or
+ * transitional by what it shows; how it interrupts and how it is notified. */
+#include <linux/pci_regs.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_pci.h>
+
+#include "transport/virtio_pci.h"
+
+enum {
+    VENDOR = 0x1af4,
+    MODERN_DEVICE = 0x1040,   /* and the virtio device ID: 4.1.2 */
+    MODERN_SUBSYSTEM = 0x40,  /* at least */
+    NOTHING_CLASS = 0xff0000, /* a device whose class says nothing */
+    MSIX_VECTORS_MAX = 0x800, /* 4.1.5.1.2.1 */
+    LEGACY_HEADER = VIRTIO_PCI_CONFIG_OFF(true),
+    STATE_VERSION = 1,
+};
+
+static struct virtio_pci *virtio_pci_of(struct transport *t)
+{
+    return container_of(t, struct virtio_pci, t);
+}
+
+static bool has_modern(const struct virtio_pci *p)
+{
+    return p->kind != TRANSPORT_PCI_LEGACY;
+}
+
+static bool has_legacy(const struct virtio_pci *p)
+{
+    return p->kind != TRANSPORT_PCI;
+}
+
+/* --- interrupts (4.1.5.3, 4.1.5.4) --- */
+
+static void isr_raise(struct virtio_pci *p, uint8_t bit)
+{
+    (void)pthread_mutex_lock(&p->isr_lock);
+    p->isr |= bit;
+    pci_intx_set(p->f, true);
+    (void)pthread_mutex_unlock(&p->isr_lock);
+}
+
+uint8_t virtio_pci_isr_read(struct virtio_pci *p)
+{
+    (void)pthread_mutex_lock(&p->isr_lock);
+    uint8_t isr = p->isr;
+    p->isr = 0;
+    pci_intx_set(p->f, false);
+    (void)pthread_mutex_unlock(&p->isr_lock);
+    return isr;
+}
+
+static void raise_irq(struct vdev_port *port, enum vdev_irq why, unsigned queue)
+{
+    struct virtio_pci *p = container_of(port, struct virtio_pci, t.port);
+    bool msix = pci_msix_enabled(p->f);
+    if (why == VDEV_IRQ_CONFIG)
+        isr_raise(p, ISR_CONFIG); /* with MSI-X too: 4.1.4.5.1 */
+    else if (!msix)
+        isr_raise(p, ISR_QUEUE);
+    if (msix)
+        pci_msix_raise(p->f, atomic_load(why == VDEV_IRQ_CONFIG ? &p->config_vector
+                                                                : &p->queues[queue].vector));
+}
+
+void virtio_pci_set_vector(struct virtio_pci *p, _Atomic uint16_t *event, uint16_t v)
+{
+    atomic_store(event, v < pci_msix_vectors(p->f) ? v : PCI_NO_VECTOR);
+}
+
+/* --- doorbells --- */
+
+/* Under doorbell_lock. A driver of either face has its own, and the queue is the same. */
+static void bind(struct virtio_pci *p, unsigned queue, bool on)
+{
+    bool modern = vdev_has(p->t.dev, VIRTIO_F_VERSION_1);
+    struct doorbell b = {.fd = vdev_kick_fd(p->t.dev, queue)};
+    if (modern && p->regs_on) {
+        b.at = p->regs_at + REGS_NOTIFY + (uint64_t)queue * NOTIFY_MULTIPLIER;
+        b.any = true;
+    } else if (!modern && p->legacy_on) {
+        b.port = true;
+        b.at = p->legacy_at + VIRTIO_PCI_QUEUE_NOTIFY;
+        b.len = 2;
+        b.value = queue;
+    } else {
+        return;
+    }
+    if (p->t.env.doorbell(p->t.env.ctx, &b, on) < 0)
+        return; /* its notifications trap instead, and mean the same */
+}
+
+static void listen(struct vdev_port *port, unsigned queue, bool on)
+{
+    struct virtio_pci *p = container_of(port, struct virtio_pci, t.port);
+    (void)pthread_mutex_lock(&p->doorbell_lock);
+    p->queues[queue].listening = on;
+    bind(p, queue, on);
+    (void)pthread_mutex_unlock(&p->doorbell_lock);
+}
+
+static void bind_all(struct virtio_pci *p, bool on)
+{
+    for (unsigned i = 0; i < p->n_queues; i++) {
+        if (p->queues[i].listening)
+            bind(p, i, on);
+    }
+}
+
+static void bar_moved(void *ctx, unsigned bar, bool on, uint64_t at)
+{
+    struct virtio_pci *p = ctx;
+    if (bar == BAR_SHM) {
+        vdev_shm_place(p->t.dev, on, at);
+        return;
+    }
+    if (bar != BAR_REGS && bar != BAR_LEGACY)
+        return;
+    bool *is_on = bar == BAR_REGS ? &p->regs_on : &p->legacy_on;
+    uint64_t *is_at = bar == BAR_REGS ? &p->regs_at : &p->legacy_at;
+    (void)pthread_mutex_lock(&p->doorbell_lock);
+    bind_all(p, false);
+    *is_on = on;
+    *is_at = at;
+    bind_all(p, true);
+    (void)pthread_mutex_unlock(&p->doorbell_lock);
+}
+
+/* --- VIRTIO_PCI_CAP_PCI_CFG: the registers, through configuration space (4.1.4.9) --- */
+
+/* The window's data begin where `cfg` points; the capability is in front of them. */
+static void window_access(struct virtio_pci *p, uint8_t *cfg, bool write)
+{
+    const uint8_t *cap = cfg - sizeof(struct virtio_pci_cap);
+    uint64_t off = get_bytes(cap + VIRTIO_PCI_CAP_OFFSET, 4);
+    unsigned len = (unsigned)get_bytes(cap + VIRTIO_PCI_CAP_LENGTH, 4);
+    uint64_t v = 0;
+    if ((len != 1 && len != 2 && len != 4) || off % len)
+        return;
+    if (write)
+        v = get_bytes(cfg, len);
+    bool there = pci_bar_access(p->f, cap[VIRTIO_PCI_CAP_BAR], off, len, write, &v);
+    if (!write)
+        put_bytes(cfg, there ? v : 0, len);
+}
+
+static void window_read(void *ctx, uint8_t *cfg, unsigned off, unsigned size)
+{
+    (void)off, (void)size;
+    window_access(ctx, cfg, false);
+}
+
+static void window_write(void *ctx, uint8_t *cfg, unsigned off, unsigned size)
+{
+    (void)off, (void)size;
+    window_access(ctx, cfg, true);
+}
+
+static const struct pci_function_ops function_ops = {
+    .moved = bar_moved, .hook_read = window_read, .hook_write = window_write};
+
+/* --- building --- */
+
+/* As pci_add_capability() takes it: without the ID and the link. */
+static unsigned add_cap(struct virtio_pci *p, uint8_t type, uint8_t bar, uint8_t id, uint64_t off,
+                        uint64_t len, const void *extra, unsigned extra_len,
+                        const uint8_t *writable)
+{
+    uint8_t cap[sizeof(struct virtio_pci_cap) + 8] = {0};
+    unsigned whole = (unsigned)sizeof(struct virtio_pci_cap) + extra_len;
+    cap[VIRTIO_PCI_CAP_LEN] = (uint8_t)whole;
+    cap[VIRTIO_PCI_CAP_CFG_TYPE] = type;
+    cap[VIRTIO_PCI_CAP_BAR] = bar;
+    cap[VIRTIO_PCI_CAP_BAR + 1] = id;
+    put_bytes(cap + VIRTIO_PCI_CAP_OFFSET, (uint32_t)off, 4);
+    put_bytes(cap + VIRTIO_PCI_CAP_LENGTH, (uint32_t)len, 4);
+    if (extra_len)
+        memcpy(cap + sizeof(struct virtio_pci_cap), extra, extra_len);
+    return pci_add_capability(p->f, PCI_CAP_ID_VNDR, cap + VIRTIO_PCI_CAP_LEN,
+                              whole - VIRTIO_PCI_CAP_LEN, writable);
+}
+
+static void add_cfg_window(struct virtio_pci *p)
+{
+    enum { DATA = sizeof(struct virtio_pci_cap), WHOLE = DATA + 4 };
+    const uint8_t data[4] = {0};
+    uint8_t writable[WHOLE] = {[VIRTIO_PCI_CAP_BAR] = 0xff};
+    memset(writable + VIRTIO_PCI_CAP_OFFSET, 0xff, WHOLE - VIRTIO_PCI_CAP_OFFSET);
+    unsigned at = add_cap(p, VIRTIO_PCI_CAP_PCI_CFG, 0, 0, 0, 0, data, sizeof(data),
+                          writable + VIRTIO_PCI_CAP_LEN);
+    pci_hook(p->f, at + DATA, sizeof(data));
+}
+
+static uint64_t power_of_two(uint64_t least)
+{
+    uint64_t n = 1;
+    while (n < least)
+        n <<= 1;
+    return n;
+}
+
+static void add_modern(struct virtio_pci *p)
+{
+    enum { COMMON_LEN = 64 };
+    struct vdev *d = p->t.dev;
+    uint64_t doorbells = (uint64_t)p->n_queues * NOTIFY_MULTIPLIER;
+    const struct pci_bar regs = {.kind = PCI_BAR_MEM32,
+                                 .size = power_of_two(REGS_NOTIFY + doorbells),
+                                 .ops = &virtio_pci_regs_ops};
+    uint8_t multiplier[4];
+    put_bytes(multiplier, NOTIFY_MULTIPLIER, 4);
+    pci_add_bar(p->f, BAR_REGS, &regs);
+    (void)add_cap(p, VIRTIO_PCI_CAP_COMMON_CFG, BAR_REGS, 0, REGS_COMMON, COMMON_LEN, NULL, 0,
+                  NULL);
+    (void)add_cap(p, VIRTIO_PCI_CAP_NOTIFY_CFG, BAR_REGS, 0, REGS_NOTIFY, doorbells, multiplier,
+                  sizeof(multiplier), NULL);
+    (void)add_cap(p, VIRTIO_PCI_CAP_ISR_CFG, BAR_REGS, 0, REGS_ISR, 1, NULL, 0, NULL);
+    if (vdev_config_len(d))
+        (void)add_cap(p, VIRTIO_PCI_CAP_DEVICE_CFG, BAR_REGS, 0, REGS_DEVICE, vdev_config_len(d),
+                      NULL, 0, NULL);
+    add_cfg_window(p);
+}
+
+/* One BAR holds all regions, each at a multiple of its own place in it (4.1.4.7). */
+static void add_shm(struct virtio_pci *p)
+{
+    uint64_t total = vdev_shm_total(p->t.dev);
+    if (total == 0)
+        return;
+    const struct pci_bar bar = {
+        .kind = PCI_BAR_MEM64, .prefetchable = true, .size = power_of_two(total)};
+    pci_add_bar(p->f, BAR_SHM, &bar);
+    uint8_t id;
+    uint64_t off, len;
+    for (unsigned i = 0; vdev_shm_at(p->t.dev, i, &id, &off, &len); i++) {
+        uint8_t high[8];
+        put_bytes(high, off >> 32, 4);
+        put_bytes(high + 4, len >> 32, 4);
+        (void)add_cap(p, VIRTIO_PCI_CAP_SHARED_MEMORY_CFG, BAR_SHM, id, off, len, high,
+                      sizeof(high), NULL);
+    }
+}
+
+/* 4.1.2.1 */
+static uint16_t transitional_device(uint16_t virtio_id)
+{
+    static const uint16_t ids[] = {
+        [VIRTIO_ID_NET] = 0x1000,     [VIRTIO_ID_BLOCK] = 0x1001, [VIRTIO_ID_BALLOON] = 0x1002,
+        [VIRTIO_ID_CONSOLE] = 0x1003, [VIRTIO_ID_SCSI] = 0x1004,  [VIRTIO_ID_RNG] = 0x1005,
+        [VIRTIO_ID_9P] = 0x1009};
+    return ids[virtio_id]; /* transport_new() has seen that it is one of these */
+}
+
+static struct pci_ids ids_of(const struct virtio_pci *p)
+{
+    uint16_t type = vdev_id(p->t.dev);
+    uint32_t class = vdev_pci_class(p->t.dev);
+    struct pci_ids ids = {.vendor = VENDOR,
+                          .device = MODERN_DEVICE + type,
+                          .subsystem_vendor = VENDOR,
+                          .subsystem = MODERN_SUBSYSTEM + type,
+                          .revision = 1,
+                          .class_code = class ? class : NOTHING_CLASS};
+    if (has_legacy(p)) {
+        ids.device = transitional_device(type);
+        ids.subsystem = type;
+        ids.revision = 0;
+    }
+    return ids;
+}
+
+static int build(struct virtio_pci *p, const struct transport_place *at)
+{
+    struct vdev *d = p->t.dev;
+    const struct pci_ids ids = ids_of(p);
+    int rc = pci_function_new(p->t.env.pci, vdev_name(d), &ids, at->slot, &function_ops, p, &p->f);
+    if (rc < 0)
+        return rc;
+    if (has_legacy(p)) {
+        const struct pci_bar bar = {.kind = PCI_BAR_IO,
+                                    .size = power_of_two(LEGACY_HEADER + vdev_config_len(d)),
+                                    .ops = &virtio_pci_legacy_ops};
+        pci_add_bar(p->f, BAR_LEGACY, &bar);
+    }
+    pci_add_msix(p->f, BAR_MSIX, MIN(p->n_queues + 1, (unsigned)MSIX_VECTORS_MAX));
+    if (has_modern(p)) {
+        add_modern(p);
+        add_shm(p);
+    }
+    return pci_function_start(p->f);
+}
+
+/* --- one of the transports --- */
+
+void virtio_pci_registers_reset(struct virtio_pci *p)
+{
+    (void)virtio_pci_isr_read(p);
+    p->device_feature_select = p->driver_feature_select = 0;
+    p->queue_select = 0;
+    atomic_store(&p->config_vector, PCI_NO_VECTOR);
+    for (unsigned i = 0; i < p->n_queues; i++)
+        atomic_store(&p->queues[i].vector, PCI_NO_VECTOR);
+}
+
+static void reset(struct transport *t)
+{
+    struct virtio_pci *p = virtio_pci_of(t);
+    (void)pthread_mutex_lock(&t->lock);
+    virtio_pci_registers_reset(p);
+    (void)pthread_mutex_unlock(&t->lock);
+    pci_function_reset(p->f);
+}
+
+static void save(struct transport *t, struct state_out *s)
+{
+    struct virtio_pci *p = virtio_pci_of(t);
+    pci_function_save(p->f, s);
+    state_begin(s, "VPCI", STATE_VERSION);
+    state_u8(s, p->isr);
+    state_u32(s, p->device_feature_select);
+    state_u32(s, p->driver_feature_select);
+    state_u16(s, p->queue_select);
+    state_u16(s, atomic_load(&p->config_vector));
+    for (unsigned i = 0; i < p->n_queues; i++)
+        state_u16(s, atomic_load(&p->queues[i].vector));
+    state_end(s);
+}
+
+static int load_registers(struct virtio_pci *p, struct state_in *s)
+{
+    uint32_t version;
+    int rc = state_open(s, "VPCI", STATE_VERSION, &version);
+    if (rc < 0)
+        return rc;
+    uint8_t isr = state_get_u8(s) & (ISR_QUEUE | ISR_CONFIG);
+    p->device_feature_select = state_get_u32(s);
+    p->driver_feature_select = state_get_u32(s);
+    p->queue_select = state_get_u16(s);
+    virtio_pci_set_vector(p, &p->config_vector, state_get_u16(s));
+    for (unsigned i = 0; i < p->n_queues; i++)
+        virtio_pci_set_vector(p, &p->queues[i].vector, state_get_u16(s));
+    rc = state_close(s);
+    if (rc == 0 && isr)
+        isr_raise(p, isr);
+    return rc;
+}
+
+static int load(struct transport *t, struct state_in *s)
+{
+    struct virtio_pci *p = virtio_pci_of(t);
+    int rc = pci_function_load(p->f, s);
+    if (rc == 0)
+        rc = load_registers(p, s);
+    if (rc < 0)
+        reset(t);
+    return rc;
+}
+
+static void destroy(struct virtio_pci *p)
+{
+    pci_function_free(p->f);
+    (void)pthread_mutex_destroy(&p->isr_lock);
+    (void)pthread_mutex_destroy(&p->doorbell_lock);
+    transport_destroy(&p->t);
+    free(p);
+}
+
+static void shell_free(struct transport *t)
+{
+    destroy(virtio_pci_of(t));
+}
+
+static const struct transport_ops virtio_pci_ops = {
+    .reset = reset, .save = save, .load = load, .free = shell_free};
+
+/* Everything but SR-IOV, and what the specification reserves (6). */
+static const uint32_t carried[VDEV_FEATURE_WORDS] = {
+    UINT32_MAX,
+    0xfffc0000 | 1u << (VIRTIO_F_VERSION_1 - 32) | 1u << (VIRTIO_F_ACCESS_PLATFORM - 32) |
+        1u << (VIRTIO_F_RING_PACKED - 32) | 1u << (VIRTIO_F_IN_ORDER - 32) |
+        1u << (VIRTIO_F_ORDER_PLATFORM - 32) | 1u << (VDEV_F_NOTIFICATION_DATA - 32) |
+        1u << (VDEV_F_NOTIF_CONFIG_DATA - 32) | 1u << (VIRTIO_F_RING_RESET - 32) |
+        1u << (VDEV_F_ADMIN_VQ - 32) | 1u << (VDEV_F_SUSPEND - 32),
+    UINT32_MAX,
+    UINT32_MAX,
+};
+
+int virtio_pci_new(struct vdev *d, enum transport_kind k, const struct transport_place *at,
+                   const struct transport_env *env, struct transport **out)
+{
+    unsigned n = vdev_queue_count(d) + vdev_has_admin_queue(d);
+    struct virtio_pci *p = calloc(1, sizeof(*p) + n * sizeof(p->queues[0]));
+    if (!p)
+        return -ENOMEM;
+    transport_init(&p->t, &virtio_pci_ops, d, env);
+    p->t.port = (struct vdev_port){.raise = raise_irq, .listen = listen};
+    p->kind = k;
+    p->n_queues = n;
+    (void)pthread_mutex_init(&p->isr_lock, NULL);
+    (void)pthread_mutex_init(&p->doorbell_lock, NULL);
+    atomic_init(&p->config_vector, PCI_NO_VECTOR);
+    for (unsigned i = 0; i < n; i++)
+        atomic_init(&p->queues[i].vector, PCI_NO_VECTOR);
+    vdev_attach(d, &p->t.port, carried); /* its last word on the administration virtqueue */
+    int rc = build(p, at);
+    if (rc < 0) {
+        destroy(p);
+        return rc;
+    }
+    *out = &p->t;
+    return 0;
+}

@@ -1,0 +1,55 @@
+/* vmm/machine_priv.h - the machine from inside: machine.c has its life, machine_devices.c its
+ * virtio devices and how they reach the guest. */
+#pragma once
+
+#include <pthread.h>
+
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/devices.h"
+#include "base/log.h"
+#include "transport/pci/pci.h"
+#include "vmm/machine.h"
+#include "vmm/vcpu.h"
+
+struct machine {
+    const struct vm_config *cfg;
+    struct platform platform;
+    struct mmio_slot slots[LAYOUT_MMIO_MAX];
+    int kernel_fd, initrd_fd;
+
+    struct vm vm;
+    struct gmem *mem;
+    struct bus *pio, *mmio;
+    struct loop *io;
+    struct chardev *console;
+    struct serial *serial;
+    int serial_irq;
+    struct cmos *cmos;
+    struct pm *pm;
+    struct pci_bus *pci;        /* NULL: no device is on it */
+    struct transport **devices; /* as many as the configuration has, in its order */
+    unsigned n_devices;         /* of them are there */
+    bool ending; /* the VM is about to go: what KVM would undo for us is not undone */
+
+    struct kvm_cpuid2 *cpuid;
+    struct vcpu_team team;
+    struct vcpu *vcpus;
+    struct cpu_state **initial; /* of each vCPU; only with --on-reboot restart */
+    struct irqchip_state *initial_irqchip;
+
+    int wake_fd;
+    pthread_mutex_t lock;
+    int verdict; /* the first one counts; but an end counts more than a reset */
+    struct log_limit resets;
+};
+
+/* Pulses an interrupt line whenever the eventfd is signalled. */
+int CHECKED machine_irq_line(struct machine *m, unsigned gsi, int *out, struct err *e);
+
+/* Where the devices of a configuration will be: the platform's description, and `slots`, which it
+ * refers to. Refuses more of them than there is room for. */
+int CHECKED devices_describe(const struct vm_config *cfg, struct platform *p,
+                             struct mmio_slot slots[LAYOUT_MMIO_MAX], struct err *e);
+int CHECKED devices_build(struct machine *m, struct err *e);
+void devices_reset(struct machine *m); /* as at power-on; the loop runs */
+void devices_free(struct machine *m);  /* half-built is fine */

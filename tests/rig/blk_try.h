@@ -114,19 +114,14 @@ static inline int request(struct rig *r, uint32_t type, uint64_t sector, void *d
 static inline struct virtio_blk_config config(struct rig *r)
 {
     struct virtio_blk_config c;
-    for (size_t i = 0; i < sizeof(c); i++) {
-        uint64_t v;
-        cr_assert(bus_access(r->bus, GPA(RIG_BASE + 0x100 + i), 1, false, &v));
-        ((uint8_t *)&c)[i] = (uint8_t)v;
-    }
+    for (unsigned i = 0; i < sizeof(c); i++)
+        ((uint8_t *)&c)[i] = (uint8_t)rig_config(r, i, 1);
     return c;
 }
 
 static inline void set_wce(struct rig *r, uint8_t v)
 {
-    uint64_t wide = v;
-    size_t at = 0x100 + offsetof(struct virtio_blk_config, wce);
-    cr_assert(bus_access(r->bus, GPA(RIG_BASE + at), 1, true, &wide));
+    rig_config_set(r, offsetof(struct virtio_blk_config, wce), 1, v);
 }
 
 static inline void file_bytes(uint64_t off, void *buf, size_t len)
@@ -134,18 +129,4 @@ static inline void file_bytes(uint64_t off, void *buf, size_t len)
     int fd = open(path, O_RDONLY);
     cr_assert_eq(pread(fd, buf, len, (off_t)off), (ssize_t)len);
     close(fd);
-}
-
-/* The device alone, as --disk has it. */
-static inline int create(const char *spec, const struct vdev_options *options, struct vdev **out,
-                         struct err *e)
-{
-    const struct vdev_class *c = vdev_classes[0];
-    cr_assert_str_eq(c->name, "blk");
-    void *opts = calloc(1, c->opts_size);
-    const struct build_env env = {.options = options};
-    cr_assert_eq(opts_parse(c->opts, "--disk", spec, opts, e), 0);
-    int rc = c->create(opts, &env, out, e);
-    free(opts);
-    return rc;
 }

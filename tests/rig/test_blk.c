@@ -448,11 +448,20 @@ Test(blk, state_round_trip)
 
 static void must_refuse(const char *spec, const char *noun)
 {
+    const struct vdev_class *c = vdev_classes[0];
+    cr_assert_str_eq(c->name, "blk");
+    void *opts = calloc(1, c->opts_size);
     struct err e = {0};
-    struct vdev *d;
-    cr_assert_lt(create(spec, NULL, &d, &e), 0, "%s", spec);
+    struct vdev *d = NULL;
+    struct loop *l;
+    cr_assert_eq(loop_new("t", LOOP_EPOLL, &l), 0);
+    cr_assert_eq(opts_parse(c->opts, "--disk", spec, opts, &e), 0);
+    const struct build_env env = {.loop = l};
+    cr_assert_lt(c->create(opts, &env, &d, &e), 0, "%s", spec);
     cr_assert_eq(e.kind, ERR_INPUT);
     cr_assert(strstr(e.msg, noun), "\"%s\" does not say \"%s\"", e.msg, noun);
+    loop_free(l);
+    free(opts);
 }
 
 Test(blk, refuses_what_is_no_disk)

@@ -51,11 +51,8 @@ Test(blk, no_zones)
 {
     PROVES("Device Types / Block Device / Device Initialization#07");
     struct rig *r = up();
-    for (unsigned off = 72; off < 96; off++) { /* newer than the UAPI header */
-        uint64_t v = 1;
-        cr_assert(bus_access(r->bus, GPA(RIG_BASE + 0x100 + off), 1, false, &v));
-        cr_assert_eq(v, 0);
-    }
+    for (unsigned off = 72; off < 96; off++) /* newer than the UAPI header */
+        cr_assert_eq(rig_config(r, off, 1), 0);
     down(r);
 }
 
@@ -65,19 +62,12 @@ Test(blk, segments_of_a_small_queue)
     static const struct {
         uint32_t queue_size, seg_max;
     } cases[] = {{0, 254}, {1024, 254}, {8, 6}, {2, 1}};
-    make_disk(512);
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-        struct vdev_options o = vdev_options_default;
-        struct virtio_blk_config c;
-        struct err e = {0};
-        struct vdev *d;
-        o.queue_size = cases[i].queue_size;
-        cr_assert_eq(create(path, &o, &d, &e), 0, "%s", e.msg);
-        vdev_config_get(d, 0, &c, sizeof(c));
-        cr_assert_eq(c.seg_max, cases[i].seg_max, "%u", o.queue_size);
-        vdev_free(d);
+        const struct rig_options o = {.device_queue_size = cases[i].queue_size};
+        struct rig *r = up_with("", &o);
+        cr_assert_eq(config(r).seg_max, cases[i].seg_max, "%u", o.device_queue_size);
+        down(r);
     }
-    remove_disk();
 }
 
 Test(blk, without_flush_the_cache_writes_through) /* 5.2.5.2 */
@@ -194,17 +184,8 @@ Test(blk, a_queue_is_reset_without_the_others)
 
 /* --- the legacy interface --- */
 
-/* The rig's first queue from its beginning, and DRIVER_OK. */
-static void legacy_start(struct rig *r)
-{
-    struct rig_queue *q = &r->q[0];
-    q->free = q->avail_idx = q->used_idx = 0;
-    rig_put16(r, GPA(q->avail.v + 2), 0);
-    rig_put16(r, GPA(q->used.v + 2), 0);
-    vdev_legacy_queue_set(r->dev, 0, q->size, q->desc, q->avail, q->used);
-    vdev_legacy_status_write(r->dev, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
-                                         VIRTIO_CONFIG_S_DRIVER_OK);
-}
+static const enum rig_transport legacy[] = {RIG_MMIO_LEGACY, RIG_PCI_TRANSITIONAL_LEGACY,
+                                            RIG_PCI_LEGACY};
 
 /* Only the driver's own write changes the mode, until DRIVER_OK ends the negotiation. */
 Test(blk, the_cache_of_a_legacy_driver)
@@ -227,23 +208,27 @@ Test(blk, the_cache_of_a_legacy_driver)
                  {f_config_wce | f_flush, 0, 0, 0},
                  {f_flush, 0, 0, 1},
                  {0, -1, 1, 0}};
-    struct rig *r = up();
-    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+    enum { A = VIRTIO_CONFIG_S_ACKNOWLEDGE, D = VIRTIO_CONFIG_S_DRIVER };
+    for (size_t n = 0; n < ARRAY_SIZE(cases) * ARRAY_SIZE(legacy); n++) {
+        size_t i = n / ARRAY_SIZE(legacy);
+        struct rig *r =
+            up_with("", &(struct rig_options){.transport = legacy[n % ARRAY_SIZE(legacy)]});
         uint8_t data[512] = {0};
-        vdev_reset(r->dev);
+        rig_status_set(r, 0);
         if (cases[i].write >= 0)
             set_wce(r, (uint8_t)cases[i].write);
-        vdev_legacy_status_write(r->dev, VIRTIO_CONFIG_S_ACKNOWLEDGE);
-        vdev_legacy_status_write(r->dev, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+        rig_status_set(r, A);
+        rig_status_set(r, A | D);
         cr_assert_eq(config(r).wce, cases[i].before, "case %zu", i);
-        vdev_legacy_features_write(r->dev, (uint32_t)cases[i].features);
+        r->regs->accept(r, 0, (uint32_t)cases[i].features);
         cr_assert_eq(config(r).wce, cases[i].before, "case %zu", i);
-        legacy_start(r);
+        rig_queue_up(r, 0);
+        rig_driver_ok(r);
         cr_assert_eq(config(r).wce, cases[i].after, "case %zu", i);
         cr_assert_eq(request(r, VIRTIO_BLK_T_OUT, 0, data, 512, false), VIRTIO_BLK_S_OK);
         cr_assert_eq(host.dsync, !cases[i].after, "case %zu", i);
+        down(r);
     }
-    down(r);
 }
 
 /* x86 is little-endian, and so are its guests. */
@@ -255,15 +240,15 @@ Test(blk, requests_of_a_legacy_driver)
            "Legacy Interface: Device Operation#01");
     PROVES("legacy:Device Types / Block Device / Device Operation / "
            "Legacy Interface: Device Operation#03");
-    struct rig *r = up();
-    uint8_t data[512];
-    vdev_reset(r->dev);
-    legacy_start(r);
-    cr_assert_eq(config(r).capacity, SECTORS);
-    cr_assert_eq(request(r, VIRTIO_BLK_T_IN, 7, data, 512, true), VIRTIO_BLK_S_OK);
-    cr_assert_eq(data[0], 7);
-    memset(&host, 0, sizeof(host));
-    cr_assert_eq(request(r, 5, 0, NULL, 0, false), VIRTIO_BLK_S_OK); /* FLUSH_OUT */
-    cr_assert_eq(host.n[LOOP_FDATASYNC], 1);
-    down(r);
+    for (size_t i = 0; i < ARRAY_SIZE(legacy); i++) {
+        struct rig *r = up_with("", &(struct rig_options){.transport = legacy[i]});
+        uint8_t data[512];
+        cr_assert_eq(config(r).capacity, SECTORS);
+        cr_assert_eq(request(r, VIRTIO_BLK_T_IN, 7, data, 512, true), VIRTIO_BLK_S_OK);
+        cr_assert_eq(data[0], 7);
+        memset(&host, 0, sizeof(host));
+        cr_assert_eq(request(r, 5, 0, NULL, 0, false), VIRTIO_BLK_S_OK); /* FLUSH_OUT */
+        cr_assert_eq(host.n[LOOP_FDATASYNC], 1);
+        down(r);
+    }
 }

@@ -91,15 +91,20 @@ Test(console, config_without_a_terminal)
 
 /* --- with a channel --- */
 
-static struct rig *up_channel(void)
+static struct rig *up_channel_on(enum rig_transport t)
 {
     char spec[160];
     (void)snprintf(sock_path, sizeof(sock_path), "/tmp/vmm-test-chan-%d", (int)getpid());
     (void)unlink(sock_path);
     (void)snprintf(spec, sizeof(spec), "console,channel=org.test.0:%s", sock_path);
-    struct rig *r = rig_up(spec, NULL);
+    struct rig *r = rig_up(spec, &(struct rig_options){.transport = t});
     cr_assert(rig_has(r, VIRTIO_CONSOLE_F_MULTIPORT));
     return r;
+}
+
+static struct rig *up_channel(void)
+{
+    return up_channel_on(RIG_MMIO);
 }
 
 static int dial(struct rig *r)
@@ -179,18 +184,16 @@ Test(console, a_legacy_driver)
            "Legacy Interface: Device configuration layout#01");
     PROVES("legacy:Device Types / Console Device / Device Operation / "
            "Legacy Interface: Device Operation#01");
-    struct rig *r = up_channel();
-    vdev_reset(r->dev);
-    vdev_legacy_features_write(r->dev, 1 << VIRTIO_CONSOLE_F_MULTIPORT);
-    for (unsigned i = RX; i <= TX1; i++) {
-        const struct rig_queue *q = &r->q[i];
-        vdev_legacy_queue_set(r->dev, i, q->size, q->desc, q->avail, q->used);
+    static const enum rig_transport legacy[] = {RIG_MMIO_LEGACY, RIG_PCI_TRANSITIONAL_LEGACY,
+                                                RIG_PCI_LEGACY};
+    for (size_t i = 0; i < ARRAY_SIZE(legacy); i++) {
+        struct rig *r = up_channel_on(legacy[i]);
+        cr_assert_eq(rig_config(r, 0, 2), 80);
+        cr_assert_eq(rig_config(r, 2, 2), 25);
+        cr_assert_eq(rig_config(r, 4, 4), 2);
+        open_ports(r);
+        rig_down(r);
     }
-    vdev_legacy_status_write(r->dev, 7); /* ACKNOWLEDGE, DRIVER, DRIVER_OK */
-    cr_assert_eq(rig_reg(r, 0x100), 80 | 25 << 16);
-    cr_assert_eq(rig_reg(r, 0x104), 2);
-    open_ports(r);
-    rig_down(r);
 }
 
 Test(console, a_channel_carries_bytes_both_ways)

@@ -124,6 +124,7 @@ struct rig {
 struct rig *rig_up(const char *device, const struct rig_options *o);
 struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const struct rig_options *o);
 void rig_down(struct rig *r);
+void rig_up_again(struct rig *r); /* the machine was reset: found anew, negotiated */
 
 /* Of mmio only. */
 uint32_t rig_reg(struct rig *r, uint32_t off);

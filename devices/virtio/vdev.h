@@ -78,6 +78,7 @@ void *vdev_priv(const struct vdev *d);
 bool vdev_has(const struct vdev *d, unsigned feature);
 struct vq *vdev_queue(struct vdev *d, unsigned i); /* NULL unless live; on its loop */
 bool vdev_started(const struct vdev *d);           /* DRIVER_OK, and nothing failed */
-void vdev_config_changed(struct vdev *d); /* new generation, and an interrupt; any thread */
+/* An interrupt, and a new generation for whoever reads it: any thread, after the change. */
+void vdev_config_changed(struct vdev *d);
 /* The guest's fault: DEVICE_NEEDS_RESET, no request is taken any more, one limited log line. */
 void vdev_fail(struct vdev *d, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -446,7 +446,9 @@ void vdev_config_get(struct vdev *d, size_t off, void *dst, size_t len)
     if (off >= d->ops->config_len)
         return;
     (void)pthread_mutex_lock(&d->control);
+    bool news = atomic_exchange(&d->config_news, false);
     config_whole(d, cfg);
+    config_seen(d, cfg, news);
     (void)pthread_mutex_unlock(&d->control);
     memcpy(dst, cfg + off, MIN(len, d->ops->config_len - off));
 }
@@ -476,6 +478,10 @@ int vdev_add_shm(struct vdev *d, uint8_t id, gpa_t base, uint64_t len)
 {
     if (d->n_shm == VDEV_SHM_MAX)
         return -ENOSPC;
+    for (unsigned i = 0; i < d->n_shm; i++) {
+        if (d->shm[i].id == id)
+            return -EEXIST;
+    }
     uint64_t off = align_up(vdev_shm_total(d), VDEV_SHM_ALIGN);
     d->shm[d->n_shm++] =
         (struct vdev_shm){.base = base, .len = len, .off = off, .id = id, .on = true};

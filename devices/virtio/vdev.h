@@ -70,7 +70,7 @@ int CHECKED vdev_new(const struct vdev_class *c, const struct build_env *env, vo
 void vdev_offer(struct vdev *d, unsigned feature);
 
 /* Guest-physical memory that driver and device share, found by id (2.10); only inside create().
- * `base` is where virtio-mmio has it; on PCI the guest places it. */
+ * `base` is where virtio-mmio has it; on PCI the guest places it. -EEXIST: the id has one. */
 int CHECKED vdev_add_shm(struct vdev *d, uint8_t id, gpa_t base, uint64_t len);
 
 void *vdev_priv(const struct vdev *d);

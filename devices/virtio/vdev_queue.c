@@ -246,7 +246,7 @@ void vdev_queue_reset(struct vdev *d, unsigned i)
 {
     (void)pthread_mutex_lock(&d->control);
     if (vdev_has(d, VIRTIO_F_RING_RESET) && i < d->n_all && !vdev_suspended(d)) {
-        queues_stop(d, i, i + 1, true);
+        disable(d, i);
         queue_close(&d->queues[i]);
     }
     (void)pthread_mutex_unlock(&d->control);

@@ -70,6 +70,19 @@ void loop_call(struct loop *l, loop_fn *fn, void *ctx);
 void loop_post(struct loop *l, struct loop_task *t); /* once queued, posting again is a no-op */
 void loop_task_cancel(struct loop *l, struct loop_task *t); /* loop's thread: it will not run */
 
+/* Runs fn once, ns from the last loop_timer_set() on; setting again begins anew, 0 stops it. The
+ * struct is the caller's and stays where it is until loop_timer_close(); all zeroes is closed. */
+struct loop_timer {
+    loop_fn *fn;
+    void *ctx;
+    struct loop *loop;
+    int fd;
+    struct loop_watch watch;
+};
+int CHECKED loop_timer_open(struct loop *l, struct loop_timer *t, loop_fn *fn, void *ctx);
+void loop_timer_set(struct loop_timer *t, uint64_t ns);
+void loop_timer_close(struct loop_timer *t);
+
 /* Runs what is ready; waits at most timeout_ms (-1: as long as it takes) for the first thing.
  * Returns how many callbacks ran. Only while the loop has no thread. */
 unsigned loop_step(struct loop *l, int timeout_ms);

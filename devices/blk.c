@@ -21,17 +21,20 @@
 enum {
     SECTOR = 512,
     QUEUE_SIZE = 256,
-    SEG_MAX = QUEUE_SIZE - 2,      /* a header and a status take a descriptor each */
+    QUEUES_MAX = 64,
+    FRAMING = 2,                   /* a header and a status take a descriptor each */
     RANGES_MAX = 64,               /* segments of one discard request */
     DISCARD_SECTORS_MAX = 1 << 22, /* of one segment: 2 GiB, which a file system does at once */
     ZEROES_SECTORS_MAX = 1 << 15,  /* 16 MiB in one segment, which may have to be written */
     STEP_MAX = 4 << 20,            /* bytes of one file operation: a reset waits for no more */
     ZERO_CHUNK = 64 * 1024,
     ZERO_IOV = 4,
+    LEGACY_FLUSH_OUT = 5, /* a synonym for VIRTIO_BLK_T_FLUSH: 5.2.6.3 */
 };
 
 struct blk_opts {
     const char *path, *serial, *id;
+    uint32_t queues; /* 0: one */
     bool ro, direct;
 };
 
@@ -44,6 +47,8 @@ struct blk {
     uint64_t sectors;
     uint32_t align; /* of addresses, lengths and offsets under O_DIRECT */
     uint32_t block_size;
+    uint32_t seg_max;
+    uint16_t queues;
     uint8_t physical_exp;
     char serial[VIRTIO_BLK_ID_BYTES];
     atomic_int writeback; /* what the driver wrote, or -1 */
@@ -327,30 +332,54 @@ static void next_range(struct blk_req *r)
         finish(r, VIRTIO_BLK_S_OK, 0);
 }
 
+/* The worst that there is to say of any segment, before the first is touched. Each is read and
+ * checked again when its turn comes. */
+static uint8_t check_ranges(struct blk_req *r)
+{
+    uint8_t worst = VIRTIO_BLK_S_OK;
+    for (; r->range.index < r->range.count; r->range.index++) {
+        uint8_t status = read_range(r);
+        if (status > worst) /* an unknown flag outdoes a bad range: 5.2.6.2 */
+            worst = status;
+    }
+    r->range.index = 0;
+    return worst;
+}
+
 static void start_ranges(struct blk_req *r, size_t len)
 {
     size_t each = sizeof(struct virtio_blk_discard_write_zeroes);
     bool zeroes = r->type == VIRTIO_BLK_T_WRITE_ZEROES;
     r->range.count = (unsigned)MIN(len / each, (size_t)RANGES_MAX + 1);
-    if (!zeroes && !r->b->punch)
-        refuse(r, VIRTIO_BLK_S_UNSUPP);
-    else if (r->b->ro || len % each || r->range.count == 0 ||
-             r->range.count > (zeroes ? 1 : RANGES_MAX))
-        refuse(r, VIRTIO_BLK_S_IOERR);
-    else
+    uint8_t status = zeroes || r->b->punch ? check_ranges(r) : VIRTIO_BLK_S_UNSUPP;
+    if (status == VIRTIO_BLK_S_OK && (r->b->ro || len % each || r->range.count == 0 ||
+                                      r->range.count > (zeroes ? 1 : RANGES_MAX)))
+        status = VIRTIO_BLK_S_IOERR;
+    if (status == VIRTIO_BLK_S_OK)
         next_range(r);
+    else
+        refuse(r, status);
 }
 
 /* --- requests --- */
+
+/* A legacy driver may set features and cache mode in any order, and up to DRIVER_OK neither has a
+ * say in the other (5.2.5.3). */
+static bool negotiated(struct vdev *d)
+{
+    return vdev_has(d, VIRTIO_F_VERSION_1) || vdev_started(d);
+}
 
 /* 5.2.5, 5.2.6: is a write stable when it completes, or only after a flush? */
 static bool writeback(struct vdev *d)
 {
     const struct blk *b = vdev_priv(d);
     int set = atomic_load(&b->writeback);
-    if (vdev_has(d, VIRTIO_BLK_F_CONFIG_WCE) && set >= 0)
+    if (negotiated(d) && !vdev_has(d, VIRTIO_BLK_F_CONFIG_WCE))
+        return vdev_has(d, VIRTIO_BLK_F_FLUSH);
+    if (set >= 0)
         return set != 0;
-    return vdev_has(d, VIRTIO_BLK_F_FLUSH);
+    return !vdev_has(d, VIRTIO_F_VERSION_1) || vdev_has(d, VIRTIO_BLK_F_FLUSH);
 }
 
 static void blk_start_request(struct vdev *d, struct vq *q, struct vq_req *req)
@@ -373,6 +402,8 @@ static void blk_start_request(struct vdev *d, struct vq *q, struct vq_req *req)
         refuse(r, VIRTIO_BLK_S_IOERR);
         return;
     }
+    if (r->type == LEGACY_FLUSH_OUT && !vdev_has(d, VIRTIO_F_VERSION_1))
+        r->type = VIRTIO_BLK_T_FLUSH;
     switch (r->type) {
     case VIRTIO_BLK_T_IN:
         if (--last->iov_len == 0)
@@ -410,6 +441,8 @@ static void blk_start_request(struct vdev *d, struct vq *q, struct vq_req *req)
 
 static void blk_kick(struct vdev *d, struct vq *q)
 {
+    if (vq_index(q) > 0 && !vdev_has(d, VIRTIO_BLK_F_MQ)) /* 5.2.2: it does not exist then */
+        return;
     vq_for_each (req, q)
         blk_start_request(d, q, req);
 }
@@ -419,16 +452,14 @@ static void blk_kick(struct vdev *d, struct vq *q)
 static void blk_config_read(struct vdev *d, void *cfg)
 {
     const struct blk *b = vdev_priv(d);
-    /* Before negotiation nothing is accepted yet, and the cache is what it will be by default. */
-    bool wce = vdev_has(d, VIRTIO_F_VERSION_1) ? writeback(d) : true;
     const struct virtio_blk_config c = {
         .capacity = htole64(b->sectors),
-        .seg_max = htole32(SEG_MAX),
+        .seg_max = htole32(b->seg_max),
         .blk_size = htole32(b->block_size),
         .physical_block_exp = b->physical_exp,
         .min_io_size = htole16((uint16_t)(1u << b->physical_exp)),
-        .wce = wce,
-        .num_queues = htole16(1),
+        .wce = writeback(d),
+        .num_queues = htole16(b->queues),
         .max_discard_sectors = htole32(b->punch ? DISCARD_SECTORS_MAX : 0),
         .max_discard_seg = htole32(b->punch ? RANGES_MAX : 0),
         .discard_sector_alignment = htole32((b->block_size << b->physical_exp) / SECTOR),
@@ -443,7 +474,7 @@ static void blk_config_write(struct vdev *d, const void *cfg, size_t off, size_t
 {
     struct blk *b = vdev_priv(d);
     size_t wce = offsetof(struct virtio_blk_config, wce);
-    if (off <= wce && off + len > wce && vdev_has(d, VIRTIO_BLK_F_CONFIG_WCE))
+    if (off <= wce && off + len > wce) /* whether that counts is writeback()'s to say */
         atomic_store(&b->writeback, ((const uint8_t *)cfg)[wce] != 0);
 }
 
@@ -591,6 +622,13 @@ static const struct opt_desc blk_opts[] = {
      .offset = offsetof(struct blk_opts, serial),
      .metavar = "TEXT",
      .help = "serial number, at most 20 bytes; default: the id"},
+    {.key = "queues",
+     .type = OPT_U32,
+     .offset = offsetof(struct blk_opts, queues),
+     .metavar = "N",
+     .help = "queues, at best one for each CPU; default: 1",
+     .min = 1,
+     .max = QUEUES_MAX},
     {.key = "id",
      .type = OPT_STR,
      .offset = offsetof(struct blk_opts, id),
@@ -629,8 +667,11 @@ static const unsigned always_offered[] = {VIRTIO_BLK_F_SEG_MAX,    VIRTIO_BLK_F_
 static int blk_create(const void *opts, const struct build_env *env, struct vdev **out,
                       struct err *e)
 {
-    static const uint16_t sizes[] = {QUEUE_SIZE};
     const struct blk_opts *o = opts;
+    uint32_t queue_size = env->options ? env->options->queue_size : 0;
+    uint16_t sizes[QUEUES_MAX];
+    for (size_t i = 0; i < QUEUES_MAX; i++)
+        sizes[i] = QUEUE_SIZE;
     const char *serial = o->serial ? o->serial : o->id ? o->id : "";
     if (o->serial && strlen(serial) > VIRTIO_BLK_ID_BYTES)
         return err_input(e, 0, "disk %s: serial \"%s\" is longer than %d bytes", o->path, serial,
@@ -644,12 +685,16 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
                       .ro = o->ro,
                       .align = 4096,
                       .block_size = SECTOR,
+                      .queues = (uint16_t)MAX(o->queues, 1u),
                       .writeback = -1};
+    /* 2.7.5.3.1: no chain is longer than its queue, indirect or not. */
+    queue_size = queue_size ? MIN(queue_size, (uint32_t)QUEUE_SIZE) : QUEUE_SIZE;
+    b->seg_max = queue_size > FRAMING ? queue_size - FRAMING : 1;
     memcpy(b->serial, serial, MIN(strlen(serial), sizeof(b->serial)));
     (void)snprintf(b->name, sizeof(b->name), "disk %s", o->id ? o->id : o->path);
 
     int rc = open_image(b, o, e);
-    if (rc == 0 && (rc = vdev_new(&blk_class, env, b, sizes, ARRAY_SIZE(sizes), out)) < 0)
+    if (rc == 0 && (rc = vdev_new(&blk_class, env, b, sizes, b->queues, out)) < 0)
         (void)err_host(e, rc, "disk %s", o->path);
     if (rc < 0) {
         blk_destroy(b);
@@ -657,6 +702,8 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
     }
     for (size_t i = 0; i < ARRAY_SIZE(always_offered); i++)
         vdev_offer(*out, always_offered[i]);
+    if (b->queues > 1)
+        vdev_offer(*out, VIRTIO_BLK_F_MQ);
     if (b->ro)
         vdev_offer(*out, VIRTIO_BLK_F_RO);
     if (b->punch)

@@ -115,16 +115,23 @@ static int build_memory(struct machine *m, struct err *e)
     return rc;
 }
 
+/* How much the guest's CPUs can address. */
+static unsigned address_bits(const struct kvm_cpuid2 *c)
+{
+    unsigned bits = 36;
+    for (unsigned i = 0; i < c->nent; i++) {
+        if (c->entries[i].function == 0x80000008)
+            bits = c->entries[i].eax & 0xff;
+    }
+    return bits;
+}
+
 static int check_limits(const struct machine *m, struct err *e)
 {
     if (m->platform.cpus > m->vm.max_cpus)
         return err_input(e, 0, "--cpus: %u are asked for, and this KVM has at most %u",
                          m->platform.cpus, m->vm.max_cpus);
-    unsigned bits = 36;
-    for (unsigned i = 0; i < m->cpuid->nent; i++) {
-        if (m->cpuid->entries[i].function == 0x80000008)
-            bits = m->cpuid->entries[i].eax & 0xff;
-    }
+    unsigned bits = address_bits(m->cpuid);
     if (m->platform.ram_high && LAYOUT_HOLE_END + m->platform.ram_high > 1ull << bits)
         return err_input(e, 0, "--mem: %llu MiB are more than the host can address (%u bits)",
                          (unsigned long long)(m->cfg->mem_size >> 20), bits);
@@ -214,6 +221,8 @@ static int build(struct machine *m, struct err *e)
         rc = cpuid_supported(&m->vm, &m->cpuid, e);
     if (rc == 0)
         rc = check_limits(m, e);
+    if (rc == 0 && m->platform.pci.present)
+        pci_host_init(&m->platform.pci, m->platform.ram_high, address_bits(m->cpuid));
     if (rc == 0)
         rc = arch_vm_setup(&m->vm, e);
     if (rc == 0)

@@ -96,22 +96,26 @@ static int parse_on_reboot(const struct option_row *row, const char *value, stru
 
 /* --disk and --device */
 
-static int parse_disk(const struct option_row *row, const char *value, struct option_parse *p,
-                      struct err *e)
+/* The class's first key comes first, without its name. */
+static int parse_short(const struct option_row *row, const char *value, struct option_parse *p,
+                       struct err *e)
 {
     const struct vdev_class *c = option_find_class(row->class, strlen(row->class));
     AUTO_FREE char *text = NULL, *what = NULL;
-    size_t key = strlen(c->opts[0].key), file = strcspn(value, ",");
+    AUTO_FREE char *option = NULL;
+    size_t key = strlen(c->opts[0].key), first = strcspn(value, ",");
 
-    /* The file comes first and without a key, and its name may well have a "=" in it. */
+    /* A file's name may well have a "=" in it. */
     bool keyed = !strncmp(value, c->opts[0].key, key) && value[key] == '=';
     if (asprintf(&text, "%s%s%s", keyed ? "" : c->opts[0].key, keyed ? "" : "=", value) < 0)
         text = NULL;
-    if (!text || asprintf(&what, "--disk %.*s", (int)file, value) < 0) {
+    if (!text || asprintf(&option, "--%s", row->d.key) < 0)
+        option = NULL;
+    if (!option || asprintf(&what, "%s %.*s", option, (int)first, value) < 0) {
         what = NULL;
-        return err_host(e, -ENOMEM, "--disk");
+        return err_host(e, -ENOMEM, "--%s", row->d.key);
     }
-    return option_add_device(p, c, "--disk", text, what, e);
+    return option_add_device(p, c, option, text, what, e);
 }
 
 static int unknown_class(const char *name, struct err *e)
@@ -343,7 +347,7 @@ const struct option_row option_rows[] = {
      .group = GROUP_DEVICES,
      .repeatable = true,
      .class = "blk",
-     .parse = parse_disk,
+     .parse = parse_short,
      .man = "The first is\n"
             ".Pa /dev/vda\n"
             "in the guest, the second\n"
@@ -353,6 +357,27 @@ const struct option_row option_rows[] = {
             ".Fl -device Cm blk ;\n"
             "its keys are told under\n"
             ".Sx DEVICES .\n"},
+    {.d = {.key = "net",
+           .type = OPT_STR,
+           .metavar = "BACKEND",
+           .help = "network interface, and what it is connected to"},
+     .group = GROUP_DEVICES,
+     .repeatable = true,
+     .class = "net",
+     .parse = parse_short,
+     .man = "With\n"
+            ".Cm user\n"
+            "the guest is alone in a network behind this process: it gets an address by DHCP, "
+            "reaches\n"
+            "what the host reaches, and is reached by\n"
+            ".Cm hostfwd\n"
+            "only; no privilege is needed.\n"
+            ".Cm tap\n"
+            "and\n"
+            ".Cm macvtap\n"
+            "are interfaces of the host, which somebody has made before.\n"
+            "This is a short way to write\n"
+            ".Fl -device Cm net .\n"},
     {.d = {.key = "device",
            .type = OPT_STR,
            .metavar = "CLASS",

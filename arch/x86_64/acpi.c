@@ -1,7 +1,8 @@
 /* arch/x86_64/acpi.c - the ACPI tables of the machine: hardware-reduced, so that a kernel expects
  * neither PIC, PIT, SCI nor fixed registers, and finds its devices by name in the DSDT.
  *
- * ACPI 6.5: 5.2.5 RSDP, 5.2.8 XSDT, 5.2.9 FADT, 5.2.12 MADT, 4.8.3.7 sleep registers. */
+ * ACPI 6.5: 5.2.5 RSDP, 5.2.8 XSDT, 5.2.9 FADT, 5.2.12 MADT, 4.8.3.7 sleep registers, 6.2.13 _PRT.
+ * PCI Firmware 3.3: 4.1.2 MCFG, 4.6.1 how host bridges are described. */
 #include "arch/x86_64/aml.h"
 #include "arch/x86_64/boot_priv.h"
 
@@ -29,7 +30,7 @@ struct acpi_header {
 } __attribute__((packed));
 struct acpi_xsdt {
     struct acpi_header h;
-    uint64_t fadt, madt;
+    uint64_t table[3]; /* the last may be missing */
 } __attribute__((packed));
 struct acpi_gas { /* generic address structure, 5.2.3.2 */
     uint8_t space, bit_width, bit_offset, access_size;
@@ -73,6 +74,14 @@ struct madt_x2apic {
 } __attribute__((packed));
 enum { MADT_LAPIC = 0, MADT_IOAPIC = 1, MADT_X2APIC = 9, MADT_ENABLED = 1 };
 enum { LAPIC_IDS = 255 }; /* 255 is the xAPIC's broadcast */
+
+struct acpi_mcfg { /* of one segment */
+    struct acpi_header h;
+    uint64_t reserved1, ecam;
+    uint16_t segment;
+    uint8_t first_bus, last_bus;
+    uint32_t reserved2;
+} __attribute__((packed));
 
 /* The area from LAYOUT_RSDP to 1 MiB, filled from below. */
 struct acpi_area {
@@ -201,6 +210,55 @@ static void dsdt_virtio_device(struct aml *a, unsigned n, const struct mmio_slot
     aml_close(a, dev);
 }
 
+/* Slot n's INTA# is wired to a pin of the I/O APIC; no slot has more than that. Level-triggered and
+ * active low, since PCI has no others. */
+static void dsdt_pci_routing(struct aml *a)
+{
+    size_t prt = aml_package(a, "_PRT", LAYOUT_PCI_SLOTS - 1);
+
+    for (unsigned slot = 1; slot < LAYOUT_PCI_SLOTS; slot++) {
+        enum { ANY_FUNCTION = 0xffff, INTA = 0 };
+        size_t route = aml_inner_package(a, 4);
+        aml_integer(a, slot << 16 | ANY_FUNCTION);
+        aml_integer(a, INTA);
+        aml_integer(a, 0); /* no link device: the next is a global interrupt */
+        aml_integer(a, pci_host_irq(slot));
+        aml_close(a, route);
+    }
+    aml_close(a, prt);
+}
+
+static void dsdt_pci(struct aml *a, const struct pci_host *h)
+{
+    enum { CONFIG_PORTS = 8 };
+    size_t dev = aml_device(a, "PCI0");
+
+    aml_name_eisa_id(a, "_HID", "PNP0A08");
+    aml_name_eisa_id(a, "_CID", "PNP0A03");
+    aml_name_integer(a, "_SEG", 0);
+    aml_name_integer(a, "_BBN", 0);
+    aml_name_integer(a, "_UID", 0);
+    struct aml_crs crs = aml_crs_open(a);
+    aml_bus_range(a, 0, 0);
+    aml_io(a, PORT_PCI_CONFIG, CONFIG_PORTS);
+    aml_io_window(a, LAYOUT_PCI_IO, LAYOUT_PCI_IO_LEN);
+    aml_memory_window(a, LAYOUT_PCI_MEM32, LAYOUT_PCI_MEM32_LEN);
+    if (h->mem64.len)
+        aml_memory_window(a, h->mem64.base, h->mem64.len);
+    aml_crs_close(a, crs);
+    dsdt_pci_routing(a);
+    aml_close(a, dev);
+
+    /* ECAM is not the bridge's own, but of the motherboard (4.1.2). */
+    dev = aml_device(a, "MBRD");
+    aml_name_eisa_id(a, "_HID", "PNP0C02");
+    aml_name_integer(a, "_UID", 0);
+    crs = aml_crs_open(a);
+    aml_memory32_fixed(a, (uint32_t)LAYOUT_PCI_ECAM, (uint32_t)LAYOUT_PCI_ECAM_LEN);
+    aml_crs_close(a, crs);
+    aml_close(a, dev);
+}
+
 static struct acpi_header *dsdt_write(struct acpi_area *area, const struct platform *p)
 {
     struct acpi_header *h = area_take(area, sizeof(*h));
@@ -212,6 +270,8 @@ static struct acpi_header *dsdt_write(struct acpi_area *area, const struct platf
     dsdt_legacy_devices(&a);
     for (unsigned i = 0; i < p->n_mmio; i++)
         dsdt_virtio_device(&a, i, &p->mmio[i]);
+    if (p->pci.present)
+        dsdt_pci(&a, &p->pci);
     aml_close(&a, sb);
 
     size_t s5 = aml_package(&a, "_S5_", 4); /* SLP_TYPa, SLP_TYPb, reserved */
@@ -225,6 +285,17 @@ static struct acpi_header *dsdt_write(struct acpi_area *area, const struct platf
     area->len += a.len;
     header_fill(h, "DSDT", 2, sizeof(*h) + a.len);
     return h;
+}
+
+static struct acpi_mcfg *mcfg_write(struct acpi_area *a)
+{
+    struct acpi_mcfg *t = area_take(a, sizeof(*t));
+
+    if (!t)
+        return NULL;
+    t->ecam = LAYOUT_PCI_ECAM; /* segment 0, bus 0 to 0 */
+    header_fill(&t->h, "MCFG", 1, sizeof(*t));
+    return t;
 }
 
 static void rsdp_fill(struct acpi_rsdp *r, uint64_t xsdt)
@@ -256,13 +327,17 @@ int acpi_write(const struct gmem *m, const struct platform *p, struct err *e)
     struct acpi_fadt *fadt = area_take(&a, sizeof(*fadt));
     struct acpi_header *dsdt = dsdt_write(&a, p);
     struct acpi_madt *madt = madt_write(&a, p);
-    if (!rsdp || !xsdt || !fadt || !dsdt || !madt)
+    struct acpi_mcfg *mcfg = p->pci.present ? mcfg_write(&a) : NULL;
+    if (!rsdp || !xsdt || !fadt || !dsdt || !madt || (p->pci.present && !mcfg))
         return err_input(e, 0, "ACPI: the tables of %u CPUs do not fit below 1 MiB", p->cpus);
 
     fadt_fill(fadt, area_address(&a, dsdt));
-    xsdt->fadt = area_address(&a, fadt);
-    xsdt->madt = area_address(&a, madt);
-    header_fill(&xsdt->h, "XSDT", 1, sizeof(*xsdt));
+    unsigned tables = 0;
+    xsdt->table[tables++] = area_address(&a, fadt);
+    xsdt->table[tables++] = area_address(&a, madt);
+    if (mcfg)
+        xsdt->table[tables++] = area_address(&a, mcfg);
+    header_fill(&xsdt->h, "XSDT", 1, offsetof(struct acpi_xsdt, table[tables]));
     rsdp_fill(rsdp, area_address(&a, xsdt));
     return 0;
 }

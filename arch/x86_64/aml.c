@@ -89,6 +89,11 @@ static void open_name(struct aml *a, const char *name)
 size_t aml_package(struct aml *a, const char *name, uint8_t elements)
 {
     open_name(a, name);
+    return aml_inner_package(a, elements);
+}
+
+size_t aml_inner_package(struct aml *a, uint8_t elements)
+{
     put_int(a, OP_PACKAGE, 1);
     size_t opened = open_pkg(a);
     put_int(a, elements, 1);
@@ -188,4 +193,45 @@ void aml_interrupt(struct aml *a, uint32_t gsi)
 
     put_int(a, EXTENDED_INTERRUPT | BODY << 8 | (CONSUMER | EDGE) << 24, 4);
     put_int(a, 1 | (uint64_t)gsi << 8, 5); /* a list of one */
+}
+
+enum address_space { SPACE_MEMORY = 0, SPACE_IO = 1, SPACE_BUS = 2 };
+
+/* Word, DWord and QWord Address Space Descriptor (6.4.3.5.1 to 3): the same but for the width of
+ * their five numbers. */
+static void address_space(struct aml *a, size_t width, enum address_space space, uint64_t first,
+                          uint64_t last)
+{
+    enum { WORD = 0x88, DWORD = 0x87, QWORD = 0x8a };
+    enum { MIN_FIXED = 1 << 2, MAX_FIXED = 1 << 3 };
+    enum { READ_WRITE = 1, ENTIRE_RANGE = 3 };
+    static const uint8_t flags[] = {[SPACE_MEMORY] = READ_WRITE, [SPACE_IO] = ENTIRE_RANGE, 0};
+
+    put_int(a, width == 2 ? WORD : width == 4 ? DWORD : QWORD, 1);
+    put_int(a, 3 + 5 * width, 2);
+    put_int(a, space, 1);
+    put_int(a, MIN_FIXED | MAX_FIXED, 1);
+    put_int(a, flags[space], 1);
+    put_int(a, 0, width); /* granularity */
+    put_int(a, first, width);
+    put_int(a, last, width);
+    put_int(a, 0, width); /* translation: addresses are the same on both sides */
+    put_int(a, last - first + 1, width);
+}
+
+void aml_bus_range(struct aml *a, uint16_t first, uint16_t last)
+{
+    address_space(a, 2, SPACE_BUS, first, last);
+}
+
+void aml_io_window(struct aml *a, uint16_t base, uint16_t len)
+{
+    address_space(a, 2, SPACE_IO, base, (uint64_t)base + len - 1);
+}
+
+void aml_memory_window(struct aml *a, uint64_t base, uint64_t len)
+{
+    uint64_t last = base + len - 1;
+
+    address_space(a, last <= UINT32_MAX ? 4 : 8, SPACE_MEMORY, base, last);
 }

@@ -17,6 +17,7 @@ struct aml {
 size_t aml_scope(struct aml *a, const char *name);
 size_t aml_device(struct aml *a, const char *name);
 size_t aml_package(struct aml *a, const char *name, uint8_t elements); /* Name(name, Package) */
+size_t aml_inner_package(struct aml *a, uint8_t elements);             /* an element of a package */
 void aml_close(struct aml *a, size_t opened);
 
 void aml_integer(struct aml *a, uint64_t v); /* an element of a package */
@@ -35,3 +36,7 @@ void aml_irq(struct aml *a, unsigned irq); /* IRQNoFlags: edge, active high, exc
 void aml_memory32_fixed(struct aml *a, uint32_t base, uint32_t len);
 /* Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) */
 void aml_interrupt(struct aml *a, uint32_t gsi);
+/* What a bridge passes on: bus numbers, ports, memory that is not cached. */
+void aml_bus_range(struct aml *a, uint16_t first, uint16_t last);
+void aml_io_window(struct aml *a, uint16_t base, uint16_t len);
+void aml_memory_window(struct aml *a, uint64_t base, uint64_t len);

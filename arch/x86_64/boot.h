@@ -45,12 +45,13 @@ int CHECKED boot_load(const struct gmem *m, const struct boot_spec *s, struct bo
 
 /* The pieces, for tests and --dump-dtb. */
 
-/* RSDP, XSDT, FADT, MADT and DSDT at LAYOUT_RSDP. HW-reduced ACPI: no PIC, PIT or SCI. */
+/* RSDP, XSDT, FADT, MADT, DSDT and, with PCI, MCFG at LAYOUT_RSDP. HW-reduced ACPI: no PIC, PIT or
+ * SCI. */
 int CHECKED acpi_write(const struct gmem *m, const struct platform *p, struct err *e);
 /* A flattened device tree of the same machine, made with libfdt; *out is malloc'ed. */
 int CHECKED fdt_build(const struct platform *p, const char *bootargs, void **out, size_t *len);
 /* MP floating pointer and configuration table (Intel MP 1.4) in the EBDA. It has room
- * for 37 CPUs; more are left out with a warning in the log. */
+ * for 37 CPUs, with PCI for 25; more are left out with a warning in the log. */
 int CHECKED mptable_write(const struct gmem *m, const struct platform *p, struct err *e);
 /* " virtio_mmio.device=4K@0xd0000000:16 ..." for every slot; *out is malloc'ed. */
 int CHECKED cmdline_devices(const struct platform *p, char **out);

@@ -7,7 +7,9 @@
 enum { E820_RAM = 1, E820_RESERVED = 2 };
 
 /* 0 .. EBDA, 1 MiB .. hole, and 4 GiB .. are RAM. What holds our tables is RAM as well, but not the
- * kernel's to use, and neither are the pages that KVM uses on Intel hosts. */
+ * kernel's to use, and neither are the pages that KVM uses on Intel hosts. Linux believes that
+ * there is ECAM where it is told only if that is reserved (its arch/x86/pci/mmconfig-shared.c):
+ * here, for as long as it cannot read the DSDT. */
 unsigned e820_ranges(const struct platform *p, struct e820_range out[8])
 {
     unsigned n = 0;
@@ -16,6 +18,8 @@ unsigned e820_ranges(const struct platform *p, struct e820_range out[8])
     out[n++] = (struct e820_range){LAYOUT_EBDA, LAYOUT_BIOS_END - LAYOUT_EBDA, E820_RESERVED};
     if (p->ram_low > LAYOUT_BIOS_END)
         out[n++] = (struct e820_range){LAYOUT_BIOS_END, p->ram_low - LAYOUT_BIOS_END, E820_RAM};
+    if (p->pci.present)
+        out[n++] = (struct e820_range){LAYOUT_PCI_ECAM, LAYOUT_PCI_ECAM_LEN, E820_RESERVED};
     out[n++] = (struct e820_range){LAYOUT_KVM_IDENTITY, 4 * KIB(4), E820_RESERVED};
     if (p->ram_high)
         out[n++] = (struct e820_range){LAYOUT_HOLE_END, p->ram_high, E820_RAM};

@@ -1,7 +1,8 @@
 /* arch/x86_64/fdt.c - the machine as a flattened device tree, for kernels with CONFIG_OF that get
  * it through the zero page. x86 has no bindings but those of Intel's CE4100, so its names are here.
  *
- * Devicetree Specification 0.4; Linux, Documentation/devicetree/bindings, intel,ce4100-ioapic. */
+ * Devicetree Specification 0.4; Linux, Documentation/devicetree/bindings, intel,ce4100-ioapic; PCI
+ * Bus Binding to IEEE 1275, revision 2.1. */
 #include "arch/x86_64/boot.h"
 
 #include <assert.h>
@@ -13,7 +14,7 @@
 enum { PHANDLE_IOAPIC = 1, PHANDLE_SYSCON = 2 };
 /* The second cell of an interrupt, as Linux's arch/x86/kernel/devicetree.c reads it: 3 is edge and
  * active high. (The binding's text has 0 and 3 the other way round.) */
-enum { IOAPIC_EDGE_HIGH = 3 };
+enum { IOAPIC_LEVEL_LOW = 2, IOAPIC_EDGE_HIGH = 3 };
 enum { ISA_MEMORY = 0, ISA_IO = 1 }; /* first address cell on an ISA bus */
 
 /* Remembers the first error of libfdt, after which nothing more happens. */
@@ -58,7 +59,7 @@ static void flag(struct tree *t, const char *name)
 
 static void cells_n(struct tree *t, const char *name, const uint32_t *v, unsigned n)
 {
-    fdt32_t be[8];
+    fdt32_t be[32];
 
     assert(n <= ARRAY_SIZE(be));
     for (unsigned i = 0; i < n; i++)
@@ -150,6 +151,38 @@ static void virtio(struct tree *t, const struct mmio_slot *slot)
     end(t);
 }
 
+/* Without a compatible that a driver knows: Linux on x86 finds configuration space by its ports,
+ * and pci-host-ecam-generic would show it the same bus a second time. It looks at device_type and
+ * bus-range, and for INTx at the map; though only on the CE4100, so that elsewhere functions have
+ * MSI-X alone. */
+static void pci(struct tree *t, const struct pci_host *h)
+{
+    enum { IO = 1 << 24, MEMORY32 = 2 << 24, MEMORY64 = 3 << 24 }; /* 2.2.1.1: phys.hi */
+    enum { SLOT_SHIFT = 11, INTA = 1, ANY_PIN = 7 };
+#define PCI_RANGE(space, base, len) (space), CELLS64(base), CELLS64(base), CELLS64(len)
+#define PCI_ROUTE(slot)                                                                            \
+    (slot) << SLOT_SHIFT, 0, 0, INTA, PHANDLE_IOAPIC, pci_host_irq(slot), IOAPIC_LEVEL_LOW
+
+    begin_at(t, "pci", LAYOUT_PCI_ECAM);
+    string(t, "compatible", "pci");
+    string(t, "device_type", "pci");
+    reg(t, LAYOUT_PCI_ECAM, LAYOUT_PCI_ECAM_LEN);
+    cells(t, "bus-range", 0, 0);
+    cells(t, "#address-cells", 3);
+    cells(t, "#size-cells", 2);
+    if (h->mem64.len)
+        cells(t, "ranges", PCI_RANGE(IO, LAYOUT_PCI_IO, LAYOUT_PCI_IO_LEN),
+              PCI_RANGE(MEMORY32, LAYOUT_PCI_MEM32, LAYOUT_PCI_MEM32_LEN),
+              PCI_RANGE(MEMORY64, h->mem64.base, h->mem64.len));
+    else
+        cells(t, "ranges", PCI_RANGE(IO, LAYOUT_PCI_IO, LAYOUT_PCI_IO_LEN),
+              PCI_RANGE(MEMORY32, LAYOUT_PCI_MEM32, LAYOUT_PCI_MEM32_LEN));
+    cells(t, "#interrupt-cells", 1);
+    cells(t, "interrupt-map-mask", (LAYOUT_PCI_LINES - 1) << SLOT_SHIFT, 0, 0, ANY_PIN);
+    cells(t, "interrupt-map", PCI_ROUTE(0), PCI_ROUTE(1), PCI_ROUTE(2), PCI_ROUTE(3));
+    end(t);
+}
+
 static void syscon_user(struct tree *t, const char *name, const char *compatible, uint32_t value)
 {
     begin(t, name);
@@ -190,6 +223,8 @@ static void root(struct tree *t, const struct platform *p, const char *bootargs)
     isa(t);
     for (unsigned i = 0; i < p->n_mmio; i++)
         virtio(t, &p->mmio[i]);
+    if (p->pci.present)
+        pci(t, &p->pci);
     syscon(t);
     end(t);
 }

@@ -20,12 +20,13 @@
 
 /* The hole below 4 GiB; RAM that does not fit below it continues at 4 GiB. */
 #define LAYOUT_HOLE_START    0xc0000000ull
+#define LAYOUT_PCI_MEM32     LAYOUT_HOLE_START /* window for BARs */
+#define LAYOUT_PCI_MEM32_LEN 0x10000000ull
 #define LAYOUT_VIRTIO_MMIO   0xd0000000ull /* one 4 KiB page for each device */
 #define LAYOUT_MMIO_STRIDE   0x1000ull
-#define LAYOUT_PCI_MEM32     LAYOUT_HOLE_START
-#define LAYOUT_PCI_MEM32_LEN 0x10000000ull
-#define LAYOUT_PCI_ECAM      0xe0000000ull
 #define LAYOUT_SYSCON        0xd8000000ull /* power off and reset for --discovery fdt */
+#define LAYOUT_PCI_ECAM      0xe0000000ull /* configuration space of bus 0 */
+#define LAYOUT_PCI_ECAM_LEN  0x100000ull
 #define LAYOUT_IOAPIC        0xfec00000ull
 #define LAYOUT_LAPIC         0xfee00000ull
 #define LAYOUT_KVM_TSS       0xfffbd000ull /* three pages for KVM on Intel */
@@ -40,19 +41,21 @@ enum {
     PORT_DEBUGCON = 0xe9,
     PORT_SERIAL = 0x3f8,
     PORT_PVPANIC = 0x505,
-    LAYOUT_PCI_IO = 0x1000,
-    LAYOUT_PCI_IO_LEN = 0xf000,
     PORT_PM = 0x600, /* sleep control, sleep status, reset */
+    PORT_PCI_CONFIG = 0xcf8,
+    LAYOUT_PCI_IO = 0x1000, /* window for BARs */
+    LAYOUT_PCI_IO_LEN = 0xf000,
 };
 enum { PM_SLEEP_CONTROL = 0, PM_SLEEP_STATUS = 1, PM_RESET = 2, PM_PORTS = 4 };
 enum { PM_S5 = 5, PM_SLP_EN = 0x20, PM_SLP_TYP_SHIFT = 2, PM_RESET_VALUE = 1 };
 
-/* Global system interrupts = I/O APIC pins. */
+/* Global system interrupts = I/O APIC pins. Those that nobody here has are for virtio-mmio devices,
+ * edge-triggered, one for each. */
 enum {
     IRQ_SERIAL = 4,
     IRQ_CMOS = 8,
-    IRQ_PCI_FIRST = 16,
-    IRQ_VIRTIO_FIRST = 16, /* edge-triggered, one for each virtio-mmio device; then 5 and above */
+    IRQ_PCI_FIRST = 16, /* level-triggered: four pins that PCI slots share, if there is PCI */
     IRQ_COUNT = 24,
 };
-enum { LAYOUT_MMIO_MAX = 18, IOAPIC_ID = 0 };
+enum { LAYOUT_PCI_LINES = 4, LAYOUT_PCI_SLOTS = 32 };
+enum { LAYOUT_MMIO_MAX = 18, IOAPIC_ID = 0 }; /* LAYOUT_PCI_LINES fewer if there is PCI */

@@ -13,18 +13,29 @@ struct mmio_slot { /* one virtio-mmio device */
     uint64_t len;
     uint32_t irq;
 };
+/* One PCI bus. Where its registers, its windows below 4 GiB and its lines are, layout.h says. */
 struct pci_host {
     bool present;
     struct {
-        uint64_t base, len;
+        uint64_t base, len; /* len 0: there is none */
     } mem64;
 };
+/* The window above RAM, as far as a CPU with so many physical address bits can reach. */
+void pci_host_init(struct pci_host *h, uint64_t ram_high, unsigned address_bits);
+
+/* INTA# of a slot, as pin of the I/O APIC: neighbours have different ones (PCI Local Bus 3.0,
+ * 2.2.6). */
+static inline uint8_t pci_host_irq(unsigned slot)
+{
+    return (uint8_t)(IRQ_PCI_FIRST + slot % LAYOUT_PCI_LINES);
+}
+
 struct platform {
-    struct pci_host pci;
     unsigned cpus;     /* APIC ids are 0 .. cpus-1 */
     uint64_t ram_low;  /* bytes from 0, at most LAYOUT_HOLE_START */
     uint64_t ram_high; /* bytes from 4 GiB */
     const struct mmio_slot *mmio;
     unsigned n_mmio;
+    struct pci_host pci;
     enum discovery discovery;
 };

@@ -294,8 +294,10 @@ void vdev_reset_locked(struct vdev *d)
 {
     atomic_store(&d->resetting, true);
     queues_stop(d, 0, d->n_all, true); /* and whatever the loop was about to announce, it has */
-    for (unsigned i = 0; i < d->n_all; i++)
+    for (unsigned i = 0; i < d->n_all; i++) {
         queue_close(&d->queues[i]);
+        d->queues[i].kicks = d->queues[i].interrupts = 0;
+    }
     if (d->ops && d->ops->reset)
         d->ops->reset(d);
     if (d->admin)

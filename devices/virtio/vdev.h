@@ -41,6 +41,7 @@ struct vdev_ops {
     bool (*features_ok)(struct vdev *d); /* more than "a subset of what was offered"; may be NULL */
     int (*start)(struct vdev *d);        /* DRIVER_OK: features are final; may be NULL */
     void (*reset)(struct vdev *d);       /* all queues have stopped and are empty; may be NULL */
+    void (*queue_reset)(struct vdev *d, unsigned i); /* that one has (2.6.1); may be NULL */
     /* Data, on the loop's thread. */
     void (*kick)(struct vdev *d, struct vq *q);
     void (*drain)(struct vdev *d, struct vq *q); /* hurry or drop what is held; may be NULL */
@@ -78,6 +79,8 @@ void *vdev_priv(const struct vdev *d);
 bool vdev_has(const struct vdev *d, unsigned feature);
 struct vq *vdev_queue(struct vdev *d, unsigned i); /* NULL unless live; on its loop */
 bool vdev_started(const struct vdev *d);           /* DRIVER_OK, and nothing failed */
+/* Since the reset: notifications that came, and interrupts that were raised; on the loop. */
+void vdev_queue_counts(const struct vdev *d, unsigned i, uint64_t *kicks, uint64_t *interrupts);
 void vdev_config_changed(struct vdev *d); /* new generation, and an interrupt; any thread */
 /* The guest's fault: DEVICE_NEEDS_RESET, no request is taken any more, one limited log line. */
 void vdev_fail(struct vdev *d, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -28,6 +28,7 @@ struct queue {
     struct vq *live; /* from start to stop; the loop's, and the watch too */
     struct loop_watch watch;
     struct loop_task start;
+    uint64_t kicks, interrupts; /* the loop's */
 };
 
 struct vdev {

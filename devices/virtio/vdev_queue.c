@@ -26,7 +26,14 @@ void vdev_queue_kicked(struct vdev *d, struct vq *q)
 
 void vdev_queue_interrupt(struct vdev *d, unsigned i)
 {
+    d->queues[i].interrupts++;
     d->port->raise(d->port, VDEV_IRQ_QUEUE, i);
+}
+
+void vdev_queue_counts(const struct vdev *d, unsigned i, uint64_t *kicks, uint64_t *interrupts)
+{
+    *kicks = i < d->n ? d->queues[i].kicks : 0;
+    *interrupts = i < d->n ? d->queues[i].interrupts : 0;
 }
 
 void vdev_queue_idle(struct vdev *d)
@@ -39,8 +46,10 @@ void vdev_queue_idle(struct vdev *d)
 
 static void on_kick(void *ctx, uint32_t events)
 {
+    struct queue *q = ctx;
     (void)events;
-    vq_run(((struct queue *)ctx)->live);
+    q->kicks++;
+    vq_run(q->live);
 }
 
 static void on_kick_all(void *ctx, uint32_t events)
@@ -220,6 +229,8 @@ static void disable(struct vdev *d, unsigned i)
     if (i < d->n_all && d->queues[i].vq && !vdev_suspended(d)) {
         queues_stop(d, i, i + 1, true);
         queue_close(&d->queues[i]);
+        if (d->ops->queue_reset && i < d->n)
+            d->ops->queue_reset(d, i);
     }
 }
 

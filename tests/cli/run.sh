@@ -322,6 +322,16 @@ fi
 bad console-file 2 'nowhere/log' "$vmm" --kernel good --console file=nowhere/log
 bad dump-dtb-file 2 'nowhere/dtb' "$vmm" --dump-dtb nowhere/dtb
 
+# Networks.
+bad net-backend 2 'usr.*user' "$vmm" --kernel good --net usr
+bad net-mac 2 'mac.*01:00' "$vmm" --kernel good --net user,mac=01:00:00:00:00:01
+bad net-queues 2 'user.*queues' "$vmm" --kernel good --net user,queues=2
+bad net-interface 2 'nowhere' "$vmm" --kernel good --net tap,ifname=nowhere
+bad net-no-tap 2 'lo.*no tap' "$vmm" --kernel good --net tap,ifname=lo
+bad net-hostfwd 2 'hostfwd.*tcp:22' "$vmm" --kernel good --net user,hostfwd=tcp:22
+bad net-pcap 2 'nowhere/pcap' "$vmm" --kernel good --net none,pcap=nowhere/pcap
+ends net-user 0 "$vmm" --kernel good --net user --net none,queues=4 "${quiet[@]}"
+
 # The command line itself.
 bad option-unknown 2 '--kernal.*--kernel' "$vmm" --kernal good
 bad option-unknown-far 2 '--frobnicate' "$vmm" --kernel good --frobnicate

@@ -7,20 +7,46 @@
 #include <stdio.h>
 
 char cell_name[160];
+uint32_t matrix_cut;
 
 /* --- what each class does --- */
 
-static void add(struct rig *r, struct matrix_request *q, unsigned queue, bool indirect,
-                const struct rig_seg *out, unsigned n_out, const struct rig_seg *in, unsigned n_in)
+static uint64_t sum_of(struct rig *r, struct rig_seg s)
 {
-    q->id = (indirect ? rig_add_indirect : rig_add)(r, queue, out, n_out, in, n_in);
+    const uint8_t *p = rig_at(r, s.at, s.len);
+    uint64_t sum = 14695981039346656037u; /* FNV-1a */
+    for (uint32_t i = 0; i < s.len; i++)
+        sum = (sum ^ p[i]) * 1099511628211u;
+    return sum;
+}
+
+static unsigned cut(struct rig_seg s, struct rig_seg *to)
+{
+    uint32_t most = matrix_cut ? matrix_cut : UINT32_MAX;
+    unsigned n = 0;
+    for (uint32_t len; s.len > 0; s.at.v += len, s.len -= len) {
+        len = MIN(s.len, most);
+        to[n++] = (struct rig_seg){s.at, len};
+    }
+    return n;
+}
+
+/* At most one segment each way, before it is cut; none if it is empty. */
+static void add(struct rig *r, struct matrix_request *q, unsigned queue, bool indirect,
+                struct rig_seg out, struct rig_seg in)
+{
+    struct rig_seg *all = calloc(out.len + in.len, sizeof(*all));
+    unsigned n_out = cut(out, all), n_in = cut(in, all + n_out);
+    q->out = out;
+    q->sum = out.len ? sum_of(r, out) : 0;
+    q->id = (indirect ? rig_add_indirect : rig_add)(r, queue, all, n_out, all + n_out, n_in);
+    free(all);
 }
 
 static void rng_add(struct rig *r, struct matrix_request *q, bool indirect)
 {
     q->at = rig_alloc(r, 64);
-    const struct rig_seg in = {q->at, 64};
-    add(r, q, 0, indirect, NULL, 0, &in, 1);
+    add(r, q, 0, indirect, (struct rig_seg){0}, (struct rig_seg){q->at, 64});
 }
 
 static void rng_check(struct rig *r, const struct matrix_request *q, uint32_t len)
@@ -42,7 +68,7 @@ static void blk_add(struct rig *r, struct matrix_request *q, bool indirect)
     *(uint8_t *)rig_at(r, GPA(q->at.v + BLK_HEADER + SECTOR), 1) = 0xff;
     const struct rig_seg out = {q->at, BLK_HEADER};
     const struct rig_seg in = {GPA(q->at.v + BLK_HEADER), SECTOR + 1};
-    add(r, q, 0, indirect, &out, 1, &in, 1);
+    add(r, q, 0, indirect, out, in);
 }
 
 static void blk_check(struct rig *r, const struct matrix_request *q, uint32_t len)
@@ -53,23 +79,18 @@ static void blk_check(struct rig *r, const struct matrix_request *q, uint32_t le
     MUST(p[SECTOR] == VIRTIO_BLK_S_OK, "status %u", p[SECTOR]);
 }
 
-static void add_out(struct rig *r, struct matrix_request *q, bool indirect, uint32_t len)
-{
-    q->at = rig_alloc(r, len);
-    const struct rig_seg out = {q->at, len};
-    add(r, q, 1, indirect, &out, 1, NULL, 0);
-}
-
 static void console_add(struct rig *r, struct matrix_request *q, bool indirect)
 {
-    add_out(r, q, indirect, 5);
+    q->at = rig_alloc(r, 5);
     memcpy(rig_at(r, q->at, 5), "hello", 5);
+    add(r, q, 1, indirect, (struct rig_seg){q->at, 5}, (struct rig_seg){0});
 }
 
 static void net_add(struct rig *r, struct matrix_request *q, bool indirect)
 {
     enum { HEADER = sizeof(struct virtio_net_hdr_v1), FRAME = 60 };
-    add_out(r, q, indirect, HEADER + FRAME); /* zeroes: to nobody, with nothing to do to it */
+    q->at = rig_alloc(r, HEADER + FRAME); /* zeroes: to nobody, with nothing to do to it */
+    add(r, q, 1, indirect, (struct rig_seg){q->at, HEADER + FRAME}, (struct rig_seg){0});
 }
 
 static void out_check(struct rig *r, const struct matrix_request *q, uint32_t len)
@@ -234,6 +255,7 @@ void cell_expect(struct rig *r, const struct cell *c, const struct matrix_reques
     MUST(rig_used(r, c->class->queue, &id, &len), "not used");
     MUST(id == q->id, "buffer %u, not %u", id, q->id);
     MUST(len == c->class->used_len, "length %u", len);
+    MUST(q->out.len == 0 || sum_of(r, q->out) == q->sum, "what is to be read was written");
     c->class->check(r, q, len);
 }
 

@@ -8,6 +8,8 @@
 struct matrix_request {
     gpa_t at; /* the class's own */
     uint16_t id;
+    struct rig_seg out; /* what the device may only read, and its sum */
+    uint64_t sum;
 };
 struct matrix_class {
     const char *name;
@@ -26,6 +28,7 @@ struct cell {
     unsigned next; /* where the iteration is */
 };
 extern char cell_name[160]; /* of the cell that is being tried, for messages */
+extern uint32_t matrix_cut; /* requests are cut into segments of so many bytes; 0: they are not */
 
 enum cells {
     CELLS_ALL,   /* each legal combination */

@@ -125,6 +125,12 @@ struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const str
     return r;
 }
 
+void rig_up_again(struct rig *r)
+{
+    r->regs->up(r);
+    rig_negotiate(r);
+}
+
 void rig_down(struct rig *r)
 {
     transport_free(r->transport);

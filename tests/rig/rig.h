@@ -12,14 +12,8 @@
 #include "base/chardev.h"
 #include "base/loop.h"
 #include "devices/virtio/vdev.h"
-#include "transport/transport.h"
-
-#if __has_include("tests/rig/proves.h")
 #include "tests/rig/proves.h"
-#else
-/* This test fails when the device breaks this statement of the specification. */
-#define PROVES(id) ((void)sizeof(id))
-#endif
+#include "transport/transport.h"
 
 enum { RIG_QUEUES = 16, RIG_BASE = 0xd0000000, RIG_RAM = 32 << 20 };
 
@@ -124,6 +118,7 @@ struct rig {
 struct rig *rig_up(const char *device, const struct rig_options *o);
 struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const struct rig_options *o);
 void rig_down(struct rig *r);
+void rig_up_again(struct rig *r); /* the machine was reset: found anew, negotiated */
 
 /* Of mmio only. */
 uint32_t rig_reg(struct rig *r, uint32_t off);

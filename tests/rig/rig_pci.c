@@ -35,8 +35,7 @@ static int msi_route(void *ctx, unsigned id, uint64_t address, uint32_t data)
 {
     struct rig_pci *p = ctx;
     cr_assert_lt(id, p->n_msi);
-    cr_assert_eq(address, MSI_ADDRESS);
-    p->msi[id].data = data;
+    p->msi[id].data = address == MSI_ADDRESS ? data : UINT32_MAX; /* a test may forge it */
     return 0;
 }
 
@@ -221,6 +220,8 @@ static void msix_up(struct rig *r)
 void rig_pci_up(struct rig *r)
 {
     struct rig_pci *p = r->pci;
+    memset(p->bar, 0, sizeof(p->bar));
+    memset(p->cap, 0, sizeof(p->cap));
     for (p->slot = 1; p->slot < PCI_SLOTS; p->slot++) {
         if (rig_pci_get(r, PCI_VENDOR_ID, 2) == VENDOR)
             break;

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 
 #include "base/chardev_priv.h"
+#include "tests/rig/proves.h"
 #include "tests/rig/rig.h"
 
 enum { RX, TX, CRX, CTX, RX1, TX1 };
@@ -53,6 +54,8 @@ Test(console, output_reaches_the_host)
 
 Test(console, emergency_write_needs_no_driver) /* 5.3.5.1 */
 {
+    PROVES("Device Types / Console Device / Device Initialization#01");
+    PROVES("Device Types / Console Device / Device Initialization#02");
     struct rig *r = up_file();
     rig_reg_set(r, 0x70, 0);
     rig_reg_set(r, 0x100 + 8, 'X' | 0x4200);
@@ -88,15 +91,20 @@ Test(console, config_without_a_terminal)
 
 /* --- with a channel --- */
 
-static struct rig *up_channel(void)
+static struct rig *up_channel_on(enum rig_transport t)
 {
     char spec[160];
     (void)snprintf(sock_path, sizeof(sock_path), "/tmp/vmm-test-chan-%d", (int)getpid());
     (void)unlink(sock_path);
     (void)snprintf(spec, sizeof(spec), "console,channel=org.test.0:%s", sock_path);
-    struct rig *r = rig_up(spec, NULL);
+    struct rig *r = rig_up(spec, &(struct rig_options){.transport = t});
     cr_assert(rig_has(r, VIRTIO_CONSOLE_F_MULTIPORT));
     return r;
+}
+
+static struct rig *up_channel(void)
+{
+    return up_channel_on(RIG_MMIO);
 }
 
 static int dial(struct rig *r)
@@ -160,11 +168,32 @@ static void open_ports(struct rig *r)
 
 Test(console, ports_are_announced_once) /* 5.3.6.2.1 */
 {
+    PROVES("Device Types / Console Device / Device Operation / Multiport Device Operation#01");
     struct rig *r = up_channel();
-    open_ports(r);
+    cr_assert_eq(rig_reg(r, 0x104), 2, "max_nr_ports");
+    open_ports(r); /* 0 and 1 */
     control(r, UINT32_MAX, VIRTIO_CONSOLE_DEVICE_READY, 1);
     expect_silence(r);
     rig_down(r);
+}
+
+/* x86 is little-endian, and so are its guests. */
+Test(console, a_legacy_driver)
+{
+    PROVES("legacy:Device Types / Console Device / Device configuration layout / "
+           "Legacy Interface: Device configuration layout#01");
+    PROVES("legacy:Device Types / Console Device / Device Operation / "
+           "Legacy Interface: Device Operation#01");
+    static const enum rig_transport legacy[] = {RIG_MMIO_LEGACY, RIG_PCI_TRANSITIONAL_LEGACY,
+                                                RIG_PCI_LEGACY};
+    for (size_t i = 0; i < ARRAY_SIZE(legacy); i++) {
+        struct rig *r = up_channel_on(legacy[i]);
+        cr_assert_eq(rig_config(r, 0, 2), 80);
+        cr_assert_eq(rig_config(r, 2, 2), 25);
+        cr_assert_eq(rig_config(r, 4, 4), 2);
+        open_ports(r);
+        rig_down(r);
+    }
 }
 
 Test(console, a_channel_carries_bytes_both_ways)

@@ -27,6 +27,8 @@ static void expect_served(struct rig *r)
 /* 3.1.2: drivers use the device before they say DRIVER_OK. */
 Test(legacy, used_before_driver_ok)
 {
+    PROVES("legacy:Basic Facilities of a Virtio Device / Feature Bits / Legacy Interface: A Note "
+           "on Feature Bits#04");
     PROVES("legacy:General Initialization And Device Operation / Device Initialization / "
            "Legacy Interface: Device Initialization#03");
     for (unsigned k = 0; k < ARRAY_SIZE(legacy); k++) {
@@ -79,6 +81,7 @@ Test(legacy, knows_no_features_ok_and_no_version_1)
 /* What was not offered cannot be refused: it is not there. */
 Test(legacy, features_that_were_not_offered_are_not_there)
 {
+    PROVES("legacy:Reserved Feature Bits / Legacy Interface: Reserved Feature Bits#05");
     PROVES("legacy:Reserved Feature Bits / Legacy Interface: Reserved Feature Bits#03");
     for (unsigned k = 0; k < ARRAY_SIZE(legacy); k++) {
         struct rig *r = up(legacy[k], false);
@@ -97,6 +100,8 @@ Test(legacy, features_that_were_not_offered_are_not_there)
 /* 2.7.2: the used ring is where the alignment says. Seen from the layout, not from the device. */
 Test(legacy, the_ring_is_laid_out_by_its_alignment)
 {
+    PROVES("legacy:Basic Facilities of a Virtio Device / Virtqueues / Legacy Interfaces: A Note on "
+           "Virtqueue Endianness#01");
     PROVES("legacy:Basic Facilities of a Virtio Device / Virtqueues / "
            "Legacy Interfaces: A Note on Virtqueue Layout#03");
     static const uint32_t aligns[] = {4, 64, 4096, 65536};

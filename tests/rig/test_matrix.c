@@ -83,9 +83,40 @@ Test(matrix, offers_only_what_there_is)
     }
 }
 
+/* Offered by itself, without what it needs, each of these is a trap (5.1.3.1, 5.2.3). */
+Test(matrix, nothing_is_offered_without_what_it_needs)
+{
+    PROVES("Basic Facilities of a Virtio Device / Feature Bits#01");
+    enum { NET = 1, BLK = 2 };
+    static const struct {
+        uint16_t id;
+        uint8_t feature, needs[3]; /* one of them */
+    } rules[] = {
+        {NET, 7, {1}},   {NET, 8, {1}},   {NET, 9, {7, 8}}, {NET, 10, {1}},      {NET, 54, {1}},
+        {NET, 55, {1}},  {NET, 11, {0}},  {NET, 12, {0}},   {NET, 13, {11, 12}}, {NET, 14, {0}},
+        {NET, 56, {0}},  {NET, 18, {17}}, {NET, 19, {17}},  {NET, 20, {17}},     {NET, 21, {17}},
+        {NET, 22, {17}}, {NET, 2, {17}},  {NET, 23, {17}},  {NET, 61, {7, 8}},   {NET, 60, {17}},
+        {NET, 53, {17}}, {NET, 52, {17}}, {NET, 57, {17}},  {NET, 64, {60}},     {BLK, 11, {9}},
+    };
+    for_each_cell(c, CELLS_PLAIN)
+    {
+        struct rig *r = cell_up(&c, 0);
+        for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
+            if (rules[i].id != vdev_id(r->dev) || !offered(r, rules[i].feature))
+                continue;
+            bool met = false;
+            for (unsigned k = 0; k < 3 && (k == 0 || rules[i].needs[k]); k++)
+                met |= offered(r, rules[i].needs[k]);
+            MUST(met, "feature %u", rules[i].feature);
+        }
+        rig_down(r);
+    }
+}
+
 Test(matrix, an_unoffered_feature_is_refused)
 {
     PROVES("Basic Facilities of a Virtio Device / Feature Bits#03");
+    PROVES("Reserved Feature Bits#02");
     for_each_cell(c, CELLS_PLAIN)
     {
         if (cell_is_legacy(&c))
@@ -210,6 +241,27 @@ Test(matrix, requests_are_served)
             MUST(rig_irqs(r) >= 1, "request %u", i);
         }
         MUST(!rig_needs_reset(r));
+        rig_down(r);
+    }
+}
+
+Test(matrix, nothing_happens_before_driver_ok)
+{
+    PROVES("Basic Facilities of a Virtio Device / Device Status Field#01");
+    for_each_cell(c, CELLS_ALL)
+    {
+        if (cell_is_legacy(&c))
+            continue; /* test_legacy.c: there it may */
+        struct rig *r = cell_up_with(&c, (struct rig_options){.stop_before_driver_ok = true});
+        struct matrix_request q;
+        cell_add(r, &c, &q);
+        struct ring_image before = ring_image(r, c.class->queue);
+        rig_kick(r, c.class->queue);
+        rig_settle(r);
+        MUST(ring_unchanged(r, c.class->queue, &before));
+        MUST(rig_irqs(r) == 0 && r->regs->pending(r) == 0);
+        rig_driver_ok(r);
+        cell_expect(r, &c, &q); /* it was there all the time */
         rig_down(r);
     }
 }

@@ -81,6 +81,70 @@ static void expect_all(struct rig *r, const struct cell *c, struct matrix_reques
     }
 }
 
+/* 2.6.4: nobody may care where a driver cuts its buffers. */
+Test(matrix, any_framing)
+{
+    PROVES("Basic Facilities of a Virtio Device / Message Framing#01");
+    static const uint32_t cuts[] = {1, 2, 3, 7, 15, 16, 17, 100, 511, 513};
+    for_each_cell(c, CELLS_RINGS)
+    {
+        for (unsigned indirect = 0; indirect < 2; indirect++) {
+            c.indirect = indirect;
+            struct rig *r = cell_up(&c, 1024);
+            for (unsigned i = 0; i < ARRAY_SIZE(cuts); i++) {
+                matrix_cut = cuts[i];
+                cell_serve(r, &c);
+            }
+            MUST(!rig_needs_reset(r));
+            rig_down(r);
+        }
+    }
+    matrix_cut = 0;
+}
+
+static struct ring_image indirect_table(struct rig *r, unsigned q)
+{
+    struct rig_queue *rq = &r->q[q];
+    const uint8_t *d = rig_at(r, rq->desc, rq->size * 16u);
+    uint32_t len = (uint32_t)get_bytes(d + 8, 4);
+    struct ring_image image = {.len = len, .bytes = malloc(len)};
+    memcpy(image.bytes, rig_at(r, GPA(get_bytes(d, 8)), len), len);
+    return image;
+}
+
+/* The split ring's is the driver's alone, and so is the available ring; so are indirect tables. */
+Test(matrix, what_is_the_drivers_is_not_written)
+{
+    PROVES("Basic Facilities of a Virtio Device / Virtqueues / The Virtqueue Descriptor Table#01");
+    PROVES("Basic Facilities of a Virtio Device / Virtqueues / The Virtqueue Descriptor Table#04");
+    PROVES("Basic Facilities of a Virtio Device / Packed Virtqueues / The Virtqueue Descriptor "
+           "Table#01");
+    for_each_cell(c, CELLS_ALL)
+    {
+        struct rig *r = cell_up(&c, 4);
+        struct rig_queue *rq = &r->q[c.class->queue];
+        struct matrix_request q;
+        uint8_t before[64 + 16];
+        size_t len = c.packed ? 0 : sizeof(before) - 16, avail = c.packed ? 4 : 6 + 2 * 4;
+        cell_add(r, &c, &q);
+        memcpy(before, rig_at(r, rq->desc, len), len);
+        memcpy(before + 64, rig_at(r, rq->avail, avail), avail);
+        struct ring_image table = {0};
+        if (c.indirect)
+            table = indirect_table(r, c.class->queue);
+        uint64_t table_at = get_bytes(rig_at(r, rq->desc, 8), 8);
+        rig_kick(r, c.class->queue);
+        rig_settle(r);
+        cell_expect(r, &c, &q); /* and what is to be read is as it was */
+        MUST(memcmp(before, rig_at(r, rq->desc, len), len) == 0, "the descriptor table");
+        MUST(memcmp(before + 64, rig_at(r, rq->avail, avail), avail) == 0, "the driver's area");
+        if (c.indirect)
+            MUST(memcmp(table.bytes, rig_at(r, GPA(table_at), table.len), table.len) == 0);
+        free(table.bytes);
+        rig_down(r);
+    }
+}
+
 static void all_of_it(const struct cell *c, uint16_t size)
 {
     unsigned each = c->indirect ? 1 : c->class->descs;

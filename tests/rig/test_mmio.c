@@ -44,6 +44,8 @@ static void to_features_ok(struct rig *r)
 
 Test(mmio, identity)
 {
+    PROVES("Virtio Transport Options / Virtio Over MMIO / MMIO Device Register Layout#01");
+    PROVES("Virtio Transport Options / Virtio Over MMIO / MMIO Device Register Layout#02");
     struct rig *r = up();
     cr_assert_eq(rig_reg(r, VIRTIO_MMIO_MAGIC_VALUE), 0x74726976);
     cr_assert_eq(rig_reg(r, VIRTIO_MMIO_VERSION), 2);
@@ -232,7 +234,11 @@ Test(mmio, nothing_is_consumed_before_driver_ok) /* 2.1.2 */
 
 Test(mmio, interrupt_status_stays_until_acknowledged)
 {
+    PROVES("Virtio Transport Options / Virtio Over MMIO / MMIO Device Register Layout#03");
+    PROVES("Virtio Transport Options / Virtio Over MMIO / MMIO Device Register Layout#04");
+    PROVES("Virtio Transport Options / Virtio Over MMIO / MMIO Device Register Layout#05");
     struct rig *r = up();
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
     struct rig_seg in = {rig_alloc(r, 16), 16};
     rig_add(r, 0, NULL, 0, &in, 1);
     rig_kick(r, 0);
@@ -244,8 +250,64 @@ Test(mmio, interrupt_status_stays_until_acknowledged)
     cr_assert_eq(rig_reg(r, VIRTIO_MMIO_INTERRUPT_STATUS), 3);
     rig_reg_set(r, VIRTIO_MMIO_INTERRUPT_ACK, 1);
     cr_assert_eq(rig_reg(r, VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_CONFIG);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_SEL, 0);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_QUEUE_READY), 1);
     set_status(r, 0);
     cr_assert_eq(rig_reg(r, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_QUEUE_READY), 0);
+    rig_down(r);
+}
+
+static bool reads_anything(struct rig *r)
+{
+    struct rig_seg in = {rig_alloc(r, 16), 16};
+    uint32_t id, len;
+    rig_add(r, 0, NULL, 0, &in, 1);
+    rig_kick(r, 0);
+    rig_settle(r);
+    return rig_used(r, 0, &id, &len) || rig_irqs(r);
+}
+
+Test(mmio, a_queue_that_is_not_ready_is_not_touched)
+{
+    PROVES("Virtio Transport Options / Virtio Over MMIO / MMIO Device Register Layout#07");
+    struct rig *r = up();
+    to_features_ok(r);
+    r->regs->queue_size(r, 0, r->q[0].size);
+    r->regs->queue_areas(r, 0, r->q[0].desc.v, r->q[0].avail.v, r->q[0].used.v);
+    set_status(r, A | D | FOK | OK);
+    cr_assert_not(reads_anything(r), "all of it is there, but QueueReady");
+    rig_negotiate(r);
+    cr_assert(reads_anything(r));
+    rig_irqs(r);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_SEL, 0);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_READY, 0);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_QUEUE_READY), 0);
+    cr_assert_not(reads_anything(r), "it was ready");
+    rig_down(r);
+}
+
+Test(mmio, queue_reset_reads_0_when_it_can_be_read)
+{
+    PROVES("Virtio Transport Options / Virtio Over MMIO / MMIO Device Register Layout#08");
+    PROVES("Virtio Transport Options / Virtio Over MMIO / MMIO Device Register Layout#09");
+    PROVES("Virtio Transport Options / Virtio Over MMIO / MMIO Device Register Layout#10");
+    PROVES("Virtio Transport Options / Virtio Over MMIO / MMIO Device Register Layout#12");
+    struct rig *r = up();
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_SEL, 0);
+    cr_assert_eq(rig_reg(r, QUEUE_RESET), 0, "it is enabled");
+    rig_reg_set(r, QUEUE_RESET, 0);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_QUEUE_READY), 1, "only 1 does it");
+    rig_reg_set(r, QUEUE_RESET, 1);
+    cr_assert_eq(rig_reg(r, QUEUE_RESET), 0);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_QUEUE_READY), 0);
+    cr_assert_not(reads_anything(r));
+    rig_queue_up(r, 0);
+    cr_assert_eq(rig_reg(r, QUEUE_RESET), 0);
+    cr_assert(reads_anything(r));
+    rig_reg_set(r, QUEUE_RESET, 1);
+    set_status(r, 0);
+    cr_assert_eq(rig_reg(r, QUEUE_RESET), 0);
     rig_down(r);
 }
 

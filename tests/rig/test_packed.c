@@ -63,6 +63,8 @@ Test(packed, the_write_flag_says_that_bytes_were_written)
 
 Test(packed, a_list_is_one_buffer_in_its_order)
 {
+    PROVES("Basic Facilities of a Virtio Device / Packed Virtqueues / The Virtqueue Descriptor "
+           "Table#02");
     PROVES("Basic Facilities of a Virtio Device / Packed Virtqueues / Scatter-Gather Support#01");
     struct rig *r = up(8);
     held.hold = true;
@@ -79,6 +81,7 @@ Test(packed, a_list_is_one_buffer_in_its_order)
     cr_assert_eq(held.req[0]->n_in, 2, "the empty one is left out");
     cr_assert_eq(vq_req_read(held.req[0], 0, buf, 8), 0);
     cr_assert(memcmp(buf, "abcdefgh", 8) == 0);
+    cr_assert_eq(vq_req_read(held.req[0], 1, buf, 8), -EMSGSIZE, "what is to be written is not");
     cr_assert_eq(vq_req_write(held.req[0], 0, "12345678", 8), 0);
     cr_assert(memcmp(rig_at(r, GPA(a.v + 16), 1), "1", 1) == 0);
     cr_assert(memcmp(rig_at(r, GPA(a.v + 20), 7), "2345678", 7) == 0);

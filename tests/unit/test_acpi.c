@@ -31,7 +31,7 @@ static struct platform machine(unsigned cpus, unsigned n_mmio)
     for (unsigned i = 0; i < n_mmio; i++)
         slots[i] = (struct mmio_slot){.base = GPA(LAYOUT_VIRTIO_MMIO + i * LAYOUT_MMIO_STRIDE),
                                       .len = LAYOUT_MMIO_STRIDE,
-                                      .irq = IRQ_VIRTIO_FIRST + i % 8};
+                                      .irq = 16 + i % 8};
     return (struct platform){.cpus = cpus, .ram_low = ram_bytes, .mmio = slots, .n_mmio = n_mmio};
 }
 
@@ -64,10 +64,10 @@ static const uint8_t *table_at(const struct gmem *m, uint64_t at, const char *si
 }
 
 struct tables {
-    const uint8_t *rsdp, *xsdt, *fadt, *madt, *dsdt;
+    const uint8_t *rsdp, *xsdt, *fadt, *madt, *dsdt, *mcfg;
 };
 
-static struct tables tables_of(const struct gmem *m)
+static struct tables tables_of(const struct gmem *m, bool pci)
 {
     struct tables t;
 
@@ -78,10 +78,11 @@ static struct tables tables_of(const struct gmem *m)
     cr_expect_eq(t.rsdp[15], 2);
     cr_expect_eq(get_bytes(t.rsdp + 20, 4), 36);
     t.xsdt = table_at(m, get_bytes(t.rsdp + 24, 8), "XSDT");
-    cr_expect_eq(get_bytes(t.xsdt + 4, 4), 36 + 2 * 8);
+    cr_expect_eq(get_bytes(t.xsdt + 4, 4), 36 + (pci ? 3 : 2) * 8);
     t.fadt = table_at(m, get_bytes(t.xsdt + 36, 8), "FACP");
     t.madt = table_at(m, get_bytes(t.xsdt + 44, 8), "APIC");
     t.dsdt = table_at(m, get_bytes(t.fadt + 140, 8), "DSDT");
+    t.mcfg = pci ? table_at(m, get_bytes(t.xsdt + 52, 8), "MCFG") : NULL;
     return t;
 }
 
@@ -91,7 +92,17 @@ static struct tables written(struct gmem *m, unsigned cpus, unsigned n_mmio)
     struct err e = {0};
 
     cr_assert_eq(acpi_write(m, &p, &e), 0, "%s", e.msg);
-    return tables_of(m);
+    return tables_of(m, false);
+}
+
+static struct tables with_pci(struct gmem *m, unsigned n_mmio, unsigned address_bits)
+{
+    struct platform p = machine(4, n_mmio);
+    struct err e = {0};
+
+    pci_host_init(&p.pci, GIB(5) + MIB(1), address_bits);
+    cr_assert_eq(acpi_write(m, &p, &e), 0, "%s", e.msg);
+    return tables_of(m, true);
 }
 
 Test(acpi, stays_in_its_place)
@@ -213,13 +224,50 @@ Test(acpi, aml_of_every_length_too_short)
         aml_io(&a, 0x1234, 1);
         aml_memory32_fixed(&a, 0xd0000000, 4096);
         aml_interrupt(&a, 16);
+        aml_bus_range(&a, 0, 0);
+        aml_io_window(&a, 0x1000, 0xf000);
+        aml_memory_window(&a, GIB(4), GIB(1));
         aml_crs_close(&a, crs);
         aml_close(&a, dev);
         cr_assert_leq(a.len, cap);
-        cr_assert_eq(a.full, cap < 67, "at %zu: %zu", cap, a.len);
+        cr_assert_eq(a.full, cap < 145, "at %zu: %zu", cap, a.len);
         for (size_t i = cap; i < sizeof(part); i++)
             cr_assert_eq(a.buf[i], PAINT);
     }
+}
+
+Test(acpi, mcfg)
+{
+    struct gmem *m = ram_new();
+    const uint8_t *t = with_pci(m, 0, 39).mcfg;
+    cr_expect_eq(get_bytes(t + 4, 4), 60);
+    cr_expect_eq(get_bytes(t + 44, 8), LAYOUT_PCI_ECAM);
+    cr_expect_eq(get_bytes(t + 52, 8), 0, "segment 0, bus 0 to 0");
+    cr_expect(painted(m, LAYOUT_RSDP + 4096, LAYOUT_BIOS_END), "still one page");
+    gmem_free(m);
+}
+
+static void mem64_is(uint64_t ram_high, unsigned bits, uint64_t base, uint64_t len)
+{
+    struct pci_host h;
+    memset(&h, PAINT, sizeof(h));
+    pci_host_init(&h, ram_high, bits);
+    cr_expect(h.present);
+    cr_expect_eq(h.mem64.base, base, "%#lx", h.mem64.base);
+    cr_expect_eq(h.mem64.len, len, "%#lx", h.mem64.len);
+}
+
+Test(acpi, pci_window_above_ram)
+{
+    mem64_is(0, 46, GIB(4), GIB(256));
+    mem64_is(1, 46, GIB(5), GIB(256));
+    mem64_is(GIB(3), 46, GIB(7), GIB(256));
+    mem64_is(GIB(3), 36, GIB(7), GIB(57));
+    mem64_is(GIB(59), 36, GIB(63), GIB(1));
+    mem64_is(GIB(59) + 1, 36, 0, 0);
+    mem64_is(GIB(60), 36, 0, 0);
+    mem64_is(0, 32, 0, 0);
+    mem64_is(0, 255, GIB(4), GIB(256));
 }
 
 /* iasl */
@@ -257,6 +305,18 @@ static unsigned count(const char *text, const char *what)
     for (const char *p = text; (p = strstr(p, what)); p += strlen(what))
         n++;
     return n;
+}
+
+/* And takes away the directory. */
+static void recompiles(const char *dir)
+{
+    static char text[1 << 16];
+    char clean[64];
+    cr_expect_eq(run(dir, "iasl -we -p again dsdt.dsl >log 2>&1"), 0);
+    slurp(dir, "log", text, sizeof(text));
+    cr_expect_not_null(strstr(text, "0 Errors, 0 Warnings, 0 Remarks"), "%s", text);
+    (void)snprintf(clean, sizeof(clean), "rm -rf %s", dir);
+    cr_expect_eq(run("/", clean), 0);
 }
 
 Test(acpi, iasl_disassembles_and_recompiles)
@@ -304,11 +364,75 @@ Test(acpi, iasl_disassembles_and_recompiles)
     cr_expect_eq(count(text, "0x0505,             // Range Minimum"), 1);
     cr_expect_eq(count(text, "Name (_S5, Package (0x04)"), 1);
 
-    cr_expect_eq(run(dir, "iasl -we -p again dsdt.dsl >log 2>&1"), 0);
-    slurp(dir, "log", text, sizeof(text));
-    cr_expect_not_null(strstr(text, "0 Errors, 0 Warnings, 0 Remarks"), "%s", text);
-    char clean[64];
-    (void)snprintf(clean, sizeof(clean), "rm -rf %s", dir);
-    cr_expect_eq(run("/", clean), 0);
+    recompiles(dir);
     gmem_free(m);
+}
+
+/* The PCI bus as iasl shows it, with and without a window above 4 GiB. */
+static void iasl_shows_pci(unsigned address_bits, bool high)
+{
+    static char text[1 << 20];
+    char dir[] = "/tmp/test_acpi.XXXXXX";
+    struct gmem *m = ram_new();
+    struct tables t = with_pci(m, 2, address_bits);
+
+    if (system("iasl -v >/dev/null 2>&1") != 0)
+        cr_skip_test("iasl is not installed");
+    cr_assert_not_null(mkdtemp(dir));
+    save(dir, "dsdt.dat", t.dsdt);
+    save(dir, "mcfg.dat", t.mcfg);
+    cr_expect_eq(run(dir, "iasl -d dsdt.dat mcfg.dat >log 2>&1"), 0);
+    slurp(dir, "log", text, sizeof(text));
+    cr_expect_null(strstr(text, "rror"), "%s", text);
+    cr_expect_null(strstr(text, "arning"), "%s", text);
+    slurp(dir, "mcfg.dsl", text, sizeof(text));
+    cr_expect_not_null(strstr(text, "Base Address : 00000000E0000000\n"), "%s", text);
+    cr_expect_not_null(strstr(text, "End Bus Number : 00\n"));
+
+    slurp(dir, "dsdt.dsl", text, sizeof(text));
+    static const char *const once[] = {
+        "Name (_HID, EisaId (\"PNP0A08\")",
+        "Name (_CID, EisaId (\"PNP0A03\")",
+        "EisaId (\"PNP0C02\")",
+        "Name (_SEG, Zero)",
+        "Name (_BBN, Zero)",
+        "WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode,",
+        "0x0CF8,             // Range Minimum",
+        "WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,",
+        "0x1000,             // Range Minimum",
+        "0xFFFF,             // Range Maximum",
+        "0xF000,             // Length",
+        "DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,",
+        "0xC0000000,         // Range Minimum",
+        "0xCFFFFFFF,         // Range Maximum",
+        "0x10000000,         // Length",
+        "0xE0000000,         // Address Base",
+        "0x00100000,         // Address Length",
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(once); i++)
+        cr_expect_eq(count(text, once[i]), 1, "%s", once[i]);
+    cr_expect_eq(count(text, "QWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, "
+                             "NonCacheable, ReadWrite,"),
+                 high);
+    cr_expect_eq(count(text, "0x0000000280000000, // Range Minimum"), high);
+    cr_expect_eq(count(text, "0x0000000FFFFFFFFF, // Range Maximum"), high);
+    cr_expect_eq(count(text, "FFFF, \n"), 31, "routes");
+    cr_expect_eq(count(text, "0x10\n"), 7);
+    for (unsigned pin = 0x11; pin < 0x14; pin++) {
+        char route[16];
+        (void)snprintf(route, sizeof(route), "0x%x\n", pin);
+        cr_expect_eq(count(text, route), 8, "%s", route);
+    }
+    recompiles(dir);
+    gmem_free(m);
+}
+
+Test(acpi, iasl_shows_pci)
+{
+    iasl_shows_pci(36, true);
+}
+
+Test(acpi, iasl_shows_pci_without_a_high_window)
+{
+    iasl_shows_pci(32, false);
 }

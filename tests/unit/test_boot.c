@@ -436,6 +436,17 @@ Test(boot, ram_below_1_mib)
 
 /* Memory map */
 
+Test(boot, e820_reserves_ecam)
+{
+    struct platform p = {.ram_low = GIB(3), .ram_high = GIB(1), .pci.present = true};
+    struct e820_range got[8];
+    cr_assert_eq(e820_ranges(&p, got), 6);
+    cr_expect_eq(got[3].base, 0xe0000000);
+    cr_expect_eq(got[3].len, 0x100000);
+    cr_expect_eq(got[3].type, 2);
+    cr_expect_eq(got[5].base, GIB(4));
+}
+
 static void map_is(uint64_t low, uint64_t high, const struct e820_range *want, unsigned n)
 {
     struct platform p = {.ram_low = low, .ram_high = high};

@@ -12,6 +12,8 @@ static const struct mmio_slot slots[] = {
     {.base = GPA(LAYOUT_VIRTIO_MMIO + 4096), .len = 4096, .irq = 17},
 };
 
+static struct pci_host pci;
+
 static void *tree_of(unsigned cpus, uint64_t ram_high, const char *bootargs)
 {
     struct platform p = {.cpus = cpus,
@@ -19,6 +21,7 @@ static void *tree_of(unsigned cpus, uint64_t ram_high, const char *bootargs)
                          .ram_high = ram_high,
                          .mmio = slots,
                          .n_mmio = 2,
+                         .pci = pci,
                          .discovery = DISCOVERY_FDT};
     void *fdt = NULL;
     size_t len = 0;
@@ -149,6 +152,41 @@ Test(fdt, power)
     free(fdt);
 }
 
+Test(fdt, no_pci)
+{
+    void *fdt = tree_of(1, 0, "");
+    cr_expect_lt(fdt_node_offset_by_prop_value(fdt, -1, "device_type", "pci", 4), 0);
+    free(fdt);
+}
+
+Test(fdt, pci)
+{
+    pci_host_init(&pci, GIB(1), 40);
+    void *fdt = tree_of(1, GIB(1), "");
+    int node = fdt_node_offset_by_prop_value(fdt, -1, "device_type", "pci", 4);
+    uint32_t ioapic = fdt_get_phandle(fdt, compatible(fdt, "intel,ce4100-ioapic"));
+    cr_assert_geq(node, 0);
+    cells_are(fdt, node, "reg", 0, 0xe0000000, 0, 0x100000);
+    cells_are(fdt, node, "bus-range", 0, 0);
+    cells_are(fdt, node, "#address-cells", 3);
+    cells_are(fdt, node, "#size-cells", 2);
+    cells_are(fdt, node, "#interrupt-cells", 1);
+    cells_are(fdt, node, "ranges", 0x1000000, 0, 0x1000, 0, 0x1000, 0, 0xf000, 0x2000000, 0,
+              0xc0000000, 0, 0xc0000000, 0, 0x10000000, 0x3000000, 1, 0x40000000, 1, 0x40000000,
+              0x40, 0);
+    cells_are(fdt, node, "interrupt-map-mask", 0x1800, 0, 0, 7);
+    cells_are(fdt, node, "interrupt-map", 0, 0, 0, 1, ioapic, 16, 2, 0x800, 0, 0, 1, ioapic, 17, 2,
+              0x1000, 0, 0, 1, ioapic, 18, 2, 0x1800, 0, 0, 1, ioapic, 19, 2);
+    free(fdt);
+
+    pci_host_init(&pci, GIB(1), 32);
+    fdt = tree_of(1, GIB(1), "");
+    node = fdt_node_offset_by_prop_value(fdt, -1, "device_type", "pci", 4);
+    cells_are(fdt, node, "ranges", 0x1000000, 0, 0x1000, 0, 0x1000, 0, 0xf000, 0x2000000, 0,
+              0xc0000000, 0, 0xc0000000, 0, 0x10000000);
+    free(fdt);
+}
+
 Test(fdt, long_command_line)
 {
     char line[65536];
@@ -159,7 +197,7 @@ Test(fdt, long_command_line)
     free(fdt);
 }
 
-Test(fdt, dtc_has_nothing_to_say)
+static void dtc_has_nothing_to_say(void)
 {
     char path[] = "/tmp/test_fdt.XXXXXX", line[256], said[4096];
     if (system("dtc --version >/dev/null 2>&1") != 0)
@@ -175,4 +213,15 @@ Test(fdt, dtc_has_nothing_to_say)
     cr_expect_str_eq(said, "");
     (void)unlink(path);
     free(fdt);
+}
+
+Test(fdt, dtc_has_nothing_to_say)
+{
+    dtc_has_nothing_to_say();
+}
+
+Test(fdt, dtc_has_nothing_to_say_of_pci)
+{
+    pci_host_init(&pci, GIB(1), 40);
+    dtc_has_nothing_to_say();
 }

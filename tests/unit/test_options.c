@@ -69,7 +69,30 @@ static const struct vdev_class rng = {
     .name = "rng", .summary = "dice", .virtio_id = VIRTIO_ID_RNG, .opts = no_keys};
 static const struct vdev_class plain = {
     .name = "plain", .summary = "new", .virtio_id = VIRTIO_ID_FS, .opts = no_keys};
-const struct vdev_class *const vdev_classes[] = {&blk, &console, &rng, &plain, NULL};
+struct net_opts {
+    const char *backend;
+    uint32_t n;
+};
+static const struct opt_desc net_keys[] = {
+    {.key = "backend",
+     .type = OPT_STR,
+     .offset = offsetof(struct net_opts, backend),
+     .metavar = "BACKEND",
+     .help = "what it is connected to",
+     .positional = true,
+     .required = true},
+    {.key = "n",
+     .type = OPT_U32,
+     .offset = offsetof(struct net_opts, n),
+     .metavar = "N",
+     .help = "a number"},
+    {.type = OPT_END},
+};
+static const struct vdev_class net = {.name = "net",
+                                      .summary = "a network for tests",
+                                      .opts = net_keys,
+                                      .opts_size = sizeof(struct net_opts)};
+const struct vdev_class *const vdev_classes[] = {&blk, &console, &net, &rng, &plain, NULL};
 
 static struct vm_config cfg;
 static enum options_action action;
@@ -572,10 +595,10 @@ Test(options, free_takes_null_and_zeroes)
 /* What is printed. */
 
 /* Spelled out, so that a row that is lost from the table is missed here. */
-static const char *const all_options[] = {"kernel",   "initrd",    "cmdline",   "cpus",
-                                          "mem",      "disk",      "device",    "console",
-                                          "log",      "version",   "help",      "check-host",
-                                          "dump-dtb", "on-reboot", "discovery", "transport"};
+static const char *const all_options[] = {
+    "kernel",   "initrd",    "cmdline",   "cpus",      "mem",  "disk",
+    "device",   "console",   "log",       "version",   "help", "check-host",
+    "dump-dtb", "on-reboot", "discovery", "transport", "net"};
 
 Test(options, help_tells_every_option_and_key)
 {
@@ -597,6 +620,22 @@ Test(options, help_tells_every_option_and_key)
     cr_expect_not_null(strstr(text, "a console for tests"));
     cr_expect_not_null(strstr(text, "[512M]"));
     cr_expect_not_null(strstr(text, "[" DEFAULT_CMDLINE "]"));
+}
+
+Test(options, net_is_short_for_a_device_and_its_first_key)
+{
+    ACCEPT("--kernel=k", "--net", "user,n=3", "--net=tap");
+    cr_assert_geq(cfg.n_devices, 2);
+    cr_expect_eq(cfg.devices[0].class, &net);
+    cr_expect_str_eq(cfg.devices[0].what, "--net user");
+    const struct net_opts *o = cfg.devices[0].opts;
+    cr_expect_str_eq(o->backend, "user");
+    cr_expect_eq(o->n, 3);
+    REFUSE("--net: BACKEND is missing", "--kernel=k", "--net");
+    REFUSE("--net: unknown key \"m\"; it knows backend, n, transport, packed, indirect, event_idx, "
+           "in_order, notification_data, notif_config_data, ring_reset, order_platform, suspend, "
+           "admin_vq, queue_size",
+           "--kernel=k", "--net=tap,m=1");
 }
 
 Test(options, help_fits_100_columns)

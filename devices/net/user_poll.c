@@ -1,0 +1,177 @@
+/* devices/net/user_poll.c - what libslirp waits for. It wants to be polled: its sockets sit in an
+ * epoll set of their own, which the loop watches as one descriptor, and only while the guest has
+ * room for what they bring. */
+#include <sys/epoll.h>
+#include <time.h>
+
+#include "devices/net/user_priv.h"
+
+int64_t user_now_ns(void *opaque)
+{
+    struct timespec t;
+    (void)opaque;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* --- its sockets --- */
+
+static const struct {
+    int slirp;
+    uint32_t epoll;
+} event_map[] = {
+    {SLIRP_POLL_IN, EPOLLIN},   {SLIRP_POLL_OUT, EPOLLOUT}, {SLIRP_POLL_PRI, EPOLLPRI},
+    {SLIRP_POLL_ERR, EPOLLERR}, {SLIRP_POLL_HUP, EPOLLHUP},
+};
+
+static int grow(struct user *u, int fd)
+{
+    if ((size_t)fd < u->n_fds)
+        return 0;
+    size_t n = MAX((size_t)fd + 1, u->n_fds * 2);
+    struct user_fd *fds = realloc(u->fds, n * sizeof(*fds));
+    if (!fds)
+        return -ENOMEM;
+    memset(fds + u->n_fds, 0, (n - u->n_fds) * sizeof(*fds));
+    u->fds = fds;
+    int *list = realloc(u->list, n * sizeof(*list));
+    if (!list)
+        return -ENOMEM;
+    u->list = list;
+    u->n_fds = n;
+    return 0;
+}
+
+static int add_poll(int fd, int events, void *opaque)
+{
+    struct user *u = opaque;
+    if (fd < 0 || grow(u, fd) < 0)
+        return -1; /* its connection stands still; there is no way to say so */
+    struct user_fd *f = &u->fds[fd];
+    if (f->round != u->round)
+        f->want = 0;
+    f->round = u->round;
+    for (size_t i = 0; i < ARRAY_SIZE(event_map); i++) {
+        if (events & event_map[i].slirp)
+            f->want |= event_map[i].epoll;
+    }
+    if (!f->listed)
+        u->list[u->n_list++] = fd;
+    f->listed = true;
+    return fd;
+}
+
+static int get_events(int index, void *opaque)
+{
+    struct user *u = opaque;
+    return index < 0 ? 0 : (int)u->fds[index].got;
+}
+
+static void epoll_apply(struct user *u, int fd)
+{
+    struct user_fd *f = &u->fds[fd];
+    struct epoll_event ev = {.events = f->want, .data.fd = fd};
+    int op = !f->want ? EPOLL_CTL_DEL : f->set ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    if (epoll_ctl(u->epoll_fd, op, fd, &ev) < 0 && op == EPOLL_CTL_MOD && errno == ENOENT)
+        (void)epoll_ctl(u->epoll_fd, EPOLL_CTL_ADD, fd, &ev); /* a new socket of that number */
+    f->set = f->want;
+}
+
+void user_forget_fd(int fd, void *opaque)
+{
+    struct user *u = opaque;
+    if (fd < 0 || (size_t)fd >= u->n_fds || !u->fds[fd].set)
+        return;
+    u->fds[fd].want = 0;
+    epoll_apply(u, fd);
+    u->fds[fd].got = 0;
+}
+
+void user_update(struct user *u)
+{
+    uint32_t timeout_ms = UINT32_MAX;
+    u->round++;
+    slirp_pollfds_fill(u->slirp, &timeout_ms, add_poll, u);
+    size_t kept = 0;
+    for (size_t i = 0; i < u->n_list; i++) {
+        struct user_fd *f = &u->fds[u->list[i]];
+        if (f->round != u->round)
+            f->want = 0;
+        if (f->want != f->set)
+            epoll_apply(u, u->list[i]);
+        f->listed = f->want != 0;
+        if (f->listed)
+            u->list[kept++] = u->list[i];
+    }
+    u->n_list = kept;
+
+    int64_t now = user_now_ns(NULL) / 1000000;
+    for (size_t i = 0; i < USER_TIMERS_MAX; i++) {
+        const struct user_timer *t = &u->timers[i];
+        if (t->used && t->at_ms)
+            timeout_ms = (uint32_t)MIN((int64_t)timeout_ms, MAX(t->at_ms - now, (int64_t)1));
+    }
+    loop_timer_set(&u->timer, timeout_ms == UINT32_MAX ? 0 : MAX(timeout_ms, 1u) * 1000000ull);
+}
+
+void user_sockets_ready(void *ctx, uint32_t events)
+{
+    struct user *u = ctx;
+    struct epoll_event ev[64];
+    (void)events;
+    int n = epoll_wait(u->epoll_fd, ev, ARRAY_SIZE(ev), 0);
+    for (int i = 0; i < n; i++) {
+        struct user_fd *f = &u->fds[ev[i].data.fd];
+        for (size_t k = 0; k < ARRAY_SIZE(event_map); k++) {
+            if (ev[i].events & event_map[k].epoll)
+                f->got |= (uint32_t)event_map[k].slirp;
+        }
+    }
+    slirp_pollfds_poll(u->slirp, 0, get_events, u);
+    for (int i = 0; i < n; i++)
+        u->fds[ev[i].data.fd].got = 0;
+    user_after(u);
+}
+
+void user_time_is_up(void *ctx)
+{
+    struct user *u = ctx;
+    int64_t now = user_now_ns(NULL) / 1000000;
+    for (size_t i = 0; i < USER_TIMERS_MAX; i++) {
+        struct user_timer *t = &u->timers[i];
+        if (t->used && t->at_ms && t->at_ms <= now) {
+            t->at_ms = 0;
+            slirp_handle_timer(u->slirp, t->id, t->ctx);
+        }
+    }
+    slirp_pollfds_poll(u->slirp, 0, get_events, u);
+    user_after(u);
+}
+
+/* --- timers --- */
+
+void *user_timer_new(SlirpTimerId id, void *ctx, void *opaque)
+{
+    struct user *u = opaque;
+    for (size_t i = 0; i < USER_TIMERS_MAX; i++) {
+        if (!u->timers[i].used) {
+            u->timers[i] = (struct user_timer){.id = id, .ctx = ctx, .used = true};
+            return &u->timers[i];
+        }
+    }
+    return NULL;
+}
+
+void user_timer_free(void *timer, void *opaque)
+{
+    (void)opaque;
+    if (timer)
+        ((struct user_timer *)timer)->used = false;
+}
+
+void user_timer_mod(void *timer, int64_t at_ms, void *opaque)
+{
+    (void)opaque;
+    if (timer)
+        ((struct user_timer *)timer)->at_ms = at_ms; /* user_update() follows every call */
+}

@@ -1,0 +1,71 @@
+/* devices/net/user_priv.h - the user-space network's insides: user.c configures it and moves
+ * frames, user_poll.c waits for its sockets and timers. */
+#pragma once
+
+#include <slirp/libslirp.h>
+
+#include "base/log.h"
+#include "devices/net/backend.h"
+
+enum {
+    USER_WAITING_MAX = 1 << 20, /* bytes of frames that the guest has no buffer for yet */
+    USER_TIMERS_MAX = 4,
+    USER_MTU_MAX = 65521, /* libslirp's own limit */
+};
+
+struct frame {
+    struct frame *next;
+    size_t len;
+    uint8_t bytes[];
+};
+
+struct user_fd {        /* by number */
+    uint32_t want, set; /* epoll events: what libslirp wants now, what the set has */
+    uint32_t got;       /* SLIRP_POLL_ bits */
+    unsigned round;     /* of the last time that it was wanted */
+    bool listed;
+};
+
+struct user_timer {
+    SlirpTimerId id;
+    void *ctx;
+    int64_t at_ms; /* 0: not set */
+    bool used;
+};
+
+struct user {
+    struct net_backend b;
+    struct loop *loop;
+    char what[64];
+    Slirp *slirp;
+    int epoll_fd;
+    struct loop_watch watch; /* of epoll_fd */
+    struct loop_timer timer;
+    struct loop_task after; /* something went into libslirp */
+    struct user_timer timers[USER_TIMERS_MAX];
+
+    struct user_fd *fds;
+    int *list; /* those with anything in `want` or `set` */
+    size_t n_fds, n_list;
+    unsigned round;
+
+    struct frame *first, **last; /* for the guest */
+    size_t waiting;
+    bool listening;
+    struct log_limit complaints;
+    uint8_t out[NET_FRAME_MAX]; /* a frame from the guest, in one piece */
+};
+
+/* user.c: after every call into libslirp, but not inside. */
+void user_after(void *ctx);
+
+/* user_poll.c */
+void user_update(struct user *u); /* asks libslirp what it waits for, and waits for that */
+void user_sockets_ready(void *ctx, uint32_t events);
+void user_time_is_up(void *ctx);
+/* For libslirp; `opaque` is the struct user. */
+int64_t user_now_ns(void *opaque);
+void user_forget_fd(int fd, void *opaque);
+void *user_timer_new(SlirpTimerId id, void *ctx, void *opaque);
+void user_timer_free(void *timer, void *opaque);
+void user_timer_mod(void *timer, int64_t at_ms, void *opaque);

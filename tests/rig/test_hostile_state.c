@@ -1,0 +1,151 @@
+/* tests/rig/test_state.c - saved state as hostile input, on every transport: streams that are cut,
+ * streams with a byte changed, and streams whose changed byte has a checksum that fits. */
+#include <linux/virtio_config.h>
+
+#include "base/log.h"
+#include "tests/rig/held.h"
+
+enum { SIZE = 4, HEADER = 16, LENGTH = 8, CHECKSUM = 12, RUNNING = 15 };
+
+enum { PACKED = 1, SUSPENDED = 2, VARIANTS = 4 };
+
+static bool is_legacy(enum rig_transport t)
+{
+    return t == RIG_MMIO_LEGACY || t == RIG_PCI_LEGACY || t == RIG_PCI_TRANSITIONAL_LEGACY;
+}
+
+static void serve(struct rig *r)
+{
+    uint16_t id = held_add(r, 8);
+    held_run(r);
+    held_expect(r, id, 8);
+}
+
+static struct state_out save(struct rig *r)
+{
+    struct state_out s = {0};
+    vdev_pause(r->dev);
+    transport_save(r->transport, &s);
+    cr_assert_eq(s.error, 0);
+    return s;
+}
+
+/* Whatever was loaded or refused: a reset makes a good device of it. */
+static void revive(struct rig *r)
+{
+    transport_reset(r->transport);
+    vdev_resume(r->dev);
+    rig_up_again(r);
+    serve(r);
+}
+
+static int load(struct rig *r, const uint8_t *buf, size_t len)
+{
+    transport_reset(r->transport);
+    struct state_in in = {.buf = buf, .len = len};
+    return transport_load(r->transport, &in);
+}
+
+/* One device in each state worth having; `what` gets its stream. */
+static void each_stream(void (*what)(struct rig *r, struct state_out *s, const char *name))
+{
+    for (enum rig_transport t = 0; t < RIG_TRANSPORTS; t++) {
+        for (unsigned v = 0; v < VARIANTS; v++) {
+            if (is_legacy(t) && v)
+                continue;
+            bool packed = v & PACKED;
+            struct rig *r = held_up(
+                &(struct rig_options){.transport = t, .packed = packed, .in_order = packed}, SIZE);
+            for (unsigned i = 0; i < SIZE + 2; i++)
+                serve(r);
+            if (v & SUSPENDED)
+                rig_status_set(r, RUNNING | VDEV_S_SUSPEND);
+            struct state_out s = save(r);
+            what(r, &s, rig_transport_names[t]);
+            state_out_free(&s);
+            rig_down(r);
+        }
+    }
+}
+
+static void cut(struct rig *r, struct state_out *s, const char *name)
+{
+    for (size_t n = 0; n < s->len; n++)
+        cr_assert_eq(load(r, s->buf, n), -EBADMSG, "%s: %zu bytes", name, n);
+    revive(r);
+}
+
+Test(hostile_state, a_stream_that_ends_early)
+{
+    each_stream(cut);
+}
+
+static void flip(struct rig *r, struct state_out *s, const char *name)
+{
+    for (size_t at = 0; at < s->len; at++) {
+        s->buf[at] ^= 0x40;
+        cr_assert_eq(load(r, s->buf, s->len), -EBADMSG, "%s: byte %zu", name, at);
+        s->buf[at] ^= 0x40;
+    }
+    revive(r);
+}
+
+Test(hostile_state, a_byte_that_was_changed)
+{
+    each_stream(flip);
+}
+
+/* FNV-1a of a section but for the checksum itself, as base/state.c has it. */
+static void reseal(uint8_t *section)
+{
+    size_t len = get_bytes(section + LENGTH, 4);
+    uint32_t h = 2166136261u;
+    for (size_t i = 0; i < HEADER + len; i++)
+        h = i >= CHECKSUM && i < HEADER ? h : (h ^ section[i]) * 16777619u;
+    put_bytes(section + CHECKSUM, h, 4);
+}
+
+/* Taken or refused, it is put to use: nothing outside the guest may come to harm, and a reset helps
+ * afterwards. */
+static void use(struct rig *r, const uint8_t *buf, size_t len, const char *name, size_t at)
+{
+    int rc = load(r, buf, len);
+    cr_assert(rc == 0 || rc == -EBADMSG, "%s: byte %zu: %d", name, at, rc);
+    vdev_resume(r->dev);
+    for (unsigned i = 0; i < 2; i++)
+        vdev_kick(r->dev, 0);
+    rig_settle(r);
+    vdev_pause(r->dev);
+    struct state_out s = {0};
+    transport_save(r->transport, &s);
+    if (rc == 0)
+        cr_assert_eq(load(r, s.buf, s.len), 0, "%s: byte %zu: it does not load what it saves", name,
+                     at);
+    state_out_free(&s);
+}
+
+static void forge(struct rig *r, struct state_out *s, const char *name)
+{
+    static const uint8_t with[] = {0x01, 0x02, 0x10, 0x40, 0x80, 0xff};
+    for (size_t section = 0; section < s->len;
+         section += HEADER + get_bytes(s->buf + section + LENGTH, 4)) {
+        size_t len = get_bytes(s->buf + section + LENGTH, 4);
+        for (size_t i = HEADER; i < HEADER + len; i++) {
+            uint8_t *p = &s->buf[section + i], was = *p;
+            for (size_t k = 0; k < ARRAY_SIZE(with); k++) {
+                *p = was ^ with[k];
+                reseal(s->buf + section);
+                use(r, s->buf, s->len, name, section + i);
+            }
+            *p = was;
+            reseal(s->buf + section);
+        }
+    }
+    revive(r);
+}
+
+Test(hostile_state, any_byte_may_be_any_other)
+{
+    log_set_level(LOG_ERROR);
+    each_stream(forge);
+}

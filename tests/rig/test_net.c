@@ -1,0 +1,316 @@
+/* tests/rig/test_net.c - the network device: what it offers, and frames from drivers that mean well
+ * and that do not. */
+#include "tests/rig/net_fixture.h"
+
+#define WITHOUT(...) (&(struct rig_options){.without = __VA_ARGS__})
+
+static uint8_t frame[70000], got[70000];
+
+/* --- what it offers --- */
+
+Test(net, configuration)
+{
+    struct fx *f = fx_up(2, false, ",rss,hash", NULL);
+    struct virtio_net_config c = fx_config(f);
+    cr_expect_arr_eq(c.mac, TO_GUEST, 6);
+    cr_expect_eq(c.status, VIRTIO_NET_S_LINK_UP);
+    /* proves: Device Types / Network Device / Device configuration layout#01 */
+    cr_expect_eq(c.max_virtqueue_pairs, 2);
+    /* proves: Device Types / Network Device / Device configuration layout#02 */
+    /* proves: Device Types / Network Device / Device configuration layout#03 */
+    cr_expect_eq(c.mtu, 1500);
+    /* proves: Device Types / Network Device / Device configuration layout#10 */
+    cr_expect_eq(c.speed, 10000);
+    cr_expect_eq(c.duplex, 1); /* full, as the field's own text has it */
+    /* proves: Device Types / Network Device / Device configuration layout#07 */
+    cr_expect_geq(c.rss_max_key_size, 40);
+    /* proves: Device Types / Network Device / Device configuration layout#08 */
+    cr_expect_geq(c.rss_max_indirection_table_length, 128);
+    cr_expect_eq(c.supported_hash_types, 0x1ff);
+    uint64_t all = fx_offered(f);
+    /* proves: Device Types / Network Device / Device configuration layout#13 */
+    /* proves: Device Types / Network Device / Device configuration layout#14 */
+    cr_expect(all >> VIRTIO_NET_F_CTRL_VQ & 1);
+    cr_expect_not(all & (NET_TX_OFFLOADS | NET_RX_OFFLOADS)); /* its cable has no header */
+    cr_expect_eq(vdev_queue_count(f->r->dev), 5);
+    fx_down(f);
+}
+
+Test(net, switches)
+{
+    struct fx *f = fx_up(1, true, ",offload=off,mrg_rxbuf=off,coalesce=off,link=down", NULL);
+    uint64_t off = NET_TX_OFFLOADS | NET_RX_OFFLOADS | NET_F(VIRTIO_NET_F_MRG_RXBUF) |
+                   NET_F(VIRTIO_NET_F_NOTF_COAL) | NET_F(VIRTIO_NET_F_VQ_NOTF_COAL) |
+                   NET_F(VIRTIO_NET_F_RSS) | NET_F(VIRTIO_NET_F_HASH_REPORT) |
+                   NET_F(VIRTIO_NET_F_MQ) | NET_F(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
+    cr_expect_not(fx_offered(f) & off);
+    cr_expect_eq(fx_config(f).status, 0);
+    fx_down(f);
+    f = fx_up(1, true, NULL, NULL);
+    cr_expect_eq(fx_offered(f) & (NET_TX_OFFLOADS | NET_RX_OFFLOADS),
+                 NET_TX_OFFLOADS | NET_RX_OFFLOADS);
+    fx_down(f);
+}
+
+/* Negotiates this set by hand: is it taken? */
+static bool takes(struct fx *f, uint64_t features)
+{
+    struct vdev *d = f->r->dev;
+    features |= NET_F(VIRTIO_F_VERSION_1);
+    vdev_status_write(d, 0);
+    vdev_status_write(d, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+    vdev_features_write(d, 0, (uint32_t)features);
+    vdev_features_write(d, 1, (uint32_t)(features >> 32));
+    vdev_status_write(d, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
+                             VIRTIO_CONFIG_S_FEATURES_OK);
+    return vdev_status(d) & VIRTIO_CONFIG_S_FEATURES_OK;
+}
+
+/* 5.1.3.1, each rule of it. */
+Test(net, features_that_need_others)
+{
+    static const struct {
+        unsigned feature, needs;
+    } rules[] = {
+        {VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_CSUM},
+        {VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_GUEST_CSUM},
+        {VIRTIO_NET_F_GUEST_UFO, VIRTIO_NET_F_GUEST_CSUM},
+        {VIRTIO_NET_F_GUEST_USO4, VIRTIO_NET_F_GUEST_CSUM},
+        {VIRTIO_NET_F_GUEST_USO6, VIRTIO_NET_F_GUEST_CSUM},
+        {VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_CSUM},
+        {VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_CSUM},
+        {VIRTIO_NET_F_HOST_UFO, VIRTIO_NET_F_CSUM},
+        {VIRTIO_NET_F_HOST_USO, VIRTIO_NET_F_CSUM},
+        {VIRTIO_NET_F_CTRL_RX, VIRTIO_NET_F_CTRL_VQ},
+        {VIRTIO_NET_F_CTRL_VLAN, VIRTIO_NET_F_CTRL_VQ},
+        {VIRTIO_NET_F_GUEST_ANNOUNCE, VIRTIO_NET_F_CTRL_VQ},
+        {VIRTIO_NET_F_MQ, VIRTIO_NET_F_CTRL_VQ},
+        {VIRTIO_NET_F_CTRL_MAC_ADDR, VIRTIO_NET_F_CTRL_VQ},
+        {VIRTIO_NET_F_NOTF_COAL, VIRTIO_NET_F_CTRL_VQ},
+        {VIRTIO_NET_F_RSS, VIRTIO_NET_F_CTRL_VQ},
+        {VIRTIO_NET_F_VQ_NOTF_COAL, VIRTIO_NET_F_CTRL_VQ},
+    };
+    struct fx *f = fx_up(2, true, ",rss,hash", NULL);
+    cr_expect(takes(f, 0));
+    for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
+        cr_expect_not(takes(f, NET_F(rules[i].feature)), "%u", rules[i].feature);
+        cr_expect(takes(f, NET_F(rules[i].feature) | NET_F(rules[i].needs)), "%u",
+                  rules[i].feature);
+    }
+    uint64_t csum = NET_F(VIRTIO_NET_F_CSUM) | NET_F(VIRTIO_NET_F_GUEST_CSUM);
+    cr_expect_not(takes(f, csum | NET_F(VIRTIO_NET_F_HOST_ECN)));
+    cr_expect(takes(f, csum | NET_F(VIRTIO_NET_F_HOST_ECN) | NET_F(VIRTIO_NET_F_HOST_TSO6)));
+    cr_expect_not(takes(f, csum | NET_F(VIRTIO_NET_F_GUEST_ECN)));
+    cr_expect(takes(f, csum | NET_F(VIRTIO_NET_F_GUEST_ECN) | NET_F(VIRTIO_NET_F_GUEST_TSO4)));
+    cr_expect_not(takes(f, NET_F(VIRTIO_NET_F_RSC_EXT)), "not offered");
+    fx_down(f);
+}
+
+/* --- transmission --- */
+
+Test(net, a_frame_goes_out)
+{
+    struct fx *f = fx_up(1, true, NULL, NULL);
+    net_hdr_t h;
+    uint32_t id, len;
+    /* proves: Device Types / Network Device / Device configuration layout#06 */
+    fx_frame(frame, TO_OTHER, 0x0800, 1514);
+    fx_tx(f, 1, NULL, frame, 1514);
+    cr_assert_eq(fx_recv(f, 0, &h, got, sizeof(got)), 1514);
+    cr_expect_arr_eq(got, frame, 1514);
+    cr_expect(rig_used(f->r, 1, &id, &len));
+    cr_expect_eq(len, 0);
+    cr_expect_eq(rig_irqs(f->r), 1);
+    fx_down(f);
+}
+
+Test(net, header_fields_that_do_not_count)
+{
+    struct fx *f = fx_up(1, true, NULL, NULL);
+    /* proves: Device Types / Network Device / Device Operation / Packet Transmission#01 */
+    /* proves: Device Types / Network Device / Device Operation / Packet Transmission#02 */
+    net_hdr_t h = {.flags = 0xfe, .csum_start = 60000, .csum_offset = 60000, .gso_size = 77}, out;
+    /* proves: Device Types / Network Device / Device Operation / Packet Transmission#07 */
+    h.hdr_len = 0xffff;
+    fx_tx(f, 1, &h, frame, fx_frame(frame, TO_OTHER, 0x0800, 100));
+    cr_assert_eq(fx_recv(f, 0, &out, got, sizeof(got)), 100);
+    cr_expect_arr_eq(got, frame, 100);
+    cr_expect_eq(out.flags, 0);
+    cr_expect_eq(out.csum_start, 0);
+    cr_expect_eq(out.csum_offset, 0);
+    cr_expect_eq(out.gso_size, 0);
+    cr_expect_leq(out.hdr_len, 100);
+    fx_down(f);
+}
+
+Test(net, offload_requests)
+{
+    static const struct {
+        net_hdr_t h;
+        bool passes;
+    } cases[] = {
+        {{.flags = 1, .csum_start = 34, .csum_offset = 16}, true},
+        {{.flags = 1, .csum_start = 98, .csum_offset = 0}, true},
+        {{.flags = 1, .csum_start = 99, .csum_offset = 0}, false},
+        {{.flags = 1, .csum_start = 65535, .csum_offset = 65535}, false},
+        {{.flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 1, .gso_size = 1448}, true},
+        {{.flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 0x81, .gso_size = 9}, true},
+        {{.flags = 1, .csum_start = 34, .csum_offset = 6, .gso_type = 5, .gso_size = 9}, true},
+        {{.flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 1, .gso_size = 0}, false},
+        {{.flags = 0, .gso_type = 1, .gso_size = 1448}, false},
+        {{.flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 2, .gso_size = 9}, false},
+        /* proves: Device Types / Network Device / Device Operation / Packet Transmission#08 */
+        {{.flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 0x61, .gso_size = 9}, false},
+        /* proves: Device Types / Network Device / Device Operation / Packet Transmission#10 */
+        {{.flags = 0, .gso_type = 0x21, .gso_size = 9}, false},
+        {{.flags = 3, .csum_start = 34, .csum_offset = 16, .gso_type = 0x41, .gso_size = 9}, false},
+        {{.flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 0x20, .gso_size = 9}, false},
+    };
+    struct fx *f = fx_up(1, true, NULL, NULL);
+    net_hdr_t h;
+    uint32_t id, len;
+    fx_frame(frame, TO_OTHER, 0x0800, 100);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        fx_tx(f, 1, &cases[i].h, frame, 100);
+        cr_expect_eq(fx_recv(f, 0, &h, got, sizeof(got)), cases[i].passes ? 100 : 0, "%zu", i);
+        if (cases[i].passes)
+            cr_expect_eq(h.gso_type, cases[i].h.gso_type);
+        cr_expect(rig_used(f->r, 1, &id, &len), "%zu", i);
+    }
+    fx_down(f);
+}
+
+Test(net, offloads_that_were_not_negotiated)
+{
+    struct fx *f = fx_up(1, true, NULL, WITHOUT(NET_TX_OFFLOADS));
+    net_hdr_t h = {.flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 1, .gso_size = 9};
+    fx_frame(frame, TO_OTHER, 0x0800, 100);
+    fx_tx(f, 1, &h, frame, 100);
+    cr_expect_eq(fx_recv(f, 0, &h, got, sizeof(got)), 0);
+    fx_down(f);
+}
+
+Test(net, odd_framing)
+{
+    struct fx *f = fx_up(1, true, NULL, NULL);
+    enum { CUTS = 1000 };
+    struct rig_seg out[CUTS];
+    gpa_t at = rig_alloc(f->r, HDR + 2000);
+    fx_frame(rig_at(f->r, GPA(at.v + HDR), 2000), TO_OTHER, 0x0800, 2000);
+    fx_frame(frame, TO_OTHER, 0x0800, 2000);
+    for (unsigned i = 0; i < CUTS; i++) /* byte by byte, and the rest in one */
+        out[i] = (struct rig_seg){.at = GPA(at.v + i),
+                                  .len = i + 1 < CUTS ? 1 : HDR + 2000 - (CUTS - 1)};
+    rig_add_indirect(f->r, 1, out, CUTS, NULL, 0);
+    rig_kick(f->r, 1);
+    rig_settle(f->r);
+    cr_assert_eq(fx_recv(f, 0, NULL, got, sizeof(got)), 2000);
+    cr_expect_arr_eq(got, frame, 2000);
+    fx_down(f);
+}
+
+Test(net, more_segments_than_a_system_call_takes)
+{
+    struct fx *f = fx_up(1, true, NULL, NULL);
+    enum { CUTS = 1026, LEN = CUTS - 1 };
+    struct rig_seg out[CUTS];
+    gpa_t at = rig_alloc(f->r, HDR + LEN);
+    fx_frame(rig_at(f->r, GPA(at.v + HDR), LEN), TO_OTHER, 0x0800, LEN);
+    fx_frame(frame, TO_OTHER, 0x0800, LEN);
+    out[0] = (struct rig_seg){.at = at, .len = HDR};
+    for (unsigned i = 1; i < CUTS; i++)
+        out[i] = (struct rig_seg){.at = GPA(at.v + HDR + i - 1), .len = 1};
+    rig_add_indirect(f->r, 1, out, CUTS, NULL, 0);
+    rig_kick(f->r, 1);
+    rig_settle(f->r);
+    cr_assert_eq(fx_recv(f, 0, NULL, got, sizeof(got)), LEN);
+    cr_expect_arr_eq(got, frame, LEN);
+    fx_down(f);
+}
+
+Test(net, frames_that_are_none)
+{
+    struct fx *f = fx_up(1, true, NULL, NULL);
+    uint32_t id, len;
+    unsigned used = 0;
+    struct rig_seg in = {.at = rig_alloc(f->r, 64), .len = 64};
+    struct rig_seg runt = {.at = rig_alloc(f->r, 64), .len = 5};
+    struct rig_seg giant = {.at = rig_alloc(f->r, 1 << 20), .len = 1 << 20};
+    fx_tx(f, 1, NULL, frame, 0);  /* a header */
+    fx_tx(f, 1, NULL, frame, 13); /* no whole Ethernet header */
+    rig_add(f->r, 1, &runt, 1, NULL, 0);
+    rig_add(f->r, 1, &giant, 1, NULL, 0);
+    rig_add(f->r, 1, NULL, 0, &in, 1); /* nothing to read in it */
+    rig_kick(f->r, 1);
+    rig_settle(f->r);
+    fx_tx(f, 1, NULL, frame, fx_frame(frame, TO_OTHER, 0x0800, 60));
+    cr_expect_eq(fx_recv(f, 0, NULL, got, sizeof(got)), 60, "only the good one");
+    cr_expect_eq(fx_recv(f, 0, NULL, got, sizeof(got)), 0);
+    while (rig_used(f->r, 1, &id, &len))
+        used++;
+    cr_expect_eq(used, 6);
+    cr_expect_not(rig_needs_reset(f->r));
+    fx_down(f);
+}
+
+Test(net, a_cable_that_is_full)
+{
+    struct fx *f = fx_up(1, false, NULL, NULL);
+    uint32_t id, len;
+    unsigned used = 0, arrived = 0;
+    static uint8_t big[20000];
+    for (unsigned i = 0; i < 100; i++) {
+        fx_frame(big, TO_OTHER, 0x0800, sizeof(big));
+        big[14] = (uint8_t)i;
+        struct rig_seg out[2] = {{.at = rig_alloc(f->r, HDR), .len = HDR},
+                                 {.at = rig_alloc(f->r, sizeof(big)), .len = sizeof(big)}};
+        memcpy(rig_at(f->r, out[1].at, sizeof(big)), big, sizeof(big));
+        rig_add(f->r, 1, out, 2, NULL, 0);
+    }
+    rig_kick(f->r, 1);
+    rig_settle(f->r); /* returns: nothing spins while the cable is full */
+    while (rig_used(f->r, 1, &id, &len))
+        used++;
+    cr_expect_lt(used, 100);
+    for (size_t n; arrived < 100; arrived++) {
+        n = fx_recv(f, 0, NULL, got, sizeof(got));
+        if (n == 0)
+            break;
+        cr_assert_eq(n, sizeof(big));
+        cr_assert_eq(got[14], arrived, "in order");
+        rig_settle(f->r);
+    }
+    cr_expect_eq(arrived, 100);
+    while (rig_used(f->r, 1, &id, &len))
+        used++;
+    cr_expect_eq(used, 100);
+    fx_down(f);
+}
+
+Test(net, a_reset_while_the_cable_is_full)
+{
+    struct fx *f = fx_up(1, false, NULL, NULL);
+    for (unsigned i = 0; i < 100; i++)
+        fx_tx(f, 1, NULL, frame, fx_frame(frame, TO_OTHER, 0x0800, 20000));
+    rig_negotiate(f->r);
+    while (fx_recv(f, 0, NULL, got, sizeof(got)))
+        rig_settle(f->r);
+    fx_tx(f, 1, NULL, frame, fx_frame(frame, TO_OTHER, 0x0800, 100));
+    cr_expect_eq(fx_recv(f, 0, NULL, got, sizeof(got)), 100);
+    fx_down(f);
+}
+
+Test(net, a_neighbour_that_leaves)
+{
+    struct fx *f = fx_up(1, false, NULL, NULL);
+    fx_post(f, 0, 4, 2000);
+    rig_kick(f->r, 0);
+    rig_settle(f->r);
+    close(f->peer[0]);
+    f->peer[0] = -1;
+    rig_settle(f->r); /* returns: its hang-up is heard once */
+    fx_tx(f, 1, NULL, frame, 100);
+    uint32_t id, len;
+    cr_expect(rig_used(f->r, 1, &id, &len), "what is sent is lost, as on a cable");
+    fx_down(f);
+}

@@ -320,6 +320,7 @@ static void find(struct target *t, uint32_t id)
 {
     virtio_find(id, &t->dev);
     t->wanted = FEATURE(VIRTIO_RING_F_INDIRECT_DESC) | FEATURE(VIRTIO_F_RING_PACKED) |
+                FEATURE(VIRTIO_F_IN_ORDER) | FEATURE(VIRTIO_NOTIFICATION_DATA_BIT) |
                 FEATURE(VIRTIO_RING_RESET_BIT) | FEATURE(VIRTIO_SUSPEND_BIT) |
                 FEATURE(VIRTIO_BLK_F_FLUSH) * (id == VIRTIO_ID_BLOCK);
     target_start(t);

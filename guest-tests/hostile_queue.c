@@ -162,6 +162,31 @@ static bool queue_early(struct target *t, unsigned i)
     return true;
 }
 
+/* The longest queue there can be, where 16 bits are just not enough: all of it made available at
+ * once, one chain through it, one entry more than it has, and one buffer for all entries. */
+static bool queue_longest(struct target *t, unsigned i)
+{
+    enum { SIZE = 0x8000, MIB = 1 << 20 };
+    struct virtio *v = &t->dev;
+    virtio_set(v, VR_QUEUE_SEL, t->queue);
+    if (i == 4 || v->kind != VIRTIO_MMIO || virtio_get(v, VR_QUEUE_MAX) < SIZE)
+        return false; /* on PCI that register says how long the live one is */
+    struct vring_desc *desc = (void *)scratch;
+    struct vring_avail *avail = (void *)(scratch + MIB);
+    volatile struct vring_used *used = (void *)(scratch + 2 * MIB);
+    memset(desc, 0, SIZE * sizeof(*desc));
+    used->idx = avail->flags = 0;
+    for (unsigned k = 0; k < SIZE; k++)
+        avail->ring[k] = (uint16_t)(i == 3 ? 0 : k);
+    for (unsigned k = 0; k < SIZE && i == 1; k++)
+        desc[k] = (struct vring_desc){.flags = VRING_DESC_F_NEXT, .next = (uint16_t)(k + 1)};
+    avail->idx = (uint16_t)(i == 2 ? SIZE + 1 : SIZE);
+    start_with(t, &(struct set_up){SIZE, {scratch, scratch + MIB, scratch + 2 * MIB}});
+    CHECK(WAIT_FOR(target_fails(t) || used->idx == SIZE));
+    CHECK_EQ(target_fails(t), i == 1 || i == 2);
+    return true;
+}
+
 /* --- legacy: one page number says it all --- */
 
 static bool pfn_live(struct target *t, unsigned i)
@@ -238,6 +263,7 @@ const struct attack queue_attacks[] = {
     {"queue-frozen", queue_frozen, .only = ON_MODERN, .expect = PASSES},
     {"queue-not-ready", queue_not_ready, .only = ON_SPLIT, .expect = PASSES, .spoils = true},
     {"queue-early", queue_early, .only = ON_MODERN, .expect = PASSES, .spoils = true},
+    {"queue-longest", queue_longest, .only = ON_MODERN | ON_SPLIT, .spoils = true},
     {"pfn-live", pfn_live, .only = ON_LEGACY, .expect = PASSES},
     {"pfn-bad", pfn_bad, .only = ON_LEGACY, .expect = REJECTS},
     {"pfn-units", pfn_units, .only = ON_LEGACY | ON_MMIO, .spoils = true},

@@ -5,7 +5,7 @@
  * driver tells a device to write over, it may, and here that would be the test itself. */
 #include "hostile.h"
 
-enum { ROUNDS = 12, WRITES = 100, RINGS = 16, FEW = 48, MIB = 1 << 20 };
+enum { ROUNDS = 9, WRITES = 100, RINGS = 12, FEW = 32, MIB = 1 << 20 };
 
 static uint32_t address_low(void)
 {

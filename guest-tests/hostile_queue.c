@@ -174,9 +174,10 @@ static bool queue_longest(struct target *t, unsigned i)
     struct vring_desc *desc = (void *)scratch;
     struct vring_avail *avail = (void *)(scratch + MIB);
     volatile struct vring_used *used = (void *)(scratch + 2 * MIB);
-    memset(desc, 0, SIZE * sizeof(*desc));
+    if (i != 1 && i != 3) /* the one before left nothing else */
+        memset(desc, 0, SIZE * sizeof(*desc));
     used->idx = avail->flags = 0;
-    for (unsigned k = 0; k < SIZE; k++)
+    for (unsigned k = 0; k < SIZE && (i == 0 || i == 3); k++)
         avail->ring[k] = (uint16_t)(i == 3 ? 0 : k);
     for (unsigned k = 0; k < SIZE && i == 1; k++)
         desc[k] = (struct vring_desc){.flags = VRING_DESC_F_NEXT, .next = (uint16_t)(k + 1)};

@@ -89,5 +89,7 @@ int net_fd_send(struct net_backend *b, unsigned queue, const struct iovec *iov, 
 void net_fd_listen(struct net_backend *b, unsigned queue, bool on);
 void net_fd_free(struct net_backend *b);
 int net_fd(const struct net_backend *b, unsigned queue);
+void net_fd_quiet(struct net_backend *b, unsigned queue); /* neither readable() nor writable() */
+void net_fd_complain(struct net_backend *b, const char *sentence, int rc);
 /* "3:4:5", n of them, each once and open; non-blocking and not inherited from now on. */
 int CHECKED net_fds_take(const struct net_backend_spec *s, int fds[NET_QUEUES_MAX], struct err *e);

@@ -19,6 +19,7 @@ struct fd_backend {
     struct net_backend b;
     struct loop *loop;
     char what[64];
+    struct log_limit complaints;
     bool vnet;
     struct fd_queue q[NET_QUEUES_MAX];
 };
@@ -50,7 +51,8 @@ static void rewatch(struct fd_queue *q)
         return;
     q->watch = (struct loop_watch){.fd = q->fd, .events = want, .fn = on_ready, .ctx = q};
     if (loop_watch(q->owner->loop, &q->watch) < 0)
-        log_error("%s: no memory to watch it: the network stands still", q->owner->what);
+        log_limited(&q->owner->complaints, LOG_ERROR,
+                    "%s: no memory to watch it: the network stands still", q->owner->what);
 }
 
 /* Nothing comes any more: whoever was at the other end has left, or the interface was removed. */
@@ -103,7 +105,27 @@ void net_fd_listen(struct net_backend *b, unsigned queue, bool on)
     rewatch(q);
 }
 
+void net_fd_quiet(struct net_backend *b, unsigned queue)
+{
+    struct fd_queue *q = &of(b)->q[queue];
+    q->want_in = q->want_out = false;
+    rewatch(q);
+}
+
+void net_fd_complain(struct net_backend *b, const char *sentence, int rc)
+{
+    struct fd_backend *f = of(b);
+    log_limited(&f->complaints, LOG_WARN, "%s: %s: %s", f->what, sentence, strerror(-rc));
+}
+
 /* --- frames --- */
+
+/* A packet socket's neighbour may send nothing, which is a frame, or leave. */
+static bool hung_up(const struct fd_queue *q)
+{
+    struct pollfd p = {.fd = q->fd};
+    return poll(&p, 1, 0) == 1 && p.revents & (POLLHUP | POLLERR | POLLNVAL);
+}
 
 ssize_t net_fd_recv(struct net_backend *b, unsigned queue, const struct iovec *iov, unsigned n)
 {
@@ -119,7 +141,7 @@ ssize_t net_fd_recv(struct net_backend *b, unsigned queue, const struct iovec *i
     int rc = r < 0 ? -errno : 0;
     if (rc == -EAGAIN || passes_by(rc))
         return -EAGAIN;
-    if (r <= 0) {
+    if (r < 0 || (r == 0 && hung_up(q))) {
         give_up(q, rc);
         return -EAGAIN;
     }

@@ -32,7 +32,7 @@ void net_set_link(struct vdev *d, bool up)
 void net_announce(struct vdev *d)
 {
     struct net *n = vdev_priv(d);
-    if (!vdev_has(d, VIRTIO_NET_F_GUEST_ANNOUNCE))
+    if (!atomic_load(&n->announces))
         return;
     (void)atomic_fetch_or(&n->status, VIRTIO_NET_S_ANNOUNCE);
     vdev_config_changed(d);
@@ -44,8 +44,10 @@ static void net_config_read(struct vdev *d, void *cfg)
 {
     const struct net *n = vdev_priv(d);
     bool hash = n->rss_offered || n->hash_offered;
+    unsigned known =
+        VIRTIO_NET_S_LINK_UP | (atomic_load(&n->announces) ? VIRTIO_NET_S_ANNOUNCE : 0);
     struct virtio_net_config k = {
-        .status = htole16((uint16_t)atomic_load(&n->status)),
+        .status = htole16((uint16_t)(atomic_load(&n->status) & known)),
         .max_virtqueue_pairs = htole16((uint16_t)n->pairs_max),
         .mtu = htole16((uint16_t)n->mtu),
         .speed = htole32(SPEED_MBITS),
@@ -57,14 +59,15 @@ static void net_config_read(struct vdev *d, void *cfg)
     memcpy(cfg, &k, sizeof(k));
 }
 
-/* 5.1.4.3: a legacy driver sets its address here. */
+/* A legacy driver sets its address here, byte by byte (5.1.6.5.2.3); never a group's. */
 static void net_config_write(struct vdev *d, const void *cfg, size_t off, size_t len)
 {
     struct net *n = vdev_priv(d);
+    const uint8_t *mac = cfg;
     (void)len;
-    if (off < NET_MAC_LEN && !vdev_has(d, VIRTIO_F_VERSION_1) &&
+    if (off < NET_MAC_LEN && !(mac[0] & 1) && !vdev_has(d, VIRTIO_F_VERSION_1) &&
         !vdev_has(d, VIRTIO_NET_F_CTRL_MAC_ADDR))
-        net_mac_set(n, cfg);
+        net_mac_set(n, mac);
 }
 
 /* --- features (5.1.3.1) --- */
@@ -164,8 +167,11 @@ struct queue_call {
 static void queue_reset_on_loop(void *ctx)
 {
     const struct queue_call *c = ctx;
-    if (c->queue < 2 * net_usable_pairs(c->n))
-        net_coal_queue_reset(c->n, c->queue);
+    if (c->queue >= 2 * net_usable_pairs(c->n))
+        return;
+    net_coal_queue_reset(c->n, c->queue);
+    if (c->queue % 2 == 0)
+        net_rx_queue_reset(c->n, c->queue / 2);
 }
 
 static void net_queue_reset(struct vdev *d, unsigned queue)
@@ -187,9 +193,16 @@ void net_steer(struct net *n, unsigned pairs, bool rss)
     if (n->host->detaches)
         n->host->ops->set_queues(n->host, pairs);
     memset(n->flows, 0, sizeof(n->flows));
-    for (unsigned i = 0; i < n->sources && n->running; i++) {
-        n->source[i].blocked = false;
-        n->host->ops->listen(n->host, i, true);
+    for (unsigned i = pairs; i < n->pairs_max; i++) { /* nothing comes there any more */
+        struct vq *q = vdev_queue(n->dev, net_rx_index(i));
+        if (q)
+            net_coal_flush(n, q);
+    }
+    net_tx_retry(n);
+    bool awake = net_rx_awake(n);
+    for (unsigned i = 0; i < n->sources; i++) {
+        n->source[i].blocked = !awake; /* until a receive queue starts, which is a kick */
+        n->host->ops->listen(n->host, i, awake);
     }
 }
 
@@ -216,11 +229,11 @@ void net_begin(void *ctx)
     n->rx_negotiated = negotiated(d, NET_RX_OFFLOADS);
     n->filter = (struct net_filter){.by_address = vdev_has(d, VIRTIO_NET_F_CTRL_RX),
                                     .by_vlan = vdev_has(d, VIRTIO_NET_F_CTRL_VLAN)};
+    for (unsigned i = 0; i < n->pairs_max; i++)
+        n->rxq[i].enabled = false;
+    atomic_store(&n->announces, vdev_has(d, VIRTIO_NET_F_GUEST_ANNOUNCE));
     net_set_offloads(n, n->rx_negotiated);
     net_steer(n, 1, false);
-    n->running = true;
-    for (unsigned i = 0; i < n->sources; i++)
-        n->source[i].blocked = true; /* until the receive queue starts, which is a kick */
 }
 
 static int net_start(struct vdev *d)
@@ -233,7 +246,7 @@ static int net_start(struct vdev *d)
 static void reset_on_loop(void *ctx)
 {
     struct net *n = ctx;
-    n->running = false;
+    atomic_store(&n->announces, false);
     net_rx_stop(n);
     net_coal_reset(n);
     memset(n->tx_blocked, 0, sizeof(n->tx_blocked));

@@ -45,6 +45,8 @@ void net_done(struct net *n, struct vq *q, struct vq_req *req)
         vq_complete(q, req);
         return;
     }
+    if (c->n == ARRAY_SIZE(c->done)) /* a frame in many pieces; it is told in one all the same */
+        net_coal_flush(n, q);
     c->done[c->n++] = req;
     c->segments += MAX(req->n_out + req->n_in, 1u);
 }

@@ -54,7 +54,24 @@ bool net_tx_header_ok(const struct net *n, net_hdr_t *h, size_t len)
     return header_ok(h, len, n->tx_offloads, true);
 }
 
-bool net_rx_header_ok(const struct net *n, net_hdr_t *h, size_t len)
+/* hdr_len covers the headers up to the transport's (5.1.6.4.1), whatever the other end says of it:
+ * the transport's is where its checksum begins. */
+static void cover_headers(net_hdr_t *h, const uint8_t *head, size_t head_len, size_t len)
+{
+    enum { UDP = 8, TCP = 20, TCP_WORDS = 12 };
+    uint8_t type = h->gso_type & ~VIRTIO_NET_HDR_GSO_ECN;
+    size_t all = le16toh(h->csum_start), words = all + TCP_WORDS;
+    if (type == VIRTIO_NET_HDR_GSO_UDP || type == VIRTIO_NET_HDR_GSO_UDP_L4)
+        all += UDP;
+    else
+        all += words < head_len ? MAX((head[words] >> 4) * 4, (int)TCP) : TCP;
+    all = MIN(all, len);
+    if (type != VIRTIO_NET_HDR_GSO_NONE && le16toh(h->hdr_len) < all && all <= UINT16_MAX)
+        h->hdr_len = htole16((uint16_t)all);
+}
+
+bool net_rx_header_ok(const struct net *n, net_hdr_t *h, const uint8_t *head, size_t head_len,
+                      size_t len)
 {
     if (!(n->rx_offloads & NET_F(VIRTIO_NET_F_GUEST_CSUM))) {
         /* A frame from before the offload was switched off is not worth a checksum of ours. */
@@ -63,5 +80,8 @@ bool net_rx_header_ok(const struct net *n, net_hdr_t *h, size_t len)
         h->flags = 0;
     }
     h->flags &= VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID;
-    return header_ok(h, len, n->rx_offloads, false);
+    if (!header_ok(h, len, n->rx_offloads, false))
+        return false;
+    cover_headers(h, head, head_len, len);
+    return true;
 }

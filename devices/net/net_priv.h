@@ -33,7 +33,8 @@ struct net_counters { /* of one queue; they wrap (5.1.6.5.8) */
 struct net_rxq {
     struct vq_req *held[NET_QUEUE_SIZE];
     unsigned first, n;
-    size_t room; /* their bytes */
+    size_t room;  /* their bytes */
+    bool enabled; /* it has run, and the driver has not reset it */
 };
 
 /* Where frames come from: a queue of the back end, and the one frame that was read and has not
@@ -75,11 +76,12 @@ struct net {
     uint32_t mtu;
     uint8_t own_mac[NET_MAC_LEN]; /* what a reset goes back to */
     bool rss_offered, hash_offered;
-    atomic_ullong mac;  /* net_mac() */
-    atomic_uint status; /* VIRTIO_NET_S_ */
+    atomic_ullong mac;     /* net_mac() */
+    atomic_uint status;    /* VIRTIO_NET_S_ */
+    atomic_bool announces; /* the driver knows how */
 
     /* From start to reset. */
-    bool mrg, hash_report, running;
+    bool mrg, hash_report;
     unsigned hdr_len;
     uint64_t tx_offloads, rx_negotiated;
 
@@ -133,16 +135,21 @@ void net_begin(void *ctx); /* what follows from the features; no queue is live y
 void net_rx_readable(void *ctx, unsigned source);
 void net_rx_kick(struct net *n, struct vq *q);
 void net_rx_drain(struct net *n, struct vq *q);
+void net_rx_queue_reset(struct net *n, unsigned pair); /* the driver's, of that one */
+bool net_rx_awake(struct net *n);
 void net_rx_stop(struct net *n); /* nothing is received, and what was is dropped */
 void net_rx_stalled(void *ctx);
 /* net_tx.c */
 void net_tx_writable(void *ctx, unsigned queue);
 void net_tx_kick(struct net *n, struct vq *q);
+void net_tx_retry(struct net *n); /* what waits, waits for another queue of the back end now */
 /* net_ctrl.c */
 void net_ctrl_kick(struct net *n, struct vq *q);
-/* net_header.c: false when such a frame must not pass. `len` is the frame's. */
+/* net_header.c: false when such a frame must not pass. `len` is the frame's, `head` as much of its
+ * beginning as is known. */
 bool net_tx_header_ok(const struct net *n, net_hdr_t *h, size_t len);
-bool net_rx_header_ok(const struct net *n, net_hdr_t *h, size_t len);
+bool net_rx_header_ok(const struct net *n, net_hdr_t *h, const uint8_t *head, size_t head_len,
+                      size_t len);
 
 /* A command (5.1.6.5) as its readable bytes behind class and command. */
 struct net_cmd {

@@ -19,11 +19,43 @@ static bool reads_aside(const struct net *n)
     return n->sources > 1 && (n->rss.steers || !n->host->steers || n->sources > n->pairs);
 }
 
+/* Whether frames are to be read, be it to be dropped because the driver has reset every queue
+ * (5.1.6.5.5.2). While the device is paused or suspended, and until the last queue runs again, they
+ * stay where they are. */
+bool net_rx_awake(struct net *n)
+{
+    bool awake = vdev_started(n->dev);
+    for (unsigned i = 0; awake && i < n->pairs; i++)
+        awake = !n->rxq[i].enabled || vdev_queue(n->dev, net_rx_index(i));
+    return awake;
+}
+
 /* --- buffers --- */
 
 static struct vq_req *held(const struct net_rxq *r, unsigned i)
 {
     return r->held[(r->first + i) % NET_QUEUE_SIZE];
+}
+
+static struct vq_req *take_first(struct net_rxq *r)
+{
+    struct vq_req *req = held(r, 0);
+    r->first = (r->first + 1) % NET_QUEUE_SIZE;
+    r->n--;
+    r->room -= req->in_len;
+    return req;
+}
+
+/* A frame's first buffer must hold the header at least (5.1.6.3.1). What is too short for that goes
+ * back when its turn has come and not before: what is held must stay in one piece, because only
+ * the newest can be given back. */
+static void shed_runts(struct net *n, unsigned pair, struct vq *q)
+{
+    struct net_rxq *r = &n->rxq[pair];
+    while (r->n > 0 && held(r, 0)->in_len < n->hdr_len) {
+        counters(n, pair)->malformed++;
+        vq_complete(q, take_first(r));
+    }
 }
 
 /* Takes buffers until they have room for `want` bytes, or there are no more. */
@@ -36,13 +68,9 @@ static void gather(struct net *n, unsigned pair, size_t want)
         struct vq_req *req = vq_next(q);
         if (!req)
             return;
-        if (req->in_len < n->hdr_len) { /* 5.1.6.3.1: it must hold a header at least */
-            counters(n, pair)->malformed++;
-            vq_complete(q, req);
-            continue;
-        }
         r->held[(r->first + r->n++) % NET_QUEUE_SIZE] = req;
         r->room += req->in_len;
+        shed_runts(n, pair, q);
     }
 }
 
@@ -142,8 +170,9 @@ static bool fetch(struct net *n, struct net_source *s)
     s->direct = MIN(s->direct, s->len);
     size_t head_len = read_head(n, k, s->len, head);
     net_mac(n, mac);
-    if (s->len < NET_ETH_LEN || !net_link_up(n) || !net_rx_header_ok(n, &s->hdr.hdr, s->len) ||
-        too_long(n, s, head) || !net_filter_passes(&n->filter, mac, head, head_len))
+    if (s->len < NET_ETH_LEN || !net_link_up(n) ||
+        !net_rx_header_ok(n, &s->hdr.hdr, head, head_len, s->len) || too_long(n, s, head) ||
+        !net_filter_passes(&n->filter, mac, head, head_len))
         drop(n, s);
     else
         classify(n, s, head, head_len);
@@ -194,13 +223,9 @@ static void hand_over(struct net *n, struct net_source *s, struct vq *q)
 {
     struct net_rxq *r = &n->rxq[s->target];
     unsigned count = place(n, s);
-    for (unsigned i = 0; i < count; i++) {
-        struct vq_req *req = held(r, 0);
-        r->first = (r->first + 1) % NET_QUEUE_SIZE;
-        r->n--;
-        r->room -= req->in_len;
-        net_done(n, q, req);
-    }
+    for (unsigned i = 0; i < count; i++)
+        net_done(n, q, take_first(r));
+    shed_runts(n, s->target, q);
     count_frame(counters(n, s->target), s);
     s->len = 0;
     net_packet_done(n, q);
@@ -266,9 +291,9 @@ static size_t longest(const struct net *n)
 static bool ready(struct net *n, struct net_source *s)
 {
     unsigned pair = s->index < n->pairs ? s->index : 0;
-    if (!n->running)
+    if (!net_rx_awake(n))
         return false;
-    if (reads_aside(n))
+    if (reads_aside(n) || !n->rxq[pair].enabled)
         return true;
     gather(n, pair, longest(n));
     return n->rxq[pair].n > 0;
@@ -299,9 +324,9 @@ void net_rx_readable(void *ctx, unsigned source)
         run(n, &n->source[source]);
 }
 
-void net_rx_kick(struct net *n, struct vq *q)
+/* Whatever has changed, somebody may have waited for it. */
+static void wake(struct net *n)
 {
-    (void)q; /* whichever it is, somebody may have waited for it */
     for (unsigned i = 0; i < n->sources; i++) {
         struct net_source *s = &n->source[i];
         if (!s->blocked)
@@ -309,6 +334,18 @@ void net_rx_kick(struct net *n, struct vq *q)
         block(n, s, false);
         run(n, s);
     }
+}
+
+void net_rx_kick(struct net *n, struct vq *q)
+{
+    n->rxq[vq_index(q) / 2].enabled = true;
+    wake(n);
+}
+
+void net_rx_queue_reset(struct net *n, unsigned pair)
+{
+    n->rxq[pair].enabled = false;
+    wake(n);
 }
 
 /* The driver offered some buffers, and no more although a frame needs them: it may be waiting for

@@ -2,7 +2,7 @@
  * frames on their way are not part of it. */
 #include "devices/net/net_priv.h"
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 struct state_call { /* it is the loop's */
     struct net *n;
@@ -65,6 +65,8 @@ static void save_on_loop(void *ctx)
     state_bytes(s, n->filter.vlans, sizeof(n->filter.vlans));
     save_rss(s, &n->rss);
     save_coal(s, n);
+    for (unsigned i = 0; i < n->pairs_max; i++)
+        state_u8(s, n->rxq[i].enabled);
 }
 
 void net_save(const struct vdev *d, struct state_out *s)
@@ -141,6 +143,8 @@ static int load(struct net *n, struct state_in *s)
     state_get_bytes(s, n->filter.vlans, sizeof(n->filter.vlans));
     load_rss(s, &rss);
     load_coal(s, n);
+    for (unsigned i = 0; i < n->pairs_max; i++)
+        n->rxq[i].enabled = state_get_u8(s) & 1;
     if (s->error || mac >> 48 || mac & 1 || pairs < 1 || pairs > net_usable_pairs(n) ||
         offloads & ~n->rx_negotiated || net_rss_check(n, &rss) < 0 ||
         status & ~(VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE))
@@ -171,8 +175,8 @@ int net_load(struct vdev *d, struct state_in *s)
     struct state_call c = {.n = n, .in = s};
     uint32_t version;
     int rc = state_open(s, "NET ", VERSION, &version);
-    if (rc < 0)
-        return rc;
+    if (rc < 0 || version != VERSION)
+        return -EBADMSG;
     loop_call(n->loop, net_begin, n);
     loop_call(n->loop, load_on_loop, &c);
     return c.rc < 0 ? c.rc : state_close(s);

@@ -108,16 +108,25 @@ void net_tx_kick(struct net *n, struct vq *q)
     vq_poke(q);
 }
 
+static void retry(struct net *n, unsigned pair)
+{
+    struct vq *q = vdev_queue(n->dev, net_tx_index(pair));
+    if (n->tx_blocked[pair] && q)
+        vq_poke(q);
+    n->tx_blocked[pair] = false;
+}
+
 void net_tx_writable(void *ctx, unsigned queue)
 {
     struct net *n = ctx;
     for (unsigned pair = 0; pair < n->pairs_max; pair++) {
-        struct vq *q = vdev_queue(n->dev, net_tx_index(pair));
-        bool waits = n->tx_blocked[pair] && (pair < n->sources ? pair : 0) == queue;
-        if (!waits)
-            continue;
-        n->tx_blocked[pair] = false;
-        if (q)
-            vq_poke(q);
+        if ((pair < n->sources ? pair : 0) == queue)
+            retry(n, pair);
     }
+}
+
+void net_tx_retry(struct net *n)
+{
+    for (unsigned pair = 0; pair < n->pairs_max; pair++)
+        retry(n, pair);
 }

@@ -45,7 +45,7 @@ static void tap_set_offloads(struct net_backend *b, uint64_t features)
     if (flags & (TUN_F_USO4 | TUN_F_USO6))
         flags |= TUN_F_USO4 | TUN_F_USO6;
     if (ioctl(net_fd(b, 0), TUNSETOFFLOAD, (unsigned long)flags) < 0 && errno != EBADFD)
-        log_warn("tap: its offloads cannot be set: %s", strerror(errno));
+        net_fd_complain(b, "its offloads cannot be set", -errno);
 }
 
 /* Without IFF_MULTI_QUEUE there is one queue, and nothing to attach. The kernel hands frames out
@@ -55,6 +55,8 @@ static void tap_set_queues(struct net_backend *b, unsigned n)
     for (unsigned i = 1; i < b->queues; i++) {
         struct ifreq r = {.ifr_flags = i < n ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE};
         (void)ioctl(net_fd(b, i), TUNSETQUEUE, &r); /* -EINVAL: it is as it should be */
+        if (i >= n)
+            net_fd_quiet(b, i); /* a detached queue has nothing to say but POLLERR */
     }
 }
 

@@ -12,26 +12,26 @@ static uint8_t frame[70000], got[70000];
 
 Test(net, configuration)
 {
+    PROVES("Device Types / Network Device / Device configuration layout#01");
+    PROVES("Device Types / Network Device / Device configuration layout#02");
+    PROVES("Device Types / Network Device / Device configuration layout#03");
+    PROVES("Device Types / Network Device / Device configuration layout#10");
+    PROVES("Device Types / Network Device / Device configuration layout#07");
+    PROVES("Device Types / Network Device / Device configuration layout#08");
+    PROVES("Device Types / Network Device / Device configuration layout#13");
+    PROVES("Device Types / Network Device / Device configuration layout#14");
     struct fx *f = fx_up(2, false, ",rss,hash", NULL);
     struct virtio_net_config c = fx_config(f);
     cr_expect_arr_eq(c.mac, TO_GUEST, 6);
     cr_expect_eq(c.status, VIRTIO_NET_S_LINK_UP);
-    /* proves: Device Types / Network Device / Device configuration layout#01 */
     cr_expect_eq(c.max_virtqueue_pairs, 2);
-    /* proves: Device Types / Network Device / Device configuration layout#02 */
-    /* proves: Device Types / Network Device / Device configuration layout#03 */
     cr_expect_eq(c.mtu, 1500);
-    /* proves: Device Types / Network Device / Device configuration layout#10 */
     cr_expect_eq(c.speed, 10000);
     cr_expect_eq(c.duplex, 1); /* full, as the field's own text has it */
-    /* proves: Device Types / Network Device / Device configuration layout#07 */
     cr_expect_geq(c.rss_max_key_size, 40);
-    /* proves: Device Types / Network Device / Device configuration layout#08 */
     cr_expect_geq(c.rss_max_indirection_table_length, 128);
     cr_expect_eq(c.supported_hash_types, 0x1ff);
     uint64_t all = fx_offered(f);
-    /* proves: Device Types / Network Device / Device configuration layout#13 */
-    /* proves: Device Types / Network Device / Device configuration layout#14 */
     cr_expect(all >> VIRTIO_NET_F_CTRL_VQ & 1);
     cr_expect_not(all & (NET_TX_OFFLOADS | NET_RX_OFFLOADS)); /* its cable has no header */
     cr_expect_eq(vdev_queue_count(f->r->dev), 5);
@@ -108,14 +108,35 @@ Test(net, features_that_need_others)
     fx_down(f);
 }
 
+/* Nothing that a driver or the link does changes the MTU. */
+Test(net, the_mtu_stays)
+{
+    PROVES("Device Types / Network Device / Device configuration layout#04");
+    static const enum rig_transport all[] = {RIG_MMIO, RIG_PCI_LEGACY};
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+        const struct rig_options o = {.transport = all[i]};
+        struct fx *f = fx_up(1, true, ",mtu=1300", &o);
+        enum { MTU = offsetof(struct virtio_net_config, mtu) };
+        rig_config_set(f->r, MTU, 2, 0x1234);
+        rig_config_set(f->r, MTU, 1, 0xff);
+        cr_expect_eq(rig_config(f->r, MTU, 2), 1300);
+        net_set_link(f->r->dev, false);
+        net_set_link(f->r->dev, true);
+        cr_expect_eq(rig_config(f->r, MTU, 2), 1300);
+        rig_negotiate(f->r);
+        cr_expect_eq(rig_config(f->r, MTU, 2), 1300);
+        fx_down(f);
+    }
+}
+
 /* --- transmission --- */
 
 Test(net, a_frame_goes_out)
 {
+    PROVES("Device Types / Network Device / Device configuration layout#06");
     struct fx *f = fx_up(1, true, NULL, NULL);
     net_hdr_t h;
     uint32_t id, len;
-    /* proves: Device Types / Network Device / Device configuration layout#06 */
     fx_frame(frame, TO_OTHER, 0x0800, 1514);
     fx_tx(f, 1, NULL, frame, 1514);
     cr_assert_eq(fx_recv(f, 0, &h, got, sizeof(got)), 1514);
@@ -128,11 +149,11 @@ Test(net, a_frame_goes_out)
 
 Test(net, header_fields_that_do_not_count)
 {
+    PROVES("Device Types / Network Device / Device Operation / Packet Transmission#01");
+    PROVES("Device Types / Network Device / Device Operation / Packet Transmission#02");
+    PROVES("Device Types / Network Device / Device Operation / Packet Transmission#07");
     struct fx *f = fx_up(1, true, NULL, NULL);
-    /* proves: Device Types / Network Device / Device Operation / Packet Transmission#01 */
-    /* proves: Device Types / Network Device / Device Operation / Packet Transmission#02 */
     net_hdr_t h = {.flags = 0xfe, .csum_start = 60000, .csum_offset = 60000, .gso_size = 77}, out;
-    /* proves: Device Types / Network Device / Device Operation / Packet Transmission#07 */
     h.hdr_len = 0xffff;
     fx_tx(f, 1, &h, frame, fx_frame(frame, TO_OTHER, 0x0800, 100));
     cr_assert_eq(fx_recv(f, 0, &out, got, sizeof(got)), 100);
@@ -147,6 +168,8 @@ Test(net, header_fields_that_do_not_count)
 
 Test(net, offload_requests)
 {
+    PROVES("Device Types / Network Device / Device Operation / Packet Transmission#08");
+    PROVES("Device Types / Network Device / Device Operation / Packet Transmission#10");
     static const struct {
         net_hdr_t h;
         bool passes;
@@ -161,9 +184,7 @@ Test(net, offload_requests)
         {{.flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 1, .gso_size = 0}, false},
         {{.flags = 0, .gso_type = 1, .gso_size = 1448}, false},
         {{.flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 2, .gso_size = 9}, false},
-        /* proves: Device Types / Network Device / Device Operation / Packet Transmission#08 */
         {{.flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 0x61, .gso_size = 9}, false},
-        /* proves: Device Types / Network Device / Device Operation / Packet Transmission#10 */
         {{.flags = 0, .gso_type = 0x21, .gso_size = 9}, false},
         {{.flags = 3, .csum_start = 34, .csum_offset = 16, .gso_type = 0x41, .gso_size = 9}, false},
         {{.flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 0x20, .gso_size = 9}, false},
@@ -179,6 +200,36 @@ Test(net, offload_requests)
             cr_expect_eq(h.gso_type, cases[i].h.gso_type);
         cr_expect(rig_used(f->r, 1, &id, &len), "%zu", i);
     }
+    fx_down(f);
+}
+
+/* It is passed on, and nobody says that the checksum was right. */
+Test(net, a_checksum_that_is_wrong)
+{
+    PROVES("Device Types / Network Device / Device Operation / Packet Transmission#11");
+    struct fx *f = fx_up(1, true, NULL, NULL);
+    net_hdr_t h = {.flags = VIRTIO_NET_HDR_F_DATA_VALID}, out;
+    fx_frame(frame, TO_OTHER, 0x0800, 100);
+    frame[14] = 0x45;
+    memset(frame + 24, 0xee, 2);
+    fx_tx(f, 1, &h, frame, 100);
+    cr_assert_eq(fx_recv(f, 0, &out, got, sizeof(got)), 100);
+    cr_expect_arr_eq(got, frame, 100);
+    cr_expect_eq(out.flags, 0);
+    fx_down(f);
+}
+
+/* To be used as a hint by those who segment. */
+Test(net, the_length_of_the_headers)
+{
+    PROVES("Device Types / Network Device / Device Operation / Packet Transmission#06");
+    struct fx *f = fx_up(1, true, NULL, NULL);
+    net_hdr_t out, h = {.flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 1};
+    h.gso_size = 1000;
+    h.hdr_len = 66;
+    fx_tx(f, 1, &h, frame, fx_frame(frame, TO_OTHER, 0x0800, 1200));
+    cr_assert_eq(fx_recv(f, 0, &out, got, sizeof(got)), 1200);
+    cr_expect_eq(out.hdr_len, 66);
     fx_down(f);
 }
 
@@ -370,6 +421,28 @@ Test(net, a_neighbour_that_is_not_there_yet)
     close(peer);
     rig_down(f->r);
     free(f);
+}
+
+/* An empty frame is one that is too short, not the end of the network. */
+Test(net, a_neighbour_that_says_nothing)
+{
+    for (unsigned vnet = 0; vnet < 2; vnet++) {
+        int pair[2];
+        char text[100];
+        cr_assert_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, pair), 0);
+        snprintf(text, sizeof(text), "net,backend=socket,fd=%d%s", pair[1],
+                 vnet ? ",vnet_hdr" : "");
+        struct fx f = {.r = rig_up(text, NULL), .peer = {pair[0]}, .vnet = vnet, .hdr = HDR};
+        uint32_t len;
+        fx_post(&f, 0, 4, 2000);
+        rig_kick(f.r, 0);
+        cr_assert_eq(send(pair[0], "", 0, 0), 0);
+        fx_send(&f, 0, NULL, frame, fx_frame(frame, TO_ALL, 0x0800, 100));
+        rig_settle(f.r);
+        cr_expect(fx_used(&f, 0, &len) && len == HDR + 100);
+        rig_down(f.r);
+        close(pair[0]);
+    }
 }
 
 Test(net, a_neighbour_that_leaves)

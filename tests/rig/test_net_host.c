@@ -351,8 +351,6 @@ Test(net_host, tap_segmentation)
     const net_hdr_t *h = (const net_hdr_t *)b;
     cr_expect_eq(h->gso_type, VIRTIO_NET_HDR_GSO_TCPV4, "whole, as the guest can take it");
     cr_expect_eq(h->gso_size, 1000);
-    /* proves: Device Types / Network Device / Device Operation / Processing of Incoming Packets#31
-     */
     cr_expect_geq(h->hdr_len, 54);
     cr_expect_eq(h->num_buffers, 3);
     /* And not when the guest has switched it off. */

@@ -86,18 +86,18 @@ Test(net_mq, where_the_control_queue_is)
 
 Test(net_mq, one_queue_until_more_are_asked_for)
 {
+    PROVES("Device Types / Network Device / Device Operation / Control Virtqueue / Automatic "
+           "receive steering in multiqueue mode#01");
+    PROVES("Device Types / Network Device / Device Operation / Control Virtqueue / Automatic "
+           "receive steering in multiqueue mode#02");
     struct fx *f = fx_up(2, true, NULL, NULL);
     const uint8_t *b;
     post_all(f, 2);
-    /* proves: Device Types / Network Device / Device Operation / Control Virtqueue / Automatic
-     * receive steering in multiqueue mode#01 */
     cr_expect_eq(comes_on(f, 0, udp(1, 2, false), &b), 0);
     cr_expect_eq(comes_on(f, 1, udp(1, 2, false), &b), 0);
     cr_expect_eq(pairs(f, 2), VIRTIO_NET_OK);
     cr_expect_eq(comes_on(f, 1, udp(1, 2, false), &b), 1);
     cr_expect_eq(pairs(f, 1), VIRTIO_NET_OK);
-    /* proves: Device Types / Network Device / Device Operation / Control Virtqueue / Automatic
-     * receive steering in multiqueue mode#02 */
     cr_expect_eq(comes_on(f, 1, udp(1, 2, false), &b), 0);
     cr_expect_eq(pairs(f, 2), VIRTIO_NET_OK);
     rig_negotiate(f->r);
@@ -109,6 +109,8 @@ Test(net_mq, one_queue_until_more_are_asked_for)
 /* 5.1.6.5.5: what was sent on transmitqX comes back on receiveqX. */
 Test(net_mq, flows_come_back_where_they_went_out)
 {
+    PROVES("stray:Device Types / Network Device / Device Operation / Control Virtqueue / Automatic "
+           "receive steering in multiqueue mode#03");
     struct fx *f = fx_up(3, true, NULL, NULL);
     const uint8_t *b;
     post_all(f, 3);
@@ -129,6 +131,10 @@ Test(net_mq, flows_come_back_where_they_went_out)
 /* With several queues one without buffers must not stop the others. */
 Test(net_mq, a_queue_without_buffers)
 {
+    PROVES("Device Types / Network Device / Device Operation / Control Virtqueue / Automatic "
+           "receive steering in multiqueue mode#03");
+    PROVES("Device Types / Network Device / Device Operation / Control Virtqueue / Automatic "
+           "receive steering in multiqueue mode#04");
     struct fx *f = fx_up(2, true, NULL, NULL);
     const uint8_t *b;
     fx_post(f, 0, 40, 2000);
@@ -137,13 +143,9 @@ Test(net_mq, a_queue_without_buffers)
     for (unsigned i = 0; i < 10; i++)
         cr_expect_eq(comes_on(f, 1, udp(1, 2, false), &b), -1);
     cr_expect_eq(comes_on(f, 0, udp(1, 2, false), &b), 0);
-    /* proves: Device Types / Network Device / Device Operation / Control Virtqueue / Automatic
-     * receive steering in multiqueue mode#03 */
     vdev_queue_reset(f->r->dev, 2);
     cr_expect_eq(comes_on(f, 1, udp(1, 2, false), &b), 0);
     vdev_queue_reset(f->r->dev, 0);
-    /* proves: Device Types / Network Device / Device Operation / Control Virtqueue / Automatic
-     * receive steering in multiqueue mode#04 */
     cr_expect_eq(comes_on(f, 0, udp(1, 2, false), &b), -1);
     rig_queue_up(f->r, 0);
     rig_settle(f->r);
@@ -188,6 +190,12 @@ static uint32_t expected_hash(void)
 
 Test(net_mq, rss)
 {
+    PROVES("stray:Device Types / Network Device / Device Operation / Processing of Incoming "
+           "Packets / Hash calculation for incoming packets#02");
+    PROVES("Device Types / Network Device / Device Operation / Control Virtqueue / Receive-side "
+           "scaling (RSS) / RSS processing#01");
+    PROVES("Device Types / Network Device / Device Operation / Control Virtqueue / Receive-side "
+           "scaling (RSS) / RSS processing#02");
     struct fx *f = fx_up(4, true, ",rss,hash", NULL);
     const uint8_t *b;
     struct rss c = {.types = 4, .mask = 7, .unclassified = 3, .max_tx = 4, .key_len = 40};
@@ -196,8 +204,6 @@ Test(net_mq, rss)
         c.table[i] = (uint16_t)(i * 5 % 3);
     post_all(f, 4);
     cr_assert_eq(rss_config(f, &c), VIRTIO_NET_OK);
-    /* proves: Device Types / Network Device / Device Operation / Control Virtqueue / Receive-side
-     * scaling (RSS) / RSS processing#01 */
     unsigned seen = 0;
     for (uint16_t port = 1; port < 40; port++) {
         size_t len = udp(port, 7, false);
@@ -212,8 +218,6 @@ Test(net_mq, rss)
     cr_expect_eq(seen, 7, "the test used all three");
     cr_expect_eq(comes_on(f, 0, fx_frame(frame, TO_GUEST, 0x0806, 60), &b), 3);
     cr_expect_eq(get_bytes(b + 16, 2), VIRTIO_NET_HASH_REPORT_NONE);
-    /* proves: Device Types / Network Device / Device Operation / Control Virtqueue / Receive-side
-     * scaling (RSS) / RSS processing#02 */
     vdev_queue_reset(f->r->dev, 6);
     cr_expect_eq(comes_on(f, 0, fx_frame(frame, TO_GUEST, 0x0806, 60), &b), -1);
     /* The last command counts. */
@@ -256,33 +260,47 @@ Test(net_mq, rss_configurations_that_make_no_sense)
     fx_down(f);
 }
 
+static int hash_config(struct fx *f, const uint8_t c[53])
+{
+    return fx_ctrl(f, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_HASH_CONFIG, c, 53);
+}
+
+/* With one pair of queues, and with two that flows are steered to. */
 Test(net_mq, hash_report_without_rss)
 {
-    struct fx *f = fx_up(1, true, ",hash", NULL);
-    const uint8_t *b;
-    uint8_t c[12 + 1 + 40] = {0};
-    f->hdr = 20;
-    post_all(f, 1);
-    cr_expect_eq(comes_on(f, 0, udp(9, 7, false), &b), 0);
-    cr_expect_eq(get_bytes(b + 16, 2), VIRTIO_NET_HASH_REPORT_NONE, "off at first");
-    c[0] = 4;
-    c[12] = 40;
-    memcpy(c + 13, key, 40);
-    cr_expect_eq(fx_ctrl(f, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_HASH_CONFIG, c, sizeof(c)),
-                 VIRTIO_NET_OK);
-    cr_expect_eq(comes_on(f, 0, udp(9, 7, false), &b), 0);
-    cr_expect_eq(get_bytes(b + 12, 4), expected_hash());
-    cr_expect_eq(get_bytes(b + 16, 2), VIRTIO_NET_HASH_REPORT_UDPv4);
-    c[12] = 41;
-    cr_expect_eq(fx_ctrl(f, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_HASH_CONFIG, c, sizeof(c)),
-                 VIRTIO_NET_ERR);
-    c[12] = 40;
-    c[1] = 2;
-    cr_expect_eq(fx_ctrl(f, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_HASH_CONFIG, c, sizeof(c)),
-                 VIRTIO_NET_ERR);
-    /* A longer header on the way out, too. */
-    fx_tx(f, 1, NULL, frame, 100);
-    cr_expect_eq(fx_recv(f, 0, NULL, got, sizeof(got)), 100);
-    cr_expect_arr_eq(got, frame, 100);
-    fx_down(f);
+    PROVES("stray:Device Types / Network Device / Device Operation / Processing of Incoming "
+           "Packets / Hash calculation for incoming packets#01");
+    PROVES("stray:Device Types / Network Device / Device Operation / Processing of Incoming "
+           "Packets / Hash calculation for incoming packets#03");
+    PROVES("stray:Device Types / Network Device / Device Operation / Control Virtqueue / Automatic "
+           "receive steering in multiqueue mode / Hash calculation#01");
+    for (unsigned queues = 1; queues <= 2; queues++) {
+        struct fx *f = fx_up(queues, true, ",hash", NULL);
+        const uint8_t *b;
+        uint8_t c[12 + 1 + 40] = {0};
+        f->hdr = 20;
+        post_all(f, queues);
+        cr_expect_eq(comes_on(f, 0, udp(9, 7, false), &b), 0);
+        cr_expect_eq(get_bytes(b + 16, 2), VIRTIO_NET_HASH_REPORT_NONE, "off at first");
+        c[0] = 4;
+        c[12] = 40;
+        memcpy(c + 13, key, 40);
+        if (queues > 1)
+            cr_expect_eq(pairs(f, 2), VIRTIO_NET_OK);
+        cr_expect_eq(hash_config(f, c), VIRTIO_NET_OK);
+        int last = (int)queues - 1;
+        cr_expect_eq(comes_on(f, queues - 1, udp(9, 7, false), &b), last);
+        cr_expect_eq(get_bytes(b + 12, 4), expected_hash());
+        cr_expect_eq(get_bytes(b + 16, 2), VIRTIO_NET_HASH_REPORT_UDPv4);
+        c[12] = 41;
+        cr_expect_eq(hash_config(f, c), VIRTIO_NET_ERR);
+        c[12] = 40;
+        c[1] = 2;
+        cr_expect_eq(hash_config(f, c), VIRTIO_NET_ERR);
+        /* A longer header on the way out, too. */
+        fx_tx(f, 1, NULL, frame, 100);
+        cr_expect_eq(fx_recv(f, 0, NULL, got, sizeof(got)), 100);
+        cr_expect_arr_eq(got, frame, 100);
+        fx_down(f);
+    }
 }

@@ -20,13 +20,14 @@ Test(net_rx, a_frame_comes_in)
 /* Without MRG_RXBUF. */
 Test(net_rx, one_buffer_for_a_frame)
 {
+    PROVES("Device Types / Network Device / Device Operation / Setting Up Receive Buffers#02");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#01");
     struct fx *f = fx_up(1, true, NULL, WITHOUT(NET_F(VIRTIO_NET_F_MRG_RXBUF)));
     uint32_t len;
     fx_post(f, 0, 3, 1526);
     rig_kick(f->r, 0);
     fx_frame(frame, TO_GUEST, 0x0800, 1600);
     net_hdr_t gso = {.flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 1, .gso_size = 9};
-    /* proves: Device Types / Network Device / Device Operation / Setting Up Receive Buffers#02 */
     fx_send(f, 0, &gso, frame, 1600); /* does not fit */
     fx_send(f, 0, NULL, frame, 1514);
     rig_settle(f->r);
@@ -34,8 +35,6 @@ Test(net_rx, one_buffer_for_a_frame)
     cr_assert(b);
     cr_expect_eq(len, 1526);
     cr_expect_arr_eq(b + HDR, frame, 1514);
-    /* proves: Device Types / Network Device / Device Operation / Processing of Incoming Packets#01
-     */
     cr_expect_eq(((const net_hdr_t *)b)->num_buffers, 1);
     cr_expect_null(fx_used(f, 0, &len));
     fx_down(f);
@@ -43,6 +42,10 @@ Test(net_rx, one_buffer_for_a_frame)
 
 Test(net_rx, several_buffers_for_a_frame)
 {
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#04");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#02");
+    PROVES("Device Types / Network Device / Device Operation / Setting Up Receive Buffers#01");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#03");
     struct fx *f = fx_up(1, true, NULL, NULL);
     uint32_t len[4];
     fx_post(f, 0, 2, 500);
@@ -53,15 +56,8 @@ Test(net_rx, several_buffers_for_a_frame)
     const uint8_t *b[4];
     for (unsigned i = 0; i < 4; i++)
         b[i] = fx_used(f, 0, &len[i]);
-    /* proves: Device Types / Network Device / Device Operation / Processing of Incoming Packets#04
-     */
     cr_assert(b[0] && b[1] && b[2] && !b[3]);
-    /* proves: Device Types / Network Device / Device Operation / Processing of Incoming Packets#02
-     */
-    /* proves: Device Types / Network Device / Device Operation / Setting Up Receive Buffers#01 */
     cr_expect_eq(((const net_hdr_t *)b[0])->num_buffers, 3);
-    /* proves: Device Types / Network Device / Device Operation / Processing of Incoming Packets#03
-     */
     cr_expect_eq(len[0], 500);
     cr_expect_eq(len[1], 500);
     cr_expect_eq(len[2], 1400 + HDR - 1000);
@@ -195,41 +191,39 @@ static bool passes(struct fx *f, const net_hdr_t *h, size_t size, net_hdr_t *out
 
 Test(net_rx, what_a_driver_did_not_ask_for_does_not_come)
 {
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#06");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#14");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#17");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#25");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#07");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#08");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#09");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#10");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#13");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#11");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#21");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#26");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#27");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#28");
     static const struct {
         uint64_t without; /* the feature, and those that need it */
         net_hdr_t h;
         bool without_it, with_it;
     } cases[] = {
-        /* proves: Device Types / Network Device / Device Operation / Processing of Incoming
-           Packets#07 */
         {NET_F(VIRTIO_NET_F_GUEST_TSO4), GSO(1), false, true},
-        /* proves: Device Types / Network Device / Device Operation / Processing of Incoming
-           Packets#08 */
         {NET_F(VIRTIO_NET_F_GUEST_UFO), GSO(3), false, true},
-        /* proves: Device Types / Network Device / Device Operation / Processing of Incoming
-           Packets#09 */
         {NET_F(VIRTIO_NET_F_GUEST_TSO6), GSO(4), false, true},
-        /* proves: Device Types / Network Device / Device Operation / Processing of Incoming
-           Packets#10 */
         {NET_F(VIRTIO_NET_F_GUEST_USO4) | NET_F(VIRTIO_NET_F_GUEST_USO6), GSO(5), false, true},
-        /* proves: Device Types / Network Device / Device Operation / Processing of Incoming
-           Packets#13 */
         {NET_F(VIRTIO_NET_F_GUEST_ECN), GSO(0x81), false, true},
-        /* proves: Device Types / Network Device / Device Operation / Processing of Incoming
-           Packets#11 */
-        /* proves: Device Types / Network Device / Device Operation / Processing of Incoming
-           Packets#21 */
         {0, GSO(0x21), false, false},
-        /* proves: Device Types / Network Device / Device Operation / Processing of Incoming
-           Packets#26 */
         {NET_RX_GSO | NET_F(VIRTIO_NET_F_GUEST_ECN), GSO(1), false, true},
-        /* proves: Device Types / Network Device / Device Operation / Processing of Incoming
-           Packets#27 */
         {0, {.gso_type = 1, .gso_size = 9}, false, false},
-        /* proves: Device Types / Network Device / Device Operation / Processing of Incoming
-           Packets#28 */
         {0, {.flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 1}, false, false},
         {NET_RX_OFFLOADS, {.flags = 1, .csum_start = 34, .csum_offset = 16}, false, true},
+        {0,
+         {.flags = 9, .csum_start = 34, .csum_offset = 6, .gso_type = 0x45, .gso_size = 9},
+         false,
+         false},
         {0, {.flags = 1, .csum_start = 99, .csum_offset = 1}, false, false},
     };
     fx_frame(frame, TO_GUEST, 0x0800, 100);
@@ -252,37 +246,102 @@ Test(net_rx, what_a_driver_did_not_ask_for_does_not_come)
 
 Test(net_rx, flags_that_come_in)
 {
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#32");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#39");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#42");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#12");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#30");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#05");
     net_hdr_t out, all = {.flags = 0xfe, .csum_start = 9};
     fx_frame(frame, TO_GUEST, 0x0800, 100);
     struct fx *f = fx_up(1, true, NULL, NULL);
     fx_post(f, 0, 60, 2000);
     rig_kick(f->r, 0);
     cr_expect(passes(f, &all, 100, &out));
-    /* proves: Device Types / Network Device / Device Operation / Processing of Incoming Packets#12
-     */
-    /* proves: Device Types / Network Device / Device Operation / Processing of Incoming Packets#30
-     */
     cr_expect_eq(out.flags, VIRTIO_NET_HDR_F_DATA_VALID);
     fx_down(f);
     f = fx_up(1, true, NULL, WITHOUT(NET_RX_OFFLOADS));
     fx_post(f, 0, 60, 2000);
     rig_kick(f->r, 0);
     cr_expect(passes(f, &all, 100, &out));
-    /* proves: Device Types / Network Device / Device Operation / Processing of Incoming Packets#05
-     */
     cr_expect_eq(out.flags, 0);
+    fx_down(f);
+}
+
+/* What the guest gets is the frame that its sender meant once it has done its part. */
+Test(net_rx, a_checksum_that_is_left_to_the_driver)
+{
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#19");
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#20");
+    static const uint8_t udp[28] = {0x45, 0, 0,  86, 0, 0, 0,  0, 64, 17, 0, 0,  10,   0,
+                                    0,    1, 10, 0,  0, 2, 16, 0, 16, 1,  0, 66, 0x14, 0x66};
+    struct fx *f = fx_up(1, true, NULL, NULL);
+    net_hdr_t h = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 34, .csum_offset = 6};
+    uint32_t len, pseudo = 0, sum = 0;
+    fx_frame(frame, TO_GUEST, 0x0800, 100);
+    memcpy(frame + 14, udp, sizeof(udp));
+    for (unsigned i = 26; i < 34; i += 2)
+        pseudo += (uint32_t)(frame[i] << 8 | frame[i + 1]);
+    pseudo += 17 + 66;
+    fx_post(f, 0, 60, 2000);
+    rig_kick(f->r, 0);
+    frame[40] = (uint8_t)(pseudo >> 8);
+    frame[41] = (uint8_t)pseudo;
+    fx_send(f, 0, &h, frame, 100);
+    rig_settle(f->r);
+    const uint8_t *b = fx_used(f, 0, &len);
+    cr_assert(b && len == HDR + 100);
+    const net_hdr_t *in = (const net_hdr_t *)b;
+    cr_expect_eq(in->flags, VIRTIO_NET_HDR_F_NEEDS_CSUM);
+    b += HDR;
+    cr_expect_eq(b[40] << 8 | b[41], pseudo);
+    for (unsigned i = in->csum_start; i < 100; i += 2)
+        sum += (uint32_t)(b[i] << 8 | b[i + 1]);
+    sum = (sum & 0xffff) + (sum >> 16);
+    memcpy(frame, b, 100);
+    frame[in->csum_start + in->csum_offset] = (uint8_t)(~sum >> 8);
+    frame[in->csum_start + in->csum_offset + 1] = (uint8_t)~sum;
+    sum = pseudo; /* as its receiver checks it */
+    for (unsigned i = 34; i < 100; i += 2)
+        sum += (uint32_t)(frame[i] << 8 | frame[i + 1]);
+    cr_expect_eq((sum & 0xffff) + (sum >> 16), 0xffff);
+    fx_down(f);
+}
+
+/* hdr_len covers them, whatever the other end says. */
+Test(net_rx, the_length_of_the_headers)
+{
+    PROVES("Device Types / Network Device / Device Operation / Processing of Incoming Packets#31");
+    static const struct {
+        uint8_t gso_type, words;
+        uint16_t said, want;
+    } cases[] = {{1, 0x50, 0, 54}, {1, 0x80, 0, 66},  {4, 0x50, 20, 54},     {1, 0x50, 99, 99},
+                 {5, 0x50, 0, 42}, {3, 0x50, 0, 42},  {1, 0xf0, 0, 94},      {1, 0, 0, 54},
+                 {0, 0x50, 0, 0},  {0, 0x50, 14, 14}, {1, 0x50, 0xffff, 100}};
+    struct fx *f = fx_up(1, true, NULL, NULL);
+    fx_post(f, 0, 90, 2000);
+    rig_kick(f->r, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        net_hdr_t out, h = {.flags = 1, .csum_start = 34, .csum_offset = 6, .gso_size = 9};
+        h.gso_type = cases[i].gso_type;
+        h.hdr_len = cases[i].said;
+        fx_frame(frame, TO_GUEST, 0x0800, 100);
+        frame[34 + 12] = cases[i].words;
+        cr_assert(passes(f, &h, 100, &out), "%zu", i);
+        cr_expect_eq(out.hdr_len, cases[i].want, "%zu: %u", i, out.hdr_len);
+    }
     fx_down(f);
 }
 
 Test(net_rx, mtu)
 {
+    PROVES("Device Types / Network Device / Device configuration layout#05");
     struct fx *f = fx_up(1, true, ",mtu=1300", NULL);
     net_hdr_t out, gso = GSO(1);
     fx_post(f, 0, 60, 2000);
     rig_kick(f->r, 0);
     fx_frame(frame, TO_GUEST, 0x0800, 1600);
     cr_expect_eq(fx_config(f).mtu, 1300);
-    /* proves: Device Types / Network Device / Device configuration layout#05 */
     cr_expect(passes(f, NULL, 1314, &out));
     cr_expect_not(passes(f, NULL, 1315, &out));
     cr_expect(passes(f, &gso, 1600, &out));
@@ -314,8 +373,6 @@ Test(net_rx, the_longest_frame)
     fx_down(f);
 }
 
-/* A legacy driver's header has no num_buffers; ours here is a modern one that is told so nowhere.
- */
 Test(net_rx, a_reset_with_buffers_held_and_a_frame_waiting)
 {
     struct fx *f = fx_up(1, true, NULL, NULL);
@@ -371,6 +428,7 @@ Test(net_rx, pause_with_half_a_frame)
 
 Test(net_rx, link)
 {
+    PROVES("Device Types / Network Device / Device configuration layout#12");
     struct fx *f = fx_up(1, true, NULL, NULL);
     fx_post(f, 0, 8, 2000);
     rig_kick(f->r, 0);
@@ -389,7 +447,6 @@ Test(net_rx, link)
     cr_expect_eq(fx_recv(f, 0, NULL, got, sizeof(got)), 0);
     net_set_link(f->r->dev, true);
     cr_expect_eq(fx_config(f).status, VIRTIO_NET_S_LINK_UP);
-    /* proves: Device Types / Network Device / Device configuration layout#12 */
     cr_expect_eq(fx_config(f).speed, speed);
     fx_send(f, 0, NULL, frame, 200);
     cr_expect(fx_arrives(f, 0, frame, 200), "what came in between was dropped");

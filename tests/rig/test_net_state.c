@@ -1,206 +1,151 @@
-/* tests/rig/test_net_state.c - a network device saved and loaded: a driver goes on in another
- * process, and a state that somebody has tampered with is refused. */
-#include "devices/net/rss.h"
+/* tests/rig/test_net_state.c - a network device's state, saved and loaded; and as hostile input. */
+#include "base/log.h"
 #include "tests/rig/net_fixture.h"
 
-enum { RAM = 32 << 20 };
+enum { HEADER = 16, LENGTH = 8, CHECKSUM = 12 };
 
-static uint8_t frame[4096];
+static uint8_t frame[200];
 
-/* All that a driver can say, said. */
-static void say_everything(struct fx *f)
+static void command(struct fx *f, uint8_t class, uint8_t cmd, const void *data, size_t len)
 {
-    uint8_t rss[8 + 2 * 2 + 2 + 1 + 40] = {0xff, 1, 0, 0, 1, 0,  0, 0, 1,
-                                           0,    1, 0, 2, 0, 40, 1, 2, 3};
-    uint8_t table[4 + 6 + 4] = {1, 0, 0, 0, 0x52, 0x54, 0, 0, 0, 2};
-    static const uint32_t coal[3] = {0, 9, 100};
-    uint8_t on = 1;
-    uint16_t vlan = 77;
-    cr_expect_eq(fx_ctrl(f, VIRTIO_NET_CTRL_MAC, 0, table, sizeof(table)), VIRTIO_NET_OK);
-    cr_expect_eq(fx_ctrl(f, VIRTIO_NET_CTRL_MAC, 1, "\x52\x54\0\0\0\x42", 6), VIRTIO_NET_OK);
-    cr_expect_eq(fx_ctrl(f, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_NOBCAST, &on, 1), VIRTIO_NET_OK);
-    cr_expect_eq(fx_ctrl(f, VIRTIO_NET_CTRL_VLAN, 0, &vlan, 2), VIRTIO_NET_OK);
-    cr_expect_eq(fx_ctrl(f, VIRTIO_NET_CTRL_NOTF_COAL, VIRTIO_NET_CTRL_NOTF_COAL_VQ_SET, coal, 12),
-                 VIRTIO_NET_OK);
-    cr_expect_eq(fx_ctrl(f, VIRTIO_NET_CTRL_MQ, 1, rss, sizeof(rss)), VIRTIO_NET_OK);
-    net_announce(f->r->dev);
+    cr_assert_eq(fx_ctrl(f, class, cmd, data, len), VIRTIO_NET_OK, "%u %u", class, cmd);
 }
 
-/* Another process: a device of the same kind, and the RAM of the first. */
-static struct fx *move(struct fx *f, const char *options, struct state_out *s)
-{
-    const struct rig_options fresh = {.stop_before_driver_ok = true};
-    vdev_pause(f->r->dev);
-    vdev_save(f->r->dev, s);
-    cr_assert_eq(s->error, 0);
-    struct fx *g = fx_up(2, true, options, &fresh);
-    vdev_reset(g->r->dev);
-    memcpy(rig_at(g->r, GPA(0), RAM), rig_at(f->r, GPA(0), RAM), RAM);
-    memcpy(g->r->q, f->r->q, sizeof(g->r->q));
-    g->r->ram_next = f->r->ram_next;
-    g->r->features = f->r->features;
-    memcpy(g->at, f->at, sizeof(g->at));
-    g->hdr = f->hdr;
-    return g;
-}
-
-Test(net_state, a_driver_moves)
+/* Something of everything that a driver may have said; `rss`: by the table, or by flows. */
+static struct fx *up(bool rss)
 {
     struct fx *f = fx_up(2, true, ",rss,hash", NULL);
-    struct state_out s = {0}, again = {0};
-    uint32_t len;
+    static const uint8_t tables[18] = {1, 0, 0, 0, 0x52, 0x54, 0, 0, 0, 2};
+    static const uint8_t steering[] = {4, 0, 0, 0, 1, 0, 1, 0, /* UDPv4, mask, default */
+                                       0, 0, 1, 0, 2, 0, 4, 1, 2, 3, 4 /* table, max_tx, key */};
+    static const uint8_t coal[] = {0, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0};
     f->hdr = 20;
-    say_everything(f);
-    for (unsigned pair = 0; pair < 2; pair++) {
-        fx_post(f, 2 * pair, 9, 2000);
-        rig_kick(f->r, 2 * pair);
+    command(f, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, tables, 14);
+    command(f, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, "\x52\x54\0\0\0\x42", 6);
+    command(f, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_NOBCAST, "\1", 1);
+    command(f, VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, "\x4d\0", 2);
+    command(f, VIRTIO_NET_CTRL_NOTF_COAL, VIRTIO_NET_CTRL_NOTF_COAL_VQ_SET, coal, sizeof(coal));
+    if (rss)
+        command(f, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, steering, sizeof(steering));
+    else
+        command(f, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, "\2\0", 2);
+    net_announce(f->r->dev);
+    for (unsigned q = 0; q <= 2; q += 2) {
+        fx_post(f, q, 8, 2000);
+        rig_kick(f->r, q);
     }
     rig_settle(f->r);
-    struct fx *g = move(f, ",rss,hash", &s);
-    struct state_in in = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(vdev_load(g->r->dev, &in), 0);
-    vdev_save(g->r->dev, &again);
-    cr_assert_eq(again.len, s.len);
-    cr_expect_arr_eq(again.buf, s.buf, s.len);
-    cr_expect_arr_eq(fx_config(g).mac, "\x52\x54\0\0\0\x42", 6);
-    cr_expect_eq(fx_config(g).status, VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE);
+    return f;
+}
 
-    vdev_resume(g->r->dev);
-    rig_settle(g->r);
-    fx_frame(frame, TO_ALL, 0x0800, 100);
-    fx_send(g, 0, NULL, frame, 100); /* not wanted */
-    fx_frame(frame, TO_OTHER, 0x0800, 100);
-    memset(frame + 14, 0, 20);
-    frame[14] = 0x45;
-    for (unsigned i = 0; i < 9; i++)
-        fx_send(g, 0, NULL, frame, 100); /* by the table, for the second queue */
-    rig_settle(g->r);
-    cr_expect_null(fx_used(g, 0, &len));
-    for (unsigned i = 0; i < 9; i++) {
-        const uint8_t *b = fx_used(g, 2, &len);
-        cr_assert(b, "%u", i);
-        cr_expect_eq(len, 120);
-        cr_expect_arr_eq(b + 20, frame, 100);
+static struct state_out save(struct fx *f)
+{
+    struct state_out s = {0};
+    vdev_pause(f->r->dev);
+    vdev_save(f->r->dev, &s);
+    cr_assert_eq(s.error, 0);
+    return s;
+}
+
+static int load(struct fx *f, const uint8_t *buf, size_t len)
+{
+    vdev_reset(f->r->dev);
+    struct state_in in = {.buf = buf, .len = len};
+    return vdev_load(f->r->dev, &in);
+}
+
+Test(net_state, saved_and_loaded)
+{
+    for (unsigned rss = 0; rss < 2; rss++) {
+        struct fx *f = up(rss);
+        uint32_t len;
+        struct state_out s = save(f);
+        cr_assert_eq(load(f, s.buf, s.len), 0);
+        struct state_out again = save(f);
+        cr_assert_eq(again.len, s.len);
+        cr_expect_arr_eq(again.buf, s.buf, s.len, "nothing was lost");
+        cr_expect_arr_eq(fx_config(f).mac, "\x52\x54\0\0\0\x42", 6);
+        cr_expect_eq(fx_config(f).status, VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE);
+        vdev_resume(f->r->dev);
+        rig_settle(f->r);
+        /* What is for nobody is dropped; the rest is where it belongs, and coalesced on queue 0. */
+        fx_send(f, 1, NULL, frame, fx_frame(frame, TO_ALL, 0x0800, 100));
+        fx_send(f, 1, NULL, frame, fx_frame(frame, TO_GUEST, 0x0800, 100));
+        fx_send(f, 1, NULL, frame, fx_frame(frame, TO_OTHER, 0x0800, 100));
+        rig_settle(f->r);
+        cr_expect(fx_arrives(f, 1, frame, 100));
+        cr_expect_null(fx_used(f, 2, &len));
+        state_out_free(&s);
+        state_out_free(&again);
+        fx_down(f);
     }
-    fx_down(g);
-    fx_down(f);
+}
+
+Test(net_state, cut_short)
+{
+    struct fx *f = up(true);
+    struct state_out s = save(f);
+    for (size_t n = 0; n < s.len; n++)
+        cr_assert_eq(load(f, s.buf, n), -EBADMSG, "%zu bytes", n);
     state_out_free(&s);
+    fx_down(f);
+}
+
+/* FNV-1a of a section but for the checksum itself, as base/state.c has it. */
+static void reseal(uint8_t *section)
+{
+    size_t len = get_bytes(section + LENGTH, 4);
+    uint32_t h = 2166136261u;
+    for (size_t i = 0; i < HEADER + len; i++)
+        h = i >= CHECKSUM && i < HEADER ? h : (h ^ section[i]) * 16777619u;
+    put_bytes(section + CHECKSUM, h, 4);
+}
+
+/* Taken or refused, it is put to use, and whatever was taken can be saved and loaded again. */
+static void use(struct fx *f, const struct state_out *s, size_t at)
+{
+    int rc = load(f, s->buf, s->len);
+    cr_assert(rc == 0 || rc == -EBADMSG, "byte %zu: %d", at, rc);
+    if (rc < 0)
+        return;
+    vdev_resume(f->r->dev);
+    for (unsigned peer = 0; peer < 2; peer++)
+        fx_send(f, peer, NULL, frame, fx_frame(frame, TO_OTHER, 0x0800, 100));
+    for (unsigned q = 0; q < 5; q++)
+        vdev_kick(f->r->dev, q);
+    rig_settle(f->r);
+    (void)fx_config(f);
+    struct state_out again = save(f);
+    cr_assert_eq(load(f, again.buf, again.len), 0, "byte %zu: it does not load what it saves", at);
     state_out_free(&again);
 }
 
-/* A state cut short, or with a byte changed, is refused by its checksums; and what follows works.
- */
-Test(net_state, damaged)
+/* CVE-2013-4148, 4150 and 4151: counts, queues and tables that are not what they may be. */
+Test(net_state, any_byte_may_be_any_other)
 {
-    struct fx *f = fx_up(2, true, ",rss,hash", NULL);
-    struct state_out s = {0};
-    say_everything(f);
-    struct fx *g = move(f, ",rss,hash", &s);
-    for (size_t i = 0; i < s.len; i += 5) {
-        struct state_in cut = {.buf = s.buf, .len = i}, changed = {.buf = s.buf, .len = s.len};
-        vdev_reset(g->r->dev);
-        cr_expect_lt(vdev_load(g->r->dev, &cut), 0);
-        s.buf[i] ^= 0x41;
-        cr_expect_lt(vdev_load(g->r->dev, &changed), 0, "%zu", i);
-        s.buf[i] ^= 0x41;
+    static const uint8_t with[] = {0x01, 0x10, 0x80, 0xff};
+    log_set_level(LOG_ERROR);
+    for (unsigned rss = 0; rss < 2; rss++) {
+        struct fx *f = up(rss);
+        struct state_out s = save(f);
+        uint8_t *net = s.buf;
+        while (memcmp(net, "NET ", 4) != 0)
+            net += HEADER + get_bytes(net + LENGTH, 4);
+        size_t len = get_bytes(net + LENGTH, 4);
+        cr_assert_eq(net + HEADER + len, s.buf + s.len);
+        for (size_t i = 4; i < HEADER + len; i++) {
+            uint8_t was = net[i];
+            for (size_t k = 0; k < ARRAY_SIZE(with); k++) {
+                net[i] = was ^ with[k];
+                if (i >= HEADER)
+                    reseal(net);
+                use(f, &s, i);
+            }
+            net[i] = was;
+            reseal(net);
+        }
+        cr_assert_eq(load(f, s.buf, s.len), 0);
+        state_out_free(&s);
+        fx_down(f);
     }
-    struct state_in whole = {.buf = s.buf, .len = s.len};
-    cr_expect_eq(vdev_load(g->r->dev, &whole), 0);
-    fx_down(g);
-    fx_down(f);
-    state_out_free(&s);
-}
-
-/* One field of a section that is well-formed otherwise. */
-struct forged {
-    uint32_t pairs_max, pairs, uni, types;
-    uint64_t mac, offloads;
-    uint8_t status, steers, key_len;
-    uint16_t mask, unclassified, entry;
-};
-
-static int load_forged(struct fx *g, const struct state_out *good, const struct forged *c)
-{
-    static const uint8_t zeroes[512];
-    struct state_in in = {.buf = good->buf, .len = good->len};
-    struct state_out s = {0};
-    uint32_t version;
-    cr_assert_eq(state_open(&in, "VDEV", 9, &version), 0);
-    s.buf = malloc(in.section_end);
-    memcpy(s.buf, good->buf, in.section_end);
-    s.len = s.cap = in.section_end;
-    state_begin(&s, "NET ", 1);
-    state_u32(&s, c->pairs_max);
-    state_u64(&s, c->mac);
-    state_u8(&s, c->status);
-    state_u64(&s, c->offloads);
-    state_u32(&s, c->pairs);
-    state_u8(&s, 0);
-    state_u32(&s, c->uni);
-    state_bytes(&s, zeroes, c->uni * 6 % sizeof(zeroes));
-    state_u32(&s, 0);
-    state_bytes(&s, zeroes, 0);
-    state_bytes(&s, zeroes, 512);
-    state_u8(&s, c->steers);
-    state_u32(&s, c->types);
-    state_u16(&s, c->mask);
-    state_u16(&s, c->unclassified);
-    for (unsigned i = 0; i < NET_RSS_TABLE_MAX; i++)
-        state_u16(&s, c->entry);
-    state_bytes(&s, zeroes, c->key_len);
-    for (unsigned i = 0; i < 2 * 2 + 2 * 2 * 2; i++)
-        state_u32(&s, 0);
-    state_end(&s);
-    struct state_in hostile = {.buf = s.buf, .len = s.len};
-    vdev_reset(g->r->dev);
-    int rc = vdev_load(g->r->dev, &hostile);
-    state_out_free(&s);
-    return rc;
-}
-
-/* CVE-2013-4148, -4150, -4151 and what else a state may claim. */
-Test(net_state, hostile)
-{
-    struct fx *f = fx_up(2, true, ",rss,hash", NULL);
-    struct state_out s = {0};
-    static const struct forged good = {.pairs_max = 2,
-                                       .pairs = 2,
-                                       .mac = 0x020000005452,
-                                       .status = 1,
-                                       .steers = 1,
-                                       .mask = 1,
-                                       .entry = 1};
-    struct fx *g = move(f, ",rss,hash", &s);
-    struct forged c = good;
-    cr_assert_eq(load_forged(g, &s, &c), 0);
-#define BAD(field, value)                                                                          \
-    do {                                                                                           \
-        c = good;                                                                                  \
-        c.field = (value);                                                                         \
-        cr_expect_lt(load_forged(g, &s, &c), 0, #field " " #value);                                \
-    } while (0)
-    BAD(pairs_max, 3);
-    BAD(pairs, 0);
-    BAD(pairs, 1); /* the table names the second */
-    BAD(pairs, 3);
-    BAD(pairs, 0xffffffff);
-    BAD(uni, 65);
-    BAD(uni, 0xffffffff);
-    BAD(mac, 0x01000000000001);
-    BAD(mac, 1);
-    BAD(offloads, 1);
-    BAD(offloads, 1ull << 63);
-    BAD(status, 4);
-    BAD(types, 0x200);
-    BAD(mask, 128);
-    BAD(mask, 5);
-    BAD(unclassified, 2);
-    BAD(entry, 2);
-    BAD(entry, 0xffff);
-    BAD(key_len, 41);
-    c = good;
-    cr_expect_eq(load_forged(g, &s, &c), 0);
-    fx_down(g);
-    fx_down(f);
-    state_out_free(&s);
 }

@@ -179,7 +179,7 @@ void vdev_offer(struct vdev *d, unsigned feature)
 
 bool vdev_has(const struct vdev *d, unsigned feature)
 {
-    return d->driver[feature / 32] >> (feature % 32) & 1;
+    return atomic_load(&d->driver[feature / 32]) >> (feature % 32) & 1;
 }
 
 uint32_t vdev_features(const struct vdev *d, unsigned word)
@@ -192,19 +192,25 @@ void vdev_features_write(struct vdev *d, unsigned word, uint32_t bits)
     (void)pthread_mutex_lock(&d->control);
     if (word < VDEV_FEATURE_WORDS && !(vdev_status(d) & VIRTIO_CONFIG_S_FEATURES_OK) &&
         !atomic_load(&d->legacy))
-        d->driver[word] = bits;
+        atomic_store(&d->driver[word], bits);
     (void)pthread_mutex_unlock(&d->control);
 }
 
 uint32_t vdev_features_driver(const struct vdev *d, unsigned word)
 {
-    return word < VDEV_FEATURE_WORDS ? d->driver[word] : 0;
+    return word < VDEV_FEATURE_WORDS ? atomic_load(&d->driver[word]) : 0;
+}
+
+static void forget_features(struct vdev *d)
+{
+    for (unsigned i = 0; i < VDEV_FEATURE_WORDS; i++)
+        atomic_store(&d->driver[i], 0);
 }
 
 bool vdev_features_acceptable(struct vdev *d)
 {
     for (unsigned i = 0; i < VDEV_FEATURE_WORDS; i++) {
-        if (d->driver[i] & ~d->offered[i])
+        if (atomic_load(&d->driver[i]) & ~d->offered[i])
             return false;
     }
     return vdev_has(d, VIRTIO_F_VERSION_1) && (!d->ops->features_ok || d->ops->features_ok(d));
@@ -220,7 +226,7 @@ bool vdev_legacy_locked(struct vdev *d)
     if (vdev_status(d) & VIRTIO_CONFIG_S_FEATURES_OK)
         return false;
     if (!atomic_exchange(&d->legacy, true))
-        memset(d->driver, 0, sizeof(d->driver));
+        forget_features(d);
     return true;
 }
 
@@ -229,7 +235,7 @@ void vdev_legacy_features_write(struct vdev *d, uint32_t bits)
 {
     (void)pthread_mutex_lock(&d->control);
     if (vdev_legacy_locked(d) && !atomic_load(&d->running))
-        d->driver[0] = bits & vdev_legacy_features(d);
+        atomic_store(&d->driver[0], bits & vdev_legacy_features(d));
     (void)pthread_mutex_unlock(&d->control);
 }
 
@@ -302,7 +308,7 @@ void vdev_reset_locked(struct vdev *d)
         d->ops->reset(d);
     if (d->admin)
         admin_reset(d->admin);
-    memset(d->driver, 0, sizeof(d->driver));
+    forget_features(d);
     atomic_store(&d->legacy, false);
     atomic_store(&d->running, false);
     atomic_store(&d->config_pending, false);

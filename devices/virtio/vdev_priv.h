@@ -39,7 +39,8 @@ struct vdev {
     struct vdev_port *port;
 
     pthread_mutex_t control;
-    uint32_t offered[VDEV_FEATURE_WORDS], driver[VDEV_FEATURE_WORDS];
+    uint32_t offered[VDEV_FEATURE_WORDS];
+    _Atomic uint32_t driver[VDEV_FEATURE_WORDS]; /* any thread may ask what was accepted */
     atomic_uchar status;
     atomic_uint generation;
     atomic_bool running; /* queues that are enabled are live: DRIVER_OK, not suspended; or a legacy

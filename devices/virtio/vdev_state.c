@@ -36,7 +36,7 @@ void vdev_save(const struct vdev *d, struct state_out *s)
                     (atomic_load(&d->running) ? WAS_RUNNING : 0) |
                     (atomic_load(&d->config_pending) ? CONFIG_PENDING : 0));
     for (unsigned i = 0; i < VDEV_FEATURE_WORDS; i++)
-        state_u32(s, d->driver[i]);
+        state_u32(s, vdev_features_driver(d, i));
     if (vdev_suspended(d))
         state_bytes(s, d->frozen, sizeof(d->frozen));
     state_u32(s, d->n_all);
@@ -92,8 +92,9 @@ static bool loadable(struct vdev *d, uint8_t status, uint8_t flags)
         return false;
     if (legacy)
         return !(s & ~(BEGIN | DOK)) && (running || !(s & DOK) || status & ENDS) &&
-               !(d->driver[0] & ~vdev_legacy_features(d)) &&
-               !(d->driver[1] | d->driver[2] | d->driver[3]);
+               !(vdev_features_driver(d, 0) & ~vdev_legacy_features(d)) &&
+               !(vdev_features_driver(d, 1) | vdev_features_driver(d, 2) |
+                 vdev_features_driver(d, 3));
     if (running != !!(s & DOK) && !(status & VIRTIO_CONFIG_S_NEEDS_RESET))
         return false;
     if (s & FOK)
@@ -112,7 +113,7 @@ static int load(struct vdev *d, struct state_in *s, uint8_t *status, uint8_t *fl
     atomic_store(&d->config_news, true); /* what the driver saw last was not saved */
     *flags = state_get_u8(s);
     for (unsigned i = 0; i < VDEV_FEATURE_WORDS; i++)
-        d->driver[i] = state_get_u32(s);
+        atomic_store(&d->driver[i], state_get_u32(s));
     if (*status & VDEV_S_SUSPEND)
         state_get_bytes(s, d->frozen, sizeof(d->frozen));
     if (state_get_u32(s) != d->n_all || !loadable(d, *status, *flags))

@@ -299,6 +299,13 @@ Test(common, a_queue_is_not_reset_by_whom_it_was_not_agreed)
     cr_assert_neq(vector, NO_VECTOR);
     cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_Q_MSIX, 2), vector);
     cr_assert(board_serves(r, 0, rig_kick));
+    rig_negotiate_features(r); /* nor one that is not enabled yet */
+    select_queue(r, 0);
+    rig_common_set(r, VIRTIO_PCI_COMMON_Q_MSIX, 2, vector);
+    rig_common_set(r, VIRTIO_PCI_COMMON_Q_SIZE, 2, 2);
+    rig_common_set(r, RIG_QUEUE_RESET, 2, 1);
+    cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_Q_MSIX, 2), vector);
+    cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_Q_SIZE, 2), 2);
     rig_down(r);
 }
 

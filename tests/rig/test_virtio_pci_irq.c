@@ -6,8 +6,9 @@
 
 #include "tests/rig/board.h"
 #include "tests/rig/rig_pci.h"
+#include "transport/virtio_pci.h"
 
-enum { A = 1, D = 2, OK = 4, FOK = 8, NO_VECTOR = 0xffff, ISR_QUEUE = 1, ISR_CONFIG = 2 };
+enum { NO_VECTOR = 0xffff };
 enum { COMMAND = PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER };
 
 static struct rig *up(unsigned queues, struct rig_options o)
@@ -263,6 +264,46 @@ static void raise_events(struct rig *r, unsigned what)
         cr_assert(board_serves(r, 0, rig_kick));
     if (what & ISR_CONFIG)
         vdev_config_changed(r->dev);
+}
+
+/* The ISR status, as a driver would find it that was fast: linked with --wrap=write, which is how a
+ * device sends. */
+static struct virtio_pci *watched;
+static unsigned isr_when_sent;
+
+ssize_t __real_write(int fd, const void *buf, size_t len);
+ssize_t __wrap_write(int fd, const void *buf, size_t len);
+
+ssize_t __wrap_write(int fd, const void *buf, size_t len)
+{
+    if (watched)
+        isr_when_sent = watched->isr;
+    return __real_write(fd, buf, len);
+}
+
+static unsigned isr_when_told(struct rig *r, enum vdev_irq why)
+{
+    watched = container_of(r->transport, struct virtio_pci, t);
+    isr_when_sent = UINT32_MAX;
+    watched->t.port.raise(&watched->t.port, why, 0);
+    watched = NULL;
+    (void)isr(r);
+    return isr_when_sent;
+}
+
+Test(intx, the_isr_is_there_before_the_interrupt)
+{
+    PROVES("Virtio Transport Options / Virtio Over PCI Bus / PCI Device Layout / "
+           "ISR status capability#02");
+    PROVES("Virtio Transport Options / Virtio Over PCI Bus / PCI Device Layout / "
+           "ISR status capability#03");
+    struct rig *r = up(1, (struct rig_options){.intx = true});
+    cr_assert_eq(isr_when_told(r, VDEV_IRQ_CONFIG), ISR_CONFIG);
+    cr_assert_eq(isr_when_told(r, VDEV_IRQ_QUEUE), ISR_QUEUE);
+    rig_down(r);
+    r = up(1, (struct rig_options){0});
+    cr_assert_eq(isr_when_told(r, VDEV_IRQ_CONFIG), ISR_CONFIG);
+    rig_down(r);
 }
 
 Test(intx, the_isr_says_what_it_is)

@@ -137,6 +137,8 @@ Test(window, aimed_at_nothing)
     struct rig *r = up(false);
     unsigned bar = r->pci->cap[VIRTIO_PCI_CAP_COMMON_CFG].bar;
     uint32_t size = (uint32_t)r->pci->bar[bar].size;
+    uint32_t config = r->pci->cap[VIRTIO_PCI_CAP_DEVICE_CFG].off;
+    struct board before = board;
     const struct {
         unsigned bar;
         uint32_t off, len;
@@ -153,7 +155,10 @@ Test(window, aimed_at_nothing)
                {0, 0, 4},
                {6, 0, 4},
                {0xff, 0, 4},
-               {bar, VIRTIO_PCI_COMMON_DF, 4}};
+               {bar, VIRTIO_PCI_COMMON_DF, 4},
+               {bar, config, 3},
+               {bar, config + 1, 2},
+               {bar, config + 2, 4}};
     rig_common_set(r, VIRTIO_PCI_COMMON_DFSELECT, 4, 0x1234);
     for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
         aim_at(r, bad[i].bar, bad[i].off, bad[i].len);
@@ -161,6 +166,7 @@ Test(window, aimed_at_nothing)
         (void)look(r);
         cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_DFSELECT, 4), 0x1234);
         cr_assert_eq(rig_status(r), 15);
+        cr_assert_eq(memcmp(board.config, before.config, sizeof(board.config)), 0);
     }
     cr_assert(board_serves(r, 0, notify_by_window));
     rig_down(r);

@@ -14,9 +14,13 @@
 
 set -u
 cases='ports mmio blk blk-direct blk-2cpus console smp reboot reboot-2cpus exit-acpi exit-i8042
-exit-syscon off-syscon crash-panic crash-triple-fault'
+exit-syscon off-syscon crash-panic crash-triple-fault hostile-pci-split hostile-pci-packed
+hostile-pci-modern-face hostile-pci-legacy-face hostile-pci-legacy hostile-mmio-split
+hostile-mmio-packed hostile-mmio-legacy hostile-rng-pci-packed hostile-rng-pci-legacy
+hostile-rng-mmio-split'
 hang=60             # seconds; a guard, not a measurement
 sectors=16384       # of the scratch disk: 8 MiB
+log_most=200        # lines that the VMM may say about a guest that does everything wrong
 
 if [ "${1:-}" = --list ]; then
     # shellcheck disable=SC2086 # words they are
@@ -57,14 +61,14 @@ make_disk() {
 }
 
 # boot GUEST STATUS [OPTION...]: runs it and adds to `faults` what is wrong. What is typed comes
-# through `typed`, words for the guest through `words`.
+# through `typed`, words for the guest through `words`, how it reaches devices through `transport`.
 boot() {
     guest=$1 want=$2
     shift 2
     make_disk || faults="$faults; no scratch disk"
     printf '%s' "$typed" | timeout -k 5 "$hang" "$vmm" --kernel "$dir/$guest.guest" --mem 128M \
-        --discovery cmdline --transport mmio --cmdline "sectors=$sectors now=$(date +%s) $words" \
-        "$@" > "$out" 2> "$err"
+        --discovery cmdline --transport "$transport" \
+        --cmdline "sectors=$sectors now=$(date +%s) $words" "$@" > "$out" 2> "$err"
     status=$?
     if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
         faults="$faults; hangs: not done in $hang s"
@@ -77,8 +81,11 @@ boot() {
     if grep -q 'Sanitizer\|runtime error' "$err"; then
         faults="$faults; a sanitizer's report"
     fi
-    if [ "$want" -ne 3 ] && [ -s "$err" ]; then
+    if [ "$guest" != hostile ] && [ "$want" -ne 3 ] && [ -s "$err" ]; then
         faults="$faults; messages, though nothing is wrong"
+    fi
+    if [ "$(wc -l < "$err")" -gt $log_most ]; then
+        faults="$faults; $(wc -l < "$err") lines of messages"
     fi
 }
 
@@ -103,8 +110,40 @@ disk_holds_answer() {
     [ "$answer" = 'from the guest' ] || faults="$faults; the disk's last sector lacks the text"
 }
 
+# hostile NAME: attacks a device, by what its name says: hostile-[rng-]pci|mmio-..., with a split
+# ring unless it says packed; a face is one of a transitional device.
+hostile() {
+    keys='' target=blk
+    case $1 in
+    *-rng-*) target=rng ;;
+    esac
+    case $1 in
+    *-face) transport=pci-transitional ;;
+    *-pci-legacy) transport=pci-legacy ;;
+    *-mmio-legacy) transport=mmio-legacy ;;
+    *-pci-*) transport=pci ;;
+    esac
+    case $1 in
+    *-rng-*-packed) keys=,packed=on,in_order=on,notification_data=on ;;
+    *-packed) keys=,packed=on ;;
+    *-mmio-split) keys=,queue_size=32768 ;;
+    *-modern-face) keys=,in_order=on ;;
+    *-legacy-face) words=face=legacy ;;
+    esac
+    words="$words target=$target ram=128M"
+    if [ $target = rng ]; then
+        boot hostile 0 --disk "$disk" --device "rng$keys"
+    else
+        boot hostile 0 --disk "$disk$keys"
+    fi
+    last_line_begins 'guest-test hostile PASS '
+    summary=$(sed -n 's/^hostile: .* attacks in \([0-9]*\) cases: .*/\1/p' "$out")
+    lines=$(grep -c '^case [^ ]* [^ ]* [^ ]*: \(PASS\|REJECT\) ' "$out")
+    [ "$summary" = "$lines" ] || faults="$faults; $lines cases, and the guest counts \"$summary\""
+}
+
 run_case() {
-    typed='' words='' faults=''
+    typed='' words='' faults='' transport=mmio
     case $1 in
     ports)
         boot ports 0
@@ -170,6 +209,9 @@ run_case() {
         last_line_begins "guest-test reboot ENDS by ${1#crash-}"
         says_why "$(echo "${1#crash-}" | tr - ' ')"
         ;;
+    hostile-*)
+        hostile "$1"
+        ;;
     *)
         echo "run.sh: no such case: $1" >&2
         exit 2
@@ -177,7 +219,7 @@ run_case() {
     esac
     if [ -z "$faults" ]; then
         echo "PASS $1: $(tail -n 1 "$out")"
-        grep '^skipped: ' "$out"
+        grep '^skipped: \|^hostile: .* attacks' "$out"
         return
     fi
     failed=$((failed + 1))

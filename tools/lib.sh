@@ -173,6 +173,22 @@ copy_modules() {
     done
 }
 
+# copy_program FILE ROOT PATH: FILE as PATH below ROOT, with the shared libraries that it needs.
+copy_program() {
+    local lib
+    mkdir -p "$2$(dirname "$3")"
+    cp "$1" "$2$3"
+    libraries_of "$1" | while read -r lib; do
+        mkdir -p "$2$(dirname "$lib")"
+        cp -n "$lib" "$2$lib"
+    done
+}
+
+# The shared libraries of a file, and the loader; none if it is no program or a static one.
+libraries_of() {
+    { ldd "$1" 2> /dev/null || true; } | sed -n 's|^[^/]*\(/[^ ]*\) (0x.*|\1|p'
+}
+
 # make_cpio DIR FILE: an uncompressed initramfs (to unpack is slower than to read, under
 # emulation) in which everything belongs to root.
 make_cpio() {

@@ -302,6 +302,7 @@ void virtio_pci_registers_reset(struct virtio_pci *p)
     atomic_store(&p->config_vector, PCI_NO_VECTOR);
     for (unsigned i = 0; i < p->n_queues; i++)
         atomic_store(&p->queues[i].vector, PCI_NO_VECTOR);
+    pci_msix_forget(p->f); /* no event is mapped, so none may arrive: 4.1.5.1.2.1 */
 }
 
 static void reset(struct transport *t)

@@ -91,6 +91,16 @@ static void area_write(struct virtio_pci *p, unsigned off, uint32_t v)
         high ? (area->v & 0xffffffff) | (uint64_t)v << 32 : (area->v & 0xffffffff00000000) | v;
 }
 
+/* 2.6.1.1: any state of it, and the vector is one of its fields. */
+static void queue_reset(struct virtio_pci *p, unsigned i)
+{
+    if (!available(p, i) || !vdev_has(p->t.dev, VIRTIO_F_RING_RESET))
+        return;
+    vdev_queue_reset(p->t.dev, i);
+    if (!vdev_queue_config(p->t.dev, i)->enabled) /* it is not the time while it is suspended */
+        atomic_store(&p->queues[i].vector, PCI_NO_VECTOR);
+}
+
 static void write32(struct virtio_pci *p, unsigned off, uint32_t v)
 {
     switch (off) {
@@ -133,7 +143,7 @@ static void write16(struct virtio_pci *p, unsigned off, uint16_t v)
         break;
     case QUEUE_RESET:
         if (v == 1)
-            vdev_queue_reset(p->t.dev, i);
+            queue_reset(p, i);
         break;
     default:
         break;

@@ -62,7 +62,24 @@ static void give_up(struct fd_queue *q, int rc)
         log_warn("%s: nothing more can be received: %s", q->owner->what,
                  rc ? strerror(-rc) : "the other end was closed");
     q->gone = true;
+    bool waited = q->want_out;
+    q->want_out = false;
     rewatch(q);
+    if (waited) /* what was to be sent is dropped from now on, and does not wait */
+        q->owner->b.sink.writable(q->owner->b.sink.ctx, (unsigned)(q - q->owner->q));
+}
+
+/* What a datagram socket says of one frame that it sent, and not of itself. */
+static bool passes_by(int rc)
+{
+    return rc == -ECONNREFUSED || rc == -EHOSTUNREACH || rc == -ENETUNREACH;
+}
+
+static bool error_passes_by(int fd)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && passes_by(-error);
 }
 
 static void on_ready(void *ctx, uint32_t events)
@@ -77,7 +94,7 @@ static void on_ready(void *ctx, uint32_t events)
     }
     if (events & POLLIN && q->want_in)
         f->b.sink.readable(f->b.sink.ctx, i);
-    else if (events & (POLLERR | POLLHUP | POLLNVAL))
+    else if (events & (POLLERR | POLLHUP | POLLNVAL) && !error_passes_by(q->fd))
         give_up(q, 0); /* level-triggered: it would be said for ever */
 }
 
@@ -122,8 +139,8 @@ ssize_t net_fd_recv(struct net_backend *b, unsigned queue, const struct iovec *i
         r = f->vnet ? readv(q->fd, iov, (int)n) : readv(q->fd, iov + 1, (int)n - 1);
     while (r < 0 && errno == EINTR);
     int rc = r < 0 ? -errno : 0;
-    if (rc == -EAGAIN)
-        return rc;
+    if (rc == -EAGAIN || passes_by(rc))
+        return -EAGAIN;
     if (r < 0 || (r == 0 && hung_up(q))) {
         give_up(q, rc);
         return -EAGAIN;

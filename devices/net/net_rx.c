@@ -154,7 +154,7 @@ static void classify(struct net *n, struct net_source *s, const uint8_t *head, s
 /* Reads a frame; false when there is none. It may have been dropped: then s->len is 0. */
 static bool fetch(struct net *n, struct net_source *s)
 {
-    uint8_t head[NET_HEAD_MAX], mac[NET_MAC_LEN];
+    uint8_t head[NET_HEAD_MAX] = {0}, mac[NET_MAC_LEN];
     unsigned k = 1;
     s->hdr = (struct virtio_net_hdr_v1_hash){0};
     s->direct = 0;

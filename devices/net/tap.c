@@ -127,7 +127,7 @@ static int attach(const struct net_backend_spec *s, struct loop *l, const int *f
 static int take(const struct net_backend_spec *s, struct loop *l, struct net_backend **out,
                 struct err *e)
 {
-    int fds[NET_QUEUES_MAX];
+    int fds[NET_QUEUES_MAX] = {-1};
     int rc = net_fds_take(s, fds, e);
     if (rc < 0)
         return rc;
@@ -213,7 +213,7 @@ static int find(const struct net_backend_spec *s, char *node, size_t size, short
 int net_tap_open(const struct net_backend_spec *s, struct loop *l, struct net_backend **out,
                  struct err *e)
 {
-    int fds[NET_QUEUES_MAX], rc = 0;
+    int fds[NET_QUEUES_MAX] = {-1}, rc = 0;
     char node[64];
     short flags;
     unsigned n = 0;

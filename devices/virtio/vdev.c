@@ -238,7 +238,7 @@ void vdev_legacy_features_write(struct vdev *d, uint32_t bits)
 static void raise_config(struct vdev *d)
 {
     bool used = atomic_load(&d->running) || vdev_status(d) & VIRTIO_CONFIG_S_DRIVER_OK;
-    (void)atomic_fetch_add(&d->generation, 1);
+    atomic_store(&d->config_news, true);
     if (used && !atomic_load(&d->resetting))
         d->port->raise(d->port, VDEV_IRQ_CONFIG, 0);
 }
@@ -425,6 +425,22 @@ static void config_whole(struct vdev *d, uint8_t cfg[VDEV_CONFIG_MAX])
     d->ops->config_read(d, cfg);
 }
 
+/* What a driver reads, in pieces, belongs together if the generation is the same before and after
+ * (2.5). So it moves with the reads, not with the changes: a counter of which a driver sees eight
+ * bits could come full circle between two of its reads (4.1.4.3.1).
+ *
+ * Reads are one at a time, under `control`; a device changes what config_read() says whenever it
+ * likes, mostly on the loop, and announces it afterwards. Between the two a read sees new values
+ * while config_news is not set yet: hence the comparison. A change that comes after config_news was
+ * taken sets it again, for the next read. */
+static void config_seen(struct vdev *d, const uint8_t cfg[VDEV_CONFIG_MAX], bool news)
+{
+    if (!news && memcmp(d->seen, cfg, VDEV_CONFIG_MAX) == 0)
+        return;
+    memcpy(d->seen, cfg, VDEV_CONFIG_MAX);
+    (void)atomic_fetch_add(&d->generation, 1);
+}
+
 void vdev_config_get(struct vdev *d, size_t off, void *dst, size_t len)
 {
     uint8_t cfg[VDEV_CONFIG_MAX];
@@ -432,7 +448,9 @@ void vdev_config_get(struct vdev *d, size_t off, void *dst, size_t len)
     if (off >= d->ops->config_len)
         return;
     (void)pthread_mutex_lock(&d->control);
+    bool news = atomic_exchange(&d->config_news, false);
     config_whole(d, cfg);
+    config_seen(d, cfg, news);
     (void)pthread_mutex_unlock(&d->control);
     memcpy(dst, cfg + off, MIN(len, d->ops->config_len - off));
 }
@@ -462,6 +480,10 @@ int vdev_add_shm(struct vdev *d, uint8_t id, gpa_t base, uint64_t len)
 {
     if (d->n_shm == VDEV_SHM_MAX)
         return -ENOSPC;
+    for (unsigned i = 0; i < d->n_shm; i++) {
+        if (d->shm[i].id == id)
+            return -EEXIST;
+    }
     uint64_t off = align_up(vdev_shm_total(d), VDEV_SHM_ALIGN);
     d->shm[d->n_shm++] =
         (struct vdev_shm){.base = base, .len = len, .off = off, .id = id, .on = true};

@@ -71,7 +71,7 @@ int CHECKED vdev_new(const struct vdev_class *c, const struct build_env *env, vo
 void vdev_offer(struct vdev *d, unsigned feature);
 
 /* Guest-physical memory that driver and device share, found by id (2.10); only inside create().
- * `base` is where virtio-mmio has it; on PCI the guest places it. */
+ * `base` is where virtio-mmio has it; on PCI the guest places it. -EEXIST: the id has one. */
 int CHECKED vdev_add_shm(struct vdev *d, uint8_t id, gpa_t base, uint64_t len);
 
 void *vdev_priv(const struct vdev *d);
@@ -81,6 +81,7 @@ struct vq *vdev_queue(struct vdev *d, unsigned i); /* NULL unless live; on its l
 bool vdev_started(const struct vdev *d);           /* DRIVER_OK, and nothing failed */
 /* Since the reset: notifications that came, and interrupts that were raised; on the loop. */
 void vdev_queue_counts(const struct vdev *d, unsigned i, uint64_t *kicks, uint64_t *interrupts);
-void vdev_config_changed(struct vdev *d); /* new generation, and an interrupt; any thread */
+/* An interrupt, and a new generation for whoever reads it: any thread, after the change. */
+void vdev_config_changed(struct vdev *d);
 /* The guest's fault: DEVICE_NEEDS_RESET, no request is taken any more, one limited log line. */
 void vdev_fail(struct vdev *d, const char *fmt, ...) PRINTF_LIKE(2, 3);

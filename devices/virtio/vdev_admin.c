@@ -1,11 +1,10 @@
 /* devices/virtio/vdev_admin.c - the administration virtqueue (virtio 1.4, 2.12 and 2.13): commands
  * for the self group. This device has no capabilities and no resource types yet, and says so. */
-#include <limits.h>
-
 #include "devices/virtio/vdev_priv.h"
 
 enum {
     HEADER = 24, /* opcode, group_type, reserved, group_member_id */
+    MEMBER = 16,
     DATA = HEADER,
     STATUS = 8, /* status, status_qualifier, reserved */
     GROUP_SELF = 0,
@@ -30,7 +29,7 @@ static const uint64_t supported =
     1ull << RESOURCE_MODIFY | 1ull << RESOURCE_DESTROY;
 
 enum { OK = 0, ENXIO_ = 6, EINVAL_ = 22, ENOSPC_ = 28 };
-enum { Q_OK = 0, Q_COMMAND = 1, Q_OPCODE = 2, Q_FIELD = 3, Q_GROUP = 4 };
+enum { Q_OK = 0, Q_OPCODE = 2, Q_FIELD = 3, Q_GROUP = 4, Q_MEMBER = 5 };
 struct answer {
     uint16_t status, qualifier;
     bool has_result;
@@ -66,34 +65,39 @@ static struct answer invalid(uint16_t qualifier)
     return (struct answer){.status = EINVAL_, .qualifier = qualifier};
 }
 
-/* An array of words with a bit for each opcode; what is behind the first may be zeroes only. */
+/* 2.13: a driver's structure may be shorter than the device's, which is zero then, or longer. */
+static void take(const struct vq_req *r, size_t off, void *dst, size_t len)
+{
+    size_t there = r->out_len > off ? MIN(r->out_len - off, len) : 0;
+    memset(dst, 0, len);
+    if (there && vq_req_read(r, off, dst, there) < 0)
+        return; /* which cannot be, within out_len */
+}
+
+/* An array of words with a bit for each opcode that there can be, of any length. */
 static struct answer list_use(struct vdev_admin *a, const struct vq_req *r)
 {
-    size_t len = r->out_len - DATA;
-    uint64_t first = 0, word;
-    if (len < sizeof(word) || len % sizeof(word) || len > OPCODES / CHAR_BIT)
+    uint64_t list[OPCODES / 64], more = 0;
+    take(r, DATA, list, sizeof(list));
+    for (size_t i = 1; i < ARRAY_SIZE(list); i++)
+        more |= list[i];
+    if (le64toh(list[0]) & ~supported || more)
         return invalid(Q_FIELD);
-    for (size_t at = 0; at < len; at += sizeof(word)) {
-        if (vq_req_read(r, DATA + at, &word, sizeof(word)) < 0)
-            return invalid(Q_FIELD);
-        if (le64toh(word) & (at ? UINT64_MAX : ~supported))
-            return invalid(Q_FIELD);
-        first |= at ? 0 : le64toh(word);
-    }
-    a->used = first;
+    a->used = le64toh(list[0]);
     return (struct answer){.status = OK};
 }
 
 static struct answer execute(struct vdev_admin *a, const struct vq_req *r)
 {
     uint8_t h[HEADER];
-    if (vq_req_read(r, 0, h, sizeof(h)) < 0)
-        return invalid(Q_COMMAND);
+    take(r, 0, h, sizeof(h));
     uint16_t opcode = (uint16_t)get_bytes(h, 2), group = (uint16_t)get_bytes(h + 2, 2);
     if (group != GROUP_SELF)
         return invalid(Q_GROUP);
     if (opcode >= 64 || !(a->used >> opcode & 1))
         return invalid(Q_OPCODE);
+    if (!(first_two >> opcode & 1) && get_bytes(h + MEMBER, 8) != 0)
+        return invalid(Q_MEMBER); /* the group's only member is 0, and the lists are about nobody */
     switch ((enum opcode)opcode) {
     case LIST_QUERY:
         return (struct answer){.has_result = true, .result = supported};

@@ -47,8 +47,10 @@ struct vdev {
     atomic_bool resetting;      /* the loop announces nothing any more */
     atomic_bool legacy;         /* the driver came by the legacy interface */
     atomic_bool config_pending; /* it changed while the device was suspended */
+    atomic_bool config_news;    /* it changed, and the driver has not read it since */
     bool paused;
     uint8_t frozen[VDEV_CONFIG_MAX]; /* the configuration, while the device is suspended */
+    uint8_t seen[VDEV_CONFIG_MAX];   /* the configuration, as the driver read it last */
 
     pthread_mutex_t idle_lock; /* a vCPU waits here for queues to drain */
     pthread_cond_t idle;

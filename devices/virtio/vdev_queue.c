@@ -241,10 +241,15 @@ void vdev_queue_disable(struct vdev *d, unsigned i)
     (void)pthread_mutex_unlock(&d->control);
 }
 
+/* 2.6.1.1: any state, so also what was programmed and never enabled. */
 void vdev_queue_reset(struct vdev *d, unsigned i)
 {
-    if (vdev_has(d, VIRTIO_F_RING_RESET))
-        vdev_queue_disable(d, i);
+    (void)pthread_mutex_lock(&d->control);
+    if (vdev_has(d, VIRTIO_F_RING_RESET) && i < d->n_all && !vdev_suspended(d)) {
+        disable(d, i);
+        queue_close(&d->queues[i]);
+    }
+    (void)pthread_mutex_unlock(&d->control);
 }
 
 void vdev_legacy_queue_set(struct vdev *d, unsigned i, uint16_t size, gpa_t desc, gpa_t driver,

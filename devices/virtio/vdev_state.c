@@ -109,6 +109,7 @@ static int load(struct vdev *d, struct state_in *s, uint8_t *status, uint8_t *fl
         return -EBADMSG;
     *status = state_get_u8(s);
     atomic_store(&d->generation, state_get_u32(s));
+    atomic_store(&d->config_news, true); /* what the driver saw last was not saved */
     *flags = state_get_u8(s);
     for (unsigned i = 0; i < VDEV_FEATURE_WORDS; i++)
         d->driver[i] = state_get_u32(s);

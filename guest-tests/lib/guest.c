@@ -182,9 +182,16 @@ void *memcpy(void *to, const void *from, size_t n)
     return to;
 }
 
+/* By eight bytes where that comes out even: where KVM emulates, an iteration has its price. */
 void *memset(void *to, int byte, size_t n)
 {
     void *d = to;
+    if (((uint64_t)to | n) % 8 == 0) {
+        uint64_t pattern = (uint8_t)byte * 0x0101010101010101ull;
+        n /= 8;
+        __asm__ volatile("rep stosq" : "+D"(d), "+c"(n) : "a"(pattern) : "memory");
+        return to;
+    }
     __asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(byte) : "memory");
     return to;
 }

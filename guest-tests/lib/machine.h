@@ -24,6 +24,8 @@ enum {
     PORT_SLEEP_CONTROL = 0x600,
     PORT_SLEEP_STATUS = 0x601,
     PORT_RESET = 0x602,
+    PORT_PCI_ADDRESS = 0xcf8,
+    PORT_PCI_DATA = 0xcfc,
     /* Ports and addresses where there is nothing. */
     PORT_NOTHING = 0x1234,
 };
@@ -39,6 +41,7 @@ enum {
 #define MMIO_HOLE_FIRST 0xc0000000ull
 #define MMIO_NOTHING    0xcabc0000ull
 #define MMIO_SYSCON     0xd8000000ull
+#define MMIO_ECAM       0xe0000000ull /* PCI configuration: a bus of 32 slots of 8 functions */
 #define MMIO_IOAPIC     0xfec00000ull
 #define MMIO_LAPIC      0xfee00000ull
 enum { VIRTIO_WINDOW = 0x1000, IOAPIC_PINS = 24 };

@@ -1,6 +1,170 @@
-/* guest-tests/lib/virtio.c - see virtio.h. The orders of accesses are those that the specification
- * asks of a driver (2.7.13, 2.7.14), no weaker and no stronger, to be a fair counterpart. */
+/* guest-tests/lib/virtio.c - see virtio.h: devices, how they are found, and their registers, of
+ * which each transport has its own table. */
 #include "virtio.h"
+
+const char *const virtio_kind_names[] = {[VIRTIO_MMIO] = "mmio",
+                                         [VIRTIO_MMIO_LEGACY] = "mmio-legacy",
+                                         [VIRTIO_PCI] = "pci",
+                                         [VIRTIO_PCI_LEGACY] = "pci-legacy"};
+
+enum {
+    VENDOR_ID = 0x1af4,
+    FIRST_TRANSITIONAL = 0x1000,
+    FIRST_MODERN = 0x1040,
+    LAST_MODERN = 0x107f,
+    COMMON_QUEUE_RESET = 58, /* newer than the UAPI header */
+};
+
+/* --- registers --- */
+
+/* Offset and bytes; no bytes: there is no such register. */
+static const struct place {
+    uint16_t at;
+    uint8_t size;
+} places[VIRTIO_KINDS][VIRTIO_REGS] = {
+    [VIRTIO_MMIO] = {[VR_DEVICE_FEATURES_SEL] = {VIRTIO_MMIO_DEVICE_FEATURES_SEL, 4},
+                     [VR_DEVICE_FEATURES] = {VIRTIO_MMIO_DEVICE_FEATURES, 4},
+                     [VR_DRIVER_FEATURES_SEL] = {VIRTIO_MMIO_DRIVER_FEATURES_SEL, 4},
+                     [VR_DRIVER_FEATURES] = {VIRTIO_MMIO_DRIVER_FEATURES, 4},
+                     [VR_QUEUE_SEL] = {VIRTIO_MMIO_QUEUE_SEL, 4},
+                     [VR_QUEUE_MAX] = {VIRTIO_MMIO_QUEUE_NUM_MAX, 4},
+                     [VR_QUEUE_SIZE] = {VIRTIO_MMIO_QUEUE_NUM, 4},
+                     [VR_QUEUE_READY] = {VIRTIO_MMIO_QUEUE_READY, 4},
+                     [VR_QUEUE_RESET] = {VIRTIO_QUEUE_RESET, 4},
+                     [VR_DESC] = {VIRTIO_MMIO_QUEUE_DESC_LOW, 4},
+                     [VR_DRIVER] = {VIRTIO_MMIO_QUEUE_AVAIL_LOW, 4},
+                     [VR_DEVICE] = {VIRTIO_MMIO_QUEUE_USED_LOW, 4},
+                     [VR_STATUS] = {VIRTIO_MMIO_STATUS, 4}},
+    [VIRTIO_MMIO_LEGACY] = {[VR_DEVICE_FEATURES_SEL] = {VIRTIO_MMIO_DEVICE_FEATURES_SEL, 4},
+                            [VR_DEVICE_FEATURES] = {VIRTIO_MMIO_DEVICE_FEATURES, 4},
+                            [VR_DRIVER_FEATURES_SEL] = {VIRTIO_MMIO_DRIVER_FEATURES_SEL, 4},
+                            [VR_DRIVER_FEATURES] = {VIRTIO_MMIO_DRIVER_FEATURES, 4},
+                            [VR_QUEUE_SEL] = {VIRTIO_MMIO_QUEUE_SEL, 4},
+                            [VR_QUEUE_MAX] = {VIRTIO_MMIO_QUEUE_NUM_MAX, 4},
+                            [VR_QUEUE_SIZE] = {VIRTIO_MMIO_QUEUE_NUM, 4},
+                            [VR_QUEUE_PFN] = {VIRTIO_MMIO_QUEUE_PFN, 4},
+                            [VR_PAGE_SIZE] = {VIRTIO_MMIO_GUEST_PAGE_SIZE, 4},
+                            [VR_QUEUE_ALIGN] = {VIRTIO_MMIO_QUEUE_ALIGN, 4},
+                            [VR_STATUS] = {VIRTIO_MMIO_STATUS, 4}},
+    [VIRTIO_PCI] = {[VR_DEVICE_FEATURES_SEL] = {VIRTIO_PCI_COMMON_DFSELECT, 4},
+                    [VR_DEVICE_FEATURES] = {VIRTIO_PCI_COMMON_DF, 4},
+                    [VR_DRIVER_FEATURES_SEL] = {VIRTIO_PCI_COMMON_GFSELECT, 4},
+                    [VR_DRIVER_FEATURES] = {VIRTIO_PCI_COMMON_GF, 4},
+                    [VR_QUEUE_SEL] = {VIRTIO_PCI_COMMON_Q_SELECT, 2},
+                    [VR_QUEUE_MAX] = {VIRTIO_PCI_COMMON_Q_SIZE, 2},
+                    [VR_QUEUE_SIZE] = {VIRTIO_PCI_COMMON_Q_SIZE, 2},
+                    [VR_QUEUE_READY] = {VIRTIO_PCI_COMMON_Q_ENABLE, 2},
+                    [VR_QUEUE_RESET] = {COMMON_QUEUE_RESET, 2},
+                    [VR_DESC] = {VIRTIO_PCI_COMMON_Q_DESCLO, 4},
+                    [VR_DRIVER] = {VIRTIO_PCI_COMMON_Q_AVAILLO, 4},
+                    [VR_DEVICE] = {VIRTIO_PCI_COMMON_Q_USEDLO, 4},
+                    [VR_STATUS] = {VIRTIO_PCI_COMMON_STATUS, 1},
+                    [VR_CONFIG_VECTOR] = {VIRTIO_PCI_COMMON_MSIX, 2},
+                    [VR_QUEUE_VECTOR] = {VIRTIO_PCI_COMMON_Q_MSIX, 2}},
+    [VIRTIO_PCI_LEGACY] = {[VR_DEVICE_FEATURES] = {VIRTIO_PCI_HOST_FEATURES, 4},
+                           [VR_DRIVER_FEATURES] = {VIRTIO_PCI_GUEST_FEATURES, 4},
+                           [VR_QUEUE_SEL] = {VIRTIO_PCI_QUEUE_SEL, 2},
+                           [VR_QUEUE_MAX] = {VIRTIO_PCI_QUEUE_NUM, 2},
+                           [VR_QUEUE_PFN] = {VIRTIO_PCI_QUEUE_PFN, 4},
+                           [VR_STATUS] = {VIRTIO_PCI_STATUS, 1},
+                           [VR_CONFIG_VECTOR] = {VIRTIO_MSI_CONFIG_VECTOR, 2},
+                           [VR_QUEUE_VECTOR] = {VIRTIO_MSI_QUEUE_VECTOR, 2}},
+};
+
+bool virtio_is_pci(const struct virtio *v)
+{
+    return v->kind == VIRTIO_PCI || v->kind == VIRTIO_PCI_LEGACY;
+}
+
+bool virtio_is_legacy(const struct virtio *v)
+{
+    return v->kind == VIRTIO_MMIO_LEGACY || v->kind == VIRTIO_PCI_LEGACY;
+}
+
+uint32_t virtio_read(const struct virtio *v, uint32_t reg)
+{
+    return mmio_read32(v->base + reg);
+}
+
+void virtio_write(const struct virtio *v, uint32_t reg, uint32_t value)
+{
+    mmio_write32(v->base + reg, value);
+}
+
+bool virtio_has_reg(const struct virtio *v, enum virtio_reg r)
+{
+    return places[v->kind][r].size;
+}
+
+static uint64_t access_read(const struct virtio *v, uint64_t at, unsigned size)
+{
+    return v->kind == VIRTIO_PCI_LEGACY ? port_read((uint16_t)at, size) : mmio_read(at, size);
+}
+
+static void access_write(const struct virtio *v, uint64_t at, unsigned size, uint64_t value)
+{
+    if (v->kind == VIRTIO_PCI_LEGACY)
+        port_write((uint16_t)at, size, (uint32_t)value);
+    else
+        mmio_write(at, size, value);
+}
+
+uint32_t virtio_get(const struct virtio *v, enum virtio_reg r)
+{
+    const struct place *p = &places[v->kind][r];
+    return p->size ? (uint32_t)access_read(v, v->base + p->at, p->size) : 0;
+}
+
+void virtio_set(const struct virtio *v, enum virtio_reg r, uint32_t value)
+{
+    const struct place *p = &places[v->kind][r];
+    if (p->size)
+        access_write(v, v->base + p->at, p->size, value);
+}
+
+void virtio_set_area(const struct virtio *v, enum virtio_reg r, uint64_t value)
+{
+    const struct place *p = &places[v->kind][r];
+    virtio_set(v, r, (uint32_t)value);
+    if (p->size)
+        access_write(v, v->base + p->at + 4, p->size, value >> 32);
+}
+
+uint64_t virtio_get_area(const struct virtio *v, enum virtio_reg r)
+{
+    uint64_t high = access_read(v, v->base + places[v->kind][r].at + 4, 4);
+    return high << 32 | virtio_get(v, r);
+}
+
+void virtio_notify(const struct virtio *v, uint32_t queue)
+{
+    if (v->kind == VIRTIO_PCI)
+        mmio_write16(v->notify + (uint64_t)queue * v->notify_multiplier, (uint16_t)queue);
+    else
+        access_write(v, v->notify, v->kind == VIRTIO_PCI_LEGACY ? 2 : 4, queue);
+}
+
+/* Legacy PCI has it behind the vectors, if MSI-X is on. */
+static uint64_t config_at(const struct virtio *v, unsigned off)
+{
+    if (v->kind != VIRTIO_PCI_LEGACY)
+        return v->config + off;
+    unsigned cap = pci_capability(v->slot, PCI_CAP_ID_MSIX, 0);
+    bool on = cap && pci_read(v->slot, cap + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_ENABLE;
+    return v->base + VIRTIO_PCI_CONFIG_OFF(on) + off;
+}
+
+uint64_t virtio_config_read(const struct virtio *v, unsigned off, unsigned size)
+{
+    return access_read(v, config_at(v, off), size);
+}
+
+void virtio_config_write(const struct virtio *v, unsigned off, unsigned size, uint64_t value)
+{
+    access_write(v, config_at(v, off), size, value);
+}
+
+/* --- finding --- */
 
 bool virtio_slot(unsigned nth, struct virtio *v)
 {
@@ -14,45 +178,107 @@ bool virtio_slot(unsigned nth, struct virtio *v)
     s++;
     v->pin = (unsigned)number(&s);
     CHECK(v->base >= MMIO_HOLE_FIRST && v->base % VIRTIO_WINDOW == 0 && v->pin < IOAPIC_PINS);
+    v->kind = virtio_read(v, VIRTIO_MMIO_VERSION) == 1 ? VIRTIO_MMIO_LEGACY : VIRTIO_MMIO;
+    v->isr = v->base + VIRTIO_MMIO_INTERRUPT_STATUS;
+    v->notify = v->base + VIRTIO_MMIO_QUEUE_NOTIFY;
+    v->config = v->base + VIRTIO_MMIO_CONFIG;
     return true;
+}
+
+/* 4.1.4: where the structure of this type is; 0: there is none. *cap is its capability. */
+static uint64_t structure(const struct virtio *v, uint8_t type, unsigned *cap)
+{
+    for (unsigned at = 0; (at = pci_capability(v->slot, PCI_CAP_ID_VNDR, at)) != 0;) {
+        if (pci_read(v->slot, at + VIRTIO_PCI_CAP_CFG_TYPE, 1) != type)
+            continue;
+        bool io;
+        *cap = at;
+        uint64_t bar =
+            pci_bar(v->slot, (unsigned)pci_read(v->slot, at + VIRTIO_PCI_CAP_BAR, 1), &io);
+        CHECK(!io && bar);
+        return bar + pci_read(v->slot, at + VIRTIO_PCI_CAP_OFFSET, 4);
+    }
+    return 0;
+}
+
+static bool open_modern(struct virtio *v)
+{
+    unsigned cap = 0;
+    v->kind = VIRTIO_PCI;
+    v->base = structure(v, VIRTIO_PCI_CAP_COMMON_CFG, &cap);
+    v->isr = structure(v, VIRTIO_PCI_CAP_ISR_CFG, &cap);
+    v->config = structure(v, VIRTIO_PCI_CAP_DEVICE_CFG, &cap);
+    v->notify = structure(v, VIRTIO_PCI_CAP_NOTIFY_CFG, &cap);
+    if (!v->base || !v->notify || !v->isr)
+        return false;
+    v->notify_multiplier = (uint32_t)pci_read(v->slot, cap + VIRTIO_PCI_NOTIFY_CAP_MULT, 4);
+    return true;
+}
+
+static bool open_legacy(struct virtio *v)
+{
+    bool io;
+    v->kind = VIRTIO_PCI_LEGACY;
+    v->base = pci_bar(v->slot, 0, &io);
+    v->isr = v->base + VIRTIO_PCI_ISR;
+    v->notify = v->base + VIRTIO_PCI_QUEUE_NOTIFY;
+    return io && v->base;
+}
+
+bool virtio_pci_slot(unsigned slot, bool legacy, struct virtio *v)
+{
+    uint32_t device = (uint32_t)pci_read(slot, PCI_DEVICE_ID, 2);
+    if (pci_read(slot, PCI_VENDOR_ID, 2) != VENDOR_ID || device < FIRST_TRANSITIONAL ||
+        device > LAST_MODERN)
+        return false;
+    *v = (struct virtio){.slot = slot};
+    pci_command(slot, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    return legacy ? open_legacy(v) : open_modern(v);
+}
+
+uint32_t virtio_device_id(const struct virtio *v)
+{
+    if (!virtio_is_pci(v))
+        return virtio_read(v, VIRTIO_MMIO_DEVICE_ID);
+    uint32_t device = (uint32_t)pci_read(v->slot, PCI_DEVICE_ID, 2);
+    return device >= FIRST_MODERN ? device - FIRST_MODERN
+                                  : (uint32_t)pci_read(v->slot, PCI_SUBSYSTEM_ID, 2);
 }
 
 void virtio_find(uint32_t id, struct virtio *v)
 {
     for (unsigned i = 0; virtio_slot(i, v); i++) {
-        if (virtio_read(v, VIRTIO_MMIO_DEVICE_ID) == id)
+        if (virtio_device_id(v) == id)
+            return;
+    }
+    bool legacy = arg_is("face", "legacy");
+    for (unsigned i = 1; i < PCI_SLOTS; i++) {
+        bool there = virtio_pci_slot(i, legacy, v) || virtio_pci_slot(i, true, v);
+        if (there && virtio_device_id(v) == id)
             return;
     }
     end_fail("there is no virtio device %u", id);
 }
 
-uint32_t virtio_read(const struct virtio *v, uint32_t reg)
-{
-    return mmio_read32(v->base + reg);
-}
-
-void virtio_write(const struct virtio *v, uint32_t reg, uint32_t value)
-{
-    mmio_write32(v->base + reg, value);
-}
+/* --- a driver's steps (3.1) --- */
 
 uint64_t virtio_offered(const struct virtio *v)
 {
-    virtio_write(v, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 1);
-    uint64_t high = virtio_read(v, VIRTIO_MMIO_DEVICE_FEATURES);
-    virtio_write(v, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 0);
-    return high << 32 | virtio_read(v, VIRTIO_MMIO_DEVICE_FEATURES);
+    virtio_set(v, VR_DEVICE_FEATURES_SEL, 1);
+    uint64_t high = v->kind == VIRTIO_PCI_LEGACY ? 0 : virtio_get(v, VR_DEVICE_FEATURES);
+    virtio_set(v, VR_DEVICE_FEATURES_SEL, 0);
+    return high << 32 | virtio_get(v, VR_DEVICE_FEATURES);
 }
 
 void virtio_reset(struct virtio *v)
 {
-    virtio_write(v, VIRTIO_MMIO_STATUS, 0);
-    CHECK(WAIT_FOR(virtio_read(v, VIRTIO_MMIO_STATUS) == 0));
+    virtio_set(v, VR_STATUS, 0);
+    CHECK(WAIT_FOR(virtio_get(v, VR_STATUS) == 0));
 }
 
 static void add_status(const struct virtio *v, uint32_t bits)
 {
-    virtio_write(v, VIRTIO_MMIO_STATUS, virtio_read(v, VIRTIO_MMIO_STATUS) | bits);
+    virtio_set(v, VR_STATUS, virtio_get(v, VR_STATUS) | bits);
 }
 
 void virtio_begin(struct virtio *v, uint64_t wanted)
@@ -61,170 +287,32 @@ void virtio_begin(struct virtio *v, uint64_t wanted)
     add_status(v, VIRTIO_CONFIG_S_ACKNOWLEDGE);
     add_status(v, VIRTIO_CONFIG_S_DRIVER);
     uint64_t offered = virtio_offered(v);
+    if (virtio_is_legacy(v)) {
+        v->features = wanted & offered & UINT32_MAX;
+        virtio_set(v, VR_DRIVER_FEATURES_SEL, 0);
+        virtio_set(v, VR_DRIVER_FEATURES, (uint32_t)v->features);
+        return;
+    }
     CHECK(offered & FEATURE(VIRTIO_F_VERSION_1));
     v->features = (wanted | FEATURE(VIRTIO_F_VERSION_1)) & offered;
     for (unsigned i = 0; i < 2; i++) {
-        virtio_write(v, VIRTIO_MMIO_DRIVER_FEATURES_SEL, i);
-        virtio_write(v, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)(v->features >> 32 * i));
+        virtio_set(v, VR_DRIVER_FEATURES_SEL, i);
+        virtio_set(v, VR_DRIVER_FEATURES, (uint32_t)(v->features >> 32 * i));
     }
     add_status(v, VIRTIO_CONFIG_S_FEATURES_OK);
-    if (!(virtio_read(v, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_FEATURES_OK))
+    if (!(virtio_get(v, VR_STATUS) & VIRTIO_CONFIG_S_FEATURES_OK))
         end_fail("the device at %#lx refuses features %#lx", v->base, v->features);
 }
 
 void virtio_go(struct virtio *v)
 {
     add_status(v, VIRTIO_CONFIG_S_DRIVER_OK);
-    CHECK_EQ(virtio_read(v, VIRTIO_MMIO_STATUS),
-             VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK |
-                 VIRTIO_CONFIG_S_DRIVER_OK);
+    CHECK_EQ(virtio_get(v, VR_STATUS), VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
+                                           VIRTIO_CONFIG_S_DRIVER_OK |
+                                           (virtio_is_legacy(v) ? 0 : VIRTIO_CONFIG_S_FEATURES_OK));
 }
 
 bool virtio_has(const struct virtio *v, unsigned bit)
 {
     return v->features & FEATURE(bit);
-}
-
-/* --- rings --- */
-
-static uint16_t *used_event(const struct ring *r)
-{
-    return &r->avail->ring[r->size];
-}
-
-static uint16_t avail_event(const struct ring *r)
-{
-    const void *behind = &r->used->ring[r->size];
-    return __atomic_load_n((const uint16_t *)behind, __ATOMIC_RELAXED);
-}
-
-static void program(const struct ring *r)
-{
-    const struct {
-        uint32_t low, high;
-        const void *at;
-    } areas[] = {
-        {VIRTIO_MMIO_QUEUE_DESC_LOW, VIRTIO_MMIO_QUEUE_DESC_HIGH, r->desc},
-        {VIRTIO_MMIO_QUEUE_AVAIL_LOW, VIRTIO_MMIO_QUEUE_AVAIL_HIGH, r->avail},
-        {VIRTIO_MMIO_QUEUE_USED_LOW, VIRTIO_MMIO_QUEUE_USED_HIGH, r->used},
-    };
-    virtio_write(r->dev, VIRTIO_MMIO_QUEUE_SEL, r->index);
-    CHECK_EQ(virtio_read(r->dev, VIRTIO_MMIO_QUEUE_READY), 0);
-    CHECK(virtio_read(r->dev, VIRTIO_MMIO_QUEUE_NUM_MAX) >= r->size);
-    virtio_write(r->dev, VIRTIO_MMIO_QUEUE_NUM, r->size);
-    for (unsigned i = 0; i < ARRAY_SIZE(areas); i++) {
-        virtio_write(r->dev, areas[i].low, (uint32_t)(uint64_t)areas[i].at);
-        virtio_write(r->dev, areas[i].high, (uint32_t)((uint64_t)areas[i].at >> 32));
-    }
-    virtio_write(r->dev, VIRTIO_MMIO_QUEUE_READY, 1);
-    CHECK_EQ(virtio_read(r->dev, VIRTIO_MMIO_QUEUE_READY), 1);
-}
-
-void ring_start(struct ring *r, const struct virtio *v, unsigned index, uint16_t size)
-{
-    enum { PAGE = 4096, PAGES_EACH = 1 }; /* RING_MAX entries of 16 bytes, or of 8 and 6 more */
-    if (!r->desc) {
-        r->desc = pages(PAGES_EACH);
-        r->avail = pages(PAGES_EACH);
-        r->used = pages(PAGES_EACH);
-    }
-    memset(r->desc, 0, PAGE);
-    memset(r->avail, 0, PAGE);
-    memset(r->used, 0, PAGE);
-    r->dev = v;
-    r->index = index;
-    r->size = r->n_free = size;
-    r->free_head = r->last_used = r->last_kicked = 0;
-    for (uint16_t i = 0; i < size; i++)
-        r->desc[i].next = i + 1;
-    program(r);
-}
-
-static void set_desc(struct vring_desc *d, const struct seg *s, bool more)
-{
-    d->addr = (uint64_t)s->at;
-    d->len = s->len;
-    d->flags = (uint16_t)((s->writable ? VRING_DESC_F_WRITE : 0) | (more ? VRING_DESC_F_NEXT : 0));
-}
-
-static int publish(struct ring *r, uint16_t head)
-{
-    uint16_t at = r->avail->idx;
-    r->avail->ring[at % r->size] = head;
-    __atomic_store_n(&r->avail->idx, at + 1, __ATOMIC_RELEASE);
-    return head;
-}
-
-int ring_add(struct ring *r, const struct seg *s, unsigned n)
-{
-    if (n > r->n_free)
-        return -1;
-    uint16_t head = r->free_head, at = head;
-    for (unsigned i = 0; i < n; i++) {
-        at = r->free_head;
-        set_desc(&r->desc[at], &s[i], i + 1 < n);
-        r->free_head = r->desc[at].next;
-    }
-    r->n_free -= (uint16_t)n;
-    return publish(r, head);
-}
-
-int ring_add_indirect(struct ring *r, struct vring_desc *table, const struct seg *s, unsigned n)
-{
-    if (r->n_free == 0)
-        return -1;
-    for (unsigned i = 0; i < n; i++) {
-        set_desc(&table[i], &s[i], i + 1 < n);
-        table[i].next = (uint16_t)(i + 1);
-    }
-    uint16_t head = r->free_head;
-    r->free_head = r->desc[head].next;
-    r->n_free--;
-    r->desc[head].addr = (uint64_t)table;
-    r->desc[head].len = (uint32_t)(n * sizeof(*table));
-    r->desc[head].flags = VRING_DESC_F_INDIRECT;
-    return publish(r, head);
-}
-
-void ring_kick(struct ring *r)
-{
-    uint16_t now = r->avail->idx, before = r->last_kicked;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* our index before the device's wish */
-    r->last_kicked = now;
-    bool wanted =
-        virtio_has(r->dev, VIRTIO_RING_F_EVENT_IDX)
-            ? vring_need_event(avail_event(r), now, before)
-            : !(__atomic_load_n(&r->used->flags, __ATOMIC_RELAXED) & VRING_USED_F_NO_NOTIFY);
-    if (!wanted)
-        return;
-    r->n_kicks++;
-    virtio_write(r->dev, VIRTIO_MMIO_QUEUE_NOTIFY, r->index);
-}
-
-bool ring_take(struct ring *r, uint16_t *head, uint32_t *len)
-{
-    if (__atomic_load_n(&r->used->idx, __ATOMIC_ACQUIRE) == r->last_used)
-        return false;
-    const struct vring_used_elem e = r->used->ring[r->last_used++ % r->size];
-    if (e.id >= r->size)
-        end_fail("queue %u: used descriptor %u", r->index, e.id);
-    uint16_t last = (uint16_t)e.id, n = 1;
-    while (r->desc[last].flags & VRING_DESC_F_NEXT) {
-        last = r->desc[last].next;
-        n++;
-    }
-    r->desc[last].next = r->free_head;
-    r->free_head = (uint16_t)e.id;
-    r->n_free += n;
-    *head = (uint16_t)e.id;
-    *len = e.len;
-    return true;
-}
-
-void ring_quiet(struct ring *r, bool quiet)
-{
-    r->avail->flags = quiet ? VRING_AVAIL_F_NO_INTERRUPT : 0;
-    if (virtio_has(r->dev, VIRTIO_RING_F_EVENT_IDX)) /* half the number space away is never */
-        *used_event(r) = quiet ? (uint16_t)(r->last_used - 1) : r->last_used;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* our wish before the device's index */
 }

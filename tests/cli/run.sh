@@ -331,6 +331,35 @@ bad net-no-tap 2 'lo.*no tap' "$vmm" --kernel good --net tap,ifname=lo
 bad net-hostfwd 2 'hostfwd.*tcp:22' "$vmm" --kernel good --net user,hostfwd=tcp:22
 bad net-pcap 2 'nowhere/pcap' "$vmm" --kernel good --net none,pcap=nowhere/pcap
 ends net-user 0 "$vmm" --kernel good --net user --net none,queues=4 "${quiet[@]}"
+if wanted net-port-taken; then
+    coproc LISTENER { exec "$python" "$here/listen.py" 2>/dev/null; }
+    # shellcheck disable=SC2153  # the coprocess sets it
+    if read -r port <&"${LISTENER[0]}"; then
+        bad net-port-taken 1 "hostfwd.*$port.*in use" "$vmm" --kernel good \
+            --net "user,hostfwd=tcp:127.0.0.1:$port-:22"
+    else
+        fail net-port-taken "nobody listens"
+    fi
+    # shellcheck disable=SC2154  # as above
+    kill "$LISTENER_PID" 2>/dev/null
+    wait "$LISTENER_PID" 2>/dev/null
+fi
+
+# Transports, and more devices than they have room for.
+bad transport-unknown 2 'transport.*pcie.*pci' "$vmm" --kernel good --transport pcie
+bad transport-legacy-packed 2 'disk disk.*packed.*pci-legacy' "$vmm" --kernel good \
+    --disk disk,packed=on --transport pci-legacy
+bad transport-mmio-admin 2 'admin_vq.*mmio' "$vmm" --kernel good \
+    --device rng,admin_vq=on,transport=mmio
+bad queue-size-odd 2 'queue_size=3.*power of two' "$vmm" --kernel good --disk disk,queue_size=3
+nets=()
+for _ in {1..30}; do nets+=(--net none); done
+bad devices-pci 2 '32 PCI devices.*31' "$vmm" --kernel good "${nets[@]}"
+bad devices-mmio 2 'virtio-mmio devices.*18' "$vmm" --kernel good --transport mmio "${nets[@]:0:34}"
+for transport in pci pci-transitional pci-legacy mmio mmio-legacy; do
+    ends "transport-$transport" 0 "$vmm" --kernel good --disk disk --net user \
+        --transport "$transport" "${quiet[@]}"
+done
 
 # The command line itself.
 bad option-unknown 2 '--kernal.*--kernel' "$vmm" --kernal good

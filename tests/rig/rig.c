@@ -105,7 +105,8 @@ static void transport_up(struct rig *r)
     r->ring = &rig_split_ring;
     const struct transport_env env = {.mmio = r->bus,
                                       .pci = transport_is_pci(k) ? rig_pci_new(r) : NULL,
-                                      .doorbell = no_doorbell};
+                                      .doorbell = r->o.doorbell ? r->o.doorbell : no_doorbell,
+                                      .ctx = r->o.doorbell_ctx};
     const struct transport_place at = {.base = GPA(RIG_BASE),
                                        .irq_fd = transport_is_pci(k) ? -1 : dup(r->irq_fd)};
     cr_assert_eq(transport_new(k, r->dev, &env, &at, &r->transport), 0, "%s", transport_names[k]);

@@ -42,6 +42,8 @@ struct rig_options {
     const char *console_path; /* port 0 writes there; NULL: nowhere */
     struct chardev *console;  /* or this one */
     bool stop_before_driver_ok;
+    int (*doorbell)(void *ctx, const struct doorbell *b, bool on); /* NULL: every one traps */
+    void *doorbell_ctx;
 };
 struct rig_queue {
     gpa_t desc, avail, used; /* packed: the ring, the driver's wishes, the device's wishes */

@@ -8,6 +8,16 @@
 
 enum { RIG_VECTORS = 256, RIG_VECTOR_CONFIG = 0, RIG_VECTOR_QUEUES = 1 };
 
+/* Of the common configuration, and newer than the UAPI header. */
+enum {
+    RIG_QUEUE_NOTIF_CONFIG = 56,
+    RIG_QUEUE_RESET = 58,
+    RIG_ADMIN_INDEX = 60,
+    RIG_ADMIN_NUM = 62,
+    RIG_CAP_SHARED_MEMORY = 8,
+    RIG_CAP_VENDOR = 9,
+};
+
 struct rig_pci {
     struct pci_bus *bus;
     unsigned slot;
@@ -38,5 +48,10 @@ uint32_t rig_pci_get(struct rig *r, unsigned off, unsigned size); /* configurati
 void rig_pci_put(struct rig *r, unsigned off, unsigned size, uint32_t v);
 void rig_bar_access(struct rig *r, unsigned bar, uint64_t off, unsigned size, bool write,
                     uint64_t *v);
+/* A structure that a capability refers to; the common one of them. */
+uint64_t rig_structure(struct rig *r, unsigned type, unsigned off, unsigned size);
+void rig_structure_set(struct rig *r, unsigned type, unsigned off, unsigned size, uint64_t v);
+uint64_t rig_common(struct rig *r, unsigned off, unsigned size);
+void rig_common_set(struct rig *r, unsigned off, unsigned size, uint64_t v);
 void rig_pci_collect(struct rig *r); /* interrupts, into count and, with MSI-X, what */
 void rig_pci_end_of_interrupt(struct rig *r);

@@ -2,10 +2,7 @@
  * capabilities point to (virtio 1.4, 4.1.4.3 to 4.1.4.6), and the legacy I/O BAR (4.1.4.10). */
 #include "tests/rig/rig_pci.h"
 
-/* Newer than the UAPI header. */
-enum { QUEUE_NOTIF_CONFIG = 56, QUEUE_RESET = 58 };
-
-static uint64_t get(struct rig *r, unsigned type, unsigned off, unsigned size)
+uint64_t rig_structure(struct rig *r, unsigned type, unsigned off, unsigned size)
 {
     const struct rig_cap *c = &r->pci->cap[type];
     uint64_t v = 0;
@@ -14,21 +11,21 @@ static uint64_t get(struct rig *r, unsigned type, unsigned off, unsigned size)
     return v;
 }
 
-static void put(struct rig *r, unsigned type, unsigned off, unsigned size, uint64_t v)
+void rig_structure_set(struct rig *r, unsigned type, unsigned off, unsigned size, uint64_t v)
 {
     const struct rig_cap *c = &r->pci->cap[type];
     cr_assert(c->there && off + size <= c->len, "structure %u has no %u", type, off);
     rig_bar_access(r, c->bar, c->off + off, size, true, &v);
 }
 
-static uint64_t common(struct rig *r, unsigned off, unsigned size)
+uint64_t rig_common(struct rig *r, unsigned off, unsigned size)
 {
-    return get(r, VIRTIO_PCI_CAP_COMMON_CFG, off, size);
+    return rig_structure(r, VIRTIO_PCI_CAP_COMMON_CFG, off, size);
 }
 
-static void common_set(struct rig *r, unsigned off, unsigned size, uint64_t v)
+void rig_common_set(struct rig *r, unsigned off, unsigned size, uint64_t v)
 {
-    put(r, VIRTIO_PCI_CAP_COMMON_CFG, off, size, v);
+    rig_structure_set(r, VIRTIO_PCI_CAP_COMMON_CFG, off, size, v);
 }
 
 static unsigned queue_vector(const struct rig *r, uint32_t q)
@@ -41,53 +38,53 @@ static unsigned queue_vector(const struct rig *r, uint32_t q)
 
 static uint8_t status(struct rig *r)
 {
-    return (uint8_t)common(r, VIRTIO_PCI_COMMON_STATUS, 1);
+    return (uint8_t)rig_common(r, VIRTIO_PCI_COMMON_STATUS, 1);
 }
 
 static void status_set(struct rig *r, uint8_t s)
 {
-    common_set(r, VIRTIO_PCI_COMMON_STATUS, 1, s);
+    rig_common_set(r, VIRTIO_PCI_COMMON_STATUS, 1, s);
 }
 
 static uint32_t features(struct rig *r, uint32_t word)
 {
-    common_set(r, VIRTIO_PCI_COMMON_DFSELECT, 4, word);
-    return (uint32_t)common(r, VIRTIO_PCI_COMMON_DF, 4);
+    rig_common_set(r, VIRTIO_PCI_COMMON_DFSELECT, 4, word);
+    return (uint32_t)rig_common(r, VIRTIO_PCI_COMMON_DF, 4);
 }
 
 static void accept(struct rig *r, uint32_t word, uint32_t bits)
 {
-    common_set(r, VIRTIO_PCI_COMMON_GFSELECT, 4, word);
-    common_set(r, VIRTIO_PCI_COMMON_GF, 4, bits);
+    rig_common_set(r, VIRTIO_PCI_COMMON_GFSELECT, 4, word);
+    rig_common_set(r, VIRTIO_PCI_COMMON_GF, 4, bits);
 }
 
 static uint32_t accepted(struct rig *r, uint32_t word)
 {
-    common_set(r, VIRTIO_PCI_COMMON_GFSELECT, 4, word);
-    return (uint32_t)common(r, VIRTIO_PCI_COMMON_GF, 4);
+    rig_common_set(r, VIRTIO_PCI_COMMON_GFSELECT, 4, word);
+    return (uint32_t)rig_common(r, VIRTIO_PCI_COMMON_GF, 4);
 }
 
 static void select_queue(struct rig *r, uint32_t q)
 {
-    common_set(r, VIRTIO_PCI_COMMON_Q_SELECT, 2, q);
+    rig_common_set(r, VIRTIO_PCI_COMMON_Q_SELECT, 2, q);
 }
 
 static uint16_t queue_max(struct rig *r, uint32_t q)
 {
     select_queue(r, q);
-    return (uint16_t)common(r, VIRTIO_PCI_COMMON_Q_SIZE, 2);
+    return (uint16_t)rig_common(r, VIRTIO_PCI_COMMON_Q_SIZE, 2);
 }
 
 static void queue_size(struct rig *r, uint32_t q, uint32_t size)
 {
     select_queue(r, q);
-    common_set(r, VIRTIO_PCI_COMMON_Q_SIZE, 2, size);
+    rig_common_set(r, VIRTIO_PCI_COMMON_Q_SIZE, 2, size);
 }
 
 static void put_addr(struct rig *r, unsigned low, uint64_t at)
 {
-    common_set(r, low, 4, (uint32_t)at);
-    common_set(r, low + 4, 4, at >> 32);
+    rig_common_set(r, low, 4, (uint32_t)at);
+    rig_common_set(r, low + 4, 4, at >> 32);
 }
 
 static void queue_areas(struct rig *r, uint32_t q, uint64_t desc, uint64_t driver, uint64_t device)
@@ -103,38 +100,40 @@ static void set_vectors(struct rig *r, uint32_t q)
 {
     if (r->o.intx)
         return;
-    common_set(r, VIRTIO_PCI_COMMON_MSIX, 2, RIG_VECTOR_CONFIG);
-    cr_assert_eq(common(r, VIRTIO_PCI_COMMON_MSIX, 2), RIG_VECTOR_CONFIG);
-    common_set(r, VIRTIO_PCI_COMMON_Q_MSIX, 2, queue_vector(r, q));
-    cr_assert_eq(common(r, VIRTIO_PCI_COMMON_Q_MSIX, 2), queue_vector(r, q));
+    rig_common_set(r, VIRTIO_PCI_COMMON_MSIX, 2, RIG_VECTOR_CONFIG);
+    cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_MSIX, 2), RIG_VECTOR_CONFIG);
+    rig_common_set(r, VIRTIO_PCI_COMMON_Q_MSIX, 2, queue_vector(r, q));
+    cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_Q_MSIX, 2), queue_vector(r, q));
 }
 
 static void queue_enable(struct rig *r, uint32_t q)
 {
     select_queue(r, q);
     set_vectors(r, q);
-    r->pci->notify_off[q] = (uint32_t)common(r, VIRTIO_PCI_COMMON_Q_NOFF, 2) * r->pci->multiplier;
-    r->pci->notify_data[q] =
-        rig_has(r, VDEV_F_NOTIF_CONFIG_DATA) ? (uint32_t)common(r, QUEUE_NOTIF_CONFIG, 2) : q;
-    common_set(r, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+    r->pci->notify_off[q] =
+        (uint32_t)rig_common(r, VIRTIO_PCI_COMMON_Q_NOFF, 2) * r->pci->multiplier;
+    r->pci->notify_data[q] = rig_has(r, VDEV_F_NOTIF_CONFIG_DATA)
+                                 ? (uint32_t)rig_common(r, RIG_QUEUE_NOTIF_CONFIG, 2)
+                                 : q;
+    rig_common_set(r, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
 }
 
 static bool queue_enabled(struct rig *r, uint32_t q)
 {
     select_queue(r, q);
-    return common(r, VIRTIO_PCI_COMMON_Q_ENABLE, 2);
+    return rig_common(r, VIRTIO_PCI_COMMON_Q_ENABLE, 2);
 }
 
 static void queue_reset(struct rig *r, uint32_t q)
 {
     select_queue(r, q);
-    common_set(r, QUEUE_RESET, 2, 1);
+    rig_common_set(r, RIG_QUEUE_RESET, 2, 1);
 }
 
 static bool queue_resetting(struct rig *r, uint32_t q)
 {
     select_queue(r, q);
-    return common(r, QUEUE_RESET, 2);
+    return rig_common(r, RIG_QUEUE_RESET, 2);
 }
 
 /* 4.1.5.2: 32 bits when there is more to say than a queue. */
@@ -143,8 +142,8 @@ static void notify(struct rig *r, uint32_t q, uint32_t value)
     if (q >= RIG_QUEUES || r->pci->notify_off[q] + 4 > r->pci->cap[VIRTIO_PCI_CAP_NOTIFY_CFG].len)
         return; /* a doorbell that does not exist cannot be rung */
     value = (value & 0xffff0000) | r->pci->notify_data[q];
-    put(r, VIRTIO_PCI_CAP_NOTIFY_CFG, r->pci->notify_off[q],
-        rig_has(r, VDEV_F_NOTIFICATION_DATA) ? 4 : 2, value);
+    rig_structure_set(r, VIRTIO_PCI_CAP_NOTIFY_CFG, r->pci->notify_off[q],
+                      rig_has(r, VDEV_F_NOTIFICATION_DATA) ? 4 : 2, value);
 }
 
 static void config_read(struct rig *r, unsigned off, unsigned size, uint64_t *v)
@@ -163,7 +162,7 @@ static void config_write(struct rig *r, unsigned off, unsigned size, uint64_t v)
 
 static uint32_t generation(struct rig *r)
 {
-    return (uint32_t)common(r, VIRTIO_PCI_COMMON_CFGGENERATION, 1);
+    return (uint32_t)rig_common(r, VIRTIO_PCI_COMMON_CFGGENERATION, 1);
 }
 
 /* With INTx the ISR says what it was, and reading it is the acknowledgement: it is remembered. */
@@ -171,7 +170,7 @@ static unsigned pending(struct rig *r)
 {
     rig_pci_collect(r);
     if (r->o.intx)
-        r->pci->what |= (unsigned)get(r, VIRTIO_PCI_CAP_ISR_CFG, 0, 1);
+        r->pci->what |= (unsigned)rig_structure(r, VIRTIO_PCI_CAP_ISR_CFG, 0, 1);
     return r->pci->what;
 }
 

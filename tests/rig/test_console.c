@@ -68,9 +68,10 @@ Test(console, emergency_write_needs_no_driver) /* 5.3.5.1 */
 Test(console, first_output_announces_the_size)
 {
     struct rig *r = up_file();
-    uint32_t before = rig_reg(r, 0x0fc);
+    uint32_t size = rig_reg(r, 0x100), before = rig_reg(r, 0x0fc);
     transmit(r, TX, "a", 1);
     cr_assert(rig_reg(r, 0x60) & 2, "a configuration interrupt");
+    cr_assert_eq(rig_reg(r, 0x100), size);
     cr_assert_neq(rig_reg(r, 0x0fc), before);
     rig_irqs(r);
     transmit(r, TX, "b", 1);

@@ -311,16 +311,6 @@ Test(mmio, queue_reset_reads_0_when_it_can_be_read)
     rig_down(r);
 }
 
-Test(mmio, generation_moves_with_the_configuration)
-{
-    struct rig *r = up();
-    uint32_t before = rig_reg(r, VIRTIO_MMIO_CONFIG_GENERATION);
-    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_CONFIG_GENERATION), before);
-    vdev_config_changed(r->dev);
-    cr_assert_neq(rig_reg(r, VIRTIO_MMIO_CONFIG_GENERATION), before);
-    rig_down(r);
-}
-
 Test(mmio, shared_memory_regions)
 {
     struct rig *r = up();

@@ -1,5 +1,7 @@
 /* tests/rig/test_net.c - the network device: what it offers, and frames from drivers that mean well
  * and that do not. */
+#include <netinet/in.h>
+
 #include "tests/rig/net_fixture.h"
 
 #define WITHOUT(...) (&(struct rig_options){.without = __VA_ARGS__})
@@ -304,6 +306,24 @@ Test(net, frames_that_are_none)
     fx_down(f);
 }
 
+/* Too long, and in more segments than are sent as they are. */
+Test(net, a_giant_in_pieces)
+{
+    struct fx *f = fx_up(1, true, NULL, NULL);
+    enum { CUTS = 1026, PIECE = 100 };
+    struct rig_seg out[CUTS];
+    uint32_t id, len;
+    gpa_t at = rig_alloc(f->r, PIECE);
+    for (unsigned i = 0; i < CUTS; i++)
+        out[i] = (struct rig_seg){.at = at, .len = PIECE};
+    rig_add_indirect(f->r, 1, out, CUTS, NULL, 0);
+    rig_kick(f->r, 1);
+    rig_settle(f->r);
+    cr_expect(rig_used(f->r, 1, &id, &len));
+    cr_expect_eq(fx_recv(f, 0, NULL, got, sizeof(got)), 0);
+    fx_down(f);
+}
+
 Test(net, a_cable_that_is_full)
 {
     struct fx *f = fx_up(1, false, NULL, NULL);
@@ -349,6 +369,58 @@ Test(net, a_reset_while_the_cable_is_full)
     fx_tx(f, 1, NULL, frame, fx_frame(frame, TO_OTHER, 0x0800, 100));
     cr_expect_eq(fx_recv(f, 0, NULL, got, sizeof(got)), 100);
     fx_down(f);
+}
+
+Test(net, a_neighbour_that_leaves_while_the_cable_is_full)
+{
+    struct fx *f = fx_up(1, false, NULL, NULL);
+    uint32_t id, len;
+    unsigned used = 0;
+    for (unsigned i = 0; i < 100; i++)
+        fx_tx(f, 1, NULL, frame, fx_frame(frame, TO_OTHER, 0x0800, 20000));
+    close(f->peer[0]);
+    f->peer[0] = -1;
+    rig_settle(f->r);
+    while (rig_used(f->r, 1, &id, &len))
+        used++;
+    cr_expect_eq(used, 100);
+    fx_down(f);
+}
+
+/* A datagram socket reports that a frame found nobody, and is none the worse for it. */
+Test(net, a_neighbour_that_is_not_there_yet)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
+                       b = a;
+    socklen_t size = sizeof(a);
+    char text[64];
+    int s = socket(AF_INET, SOCK_DGRAM, 0), peer = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    cr_assert_eq(bind(peer, (struct sockaddr *)&a, size), 0);
+    cr_assert_eq(getsockname(peer, (struct sockaddr *)&a, &size), 0);
+    cr_assert_eq(bind(s, (struct sockaddr *)&b, size), 0);
+    cr_assert_eq(getsockname(s, (struct sockaddr *)&b, &size), 0);
+    cr_assert_eq(connect(s, (struct sockaddr *)&a, size), 0);
+    close(peer);
+    snprintf(text, sizeof(text), "net,backend=socket,fd=%d,mac=52:54:00:00:00:01", s);
+    struct fx *f = calloc(1, sizeof(*f));
+    f->hdr = HDR;
+    f->r = rig_up(text, NULL);
+    fx_post(f, 0, 4, 2000);
+    rig_kick(f->r, 0);
+    rig_settle(f->r);
+    for (unsigned i = 0; i < 3; i++)
+        fx_tx(f, 1, NULL, frame, fx_frame(frame, TO_OTHER, 0x0800, 100));
+    peer = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    cr_assert_eq(bind(peer, (struct sockaddr *)&a, size), 0);
+    fx_tx(f, 1, NULL, frame, 100);
+    fx_tx(f, 1, NULL, frame, 100);
+    cr_expect_eq(read(peer, got, sizeof(got)), 100);
+    fx_frame(frame, TO_GUEST, 0x0800, 100);
+    cr_assert_eq(sendto(peer, frame, 100, 0, (struct sockaddr *)&b, size), 100);
+    cr_expect(fx_arrives(f, 0, frame, 100));
+    close(peer);
+    rig_down(f->r);
+    free(f);
 }
 
 /* An empty frame is one that is too short, not the end of the network. */

@@ -409,6 +409,23 @@ Test(net_rx, pause_and_resume)
     fx_down(f);
 }
 
+/* A frame whose beginning was in buffers that a pause gave back is gone, whole. */
+Test(net_rx, pause_with_half_a_frame)
+{
+    struct fx *f = fx_up(1, true, NULL, NULL);
+    fx_post(f, 0, 1, 400);
+    rig_kick(f->r, 0);
+    fx_send(f, 0, NULL, frame, fx_frame(frame, TO_GUEST, 0x0800, 1000));
+    rig_settle(f->r);
+    vdev_pause(f->r->dev);
+    vdev_resume(f->r->dev);
+    fx_post(f, 0, 4, 2000);
+    rig_kick(f->r, 0);
+    fx_send(f, 0, NULL, frame, 200);
+    cr_expect(fx_arrives(f, 0, frame, 200));
+    fx_down(f);
+}
+
 Test(net_rx, link)
 {
     PROVES("Device Types / Network Device / Device configuration layout#12");

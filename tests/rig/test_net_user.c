@@ -269,6 +269,10 @@ Test(net_user, a_connection_from_the_guest)
     cr_assert(tcp_await(r, PSH));
     cr_expect_arr_eq(in + data_at, "world", 5);
     tcp_send(r, ACK, "");
+    unsigned ran = 0;
+    for (unsigned i = 0; i < 20; i++)
+        ran += loop_step(r->loop, 10);
+    cr_expect_lt(ran, 10, "an idle connection is idle");
     close(c);
     cr_expect(tcp_await(r, FIN));
     close(s);

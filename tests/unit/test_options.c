@@ -631,6 +631,7 @@ Test(options, net_is_short_for_a_device_and_its_first_key)
     const struct net_opts *o = cfg.devices[0].opts;
     cr_expect_str_eq(o->backend, "user");
     cr_expect_eq(o->n, 3);
+    options_free(&cfg);
     REFUSE("--net: BACKEND is missing", "--kernel=k", "--net");
     REFUSE("--net: unknown key \"m\"; it knows backend, n, transport, packed, indirect, event_idx, "
            "in_order, notification_data, notif_config_data, ring_reset, order_platform, suspend, "

@@ -95,6 +95,13 @@ static void forget_pending(struct msix *m)
         atomic_store(&m->pending[i], 0);
 }
 
+void pci_msix_forget(struct pci_function *f)
+{
+    (void)pthread_mutex_lock(&f->msix.lock);
+    forget_pending(&f->msix);
+    (void)pthread_mutex_unlock(&f->msix.lock);
+}
+
 bool msix_obey(struct pci_function *f)
 {
     struct msix *m = &f->msix;

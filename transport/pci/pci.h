@@ -106,6 +106,8 @@ bool pci_msix_enabled(const struct pci_function *f);
 /* Sends vector v, or remembers it as pending while it or the function is masked or may not master
  * the bus. Out of range, or MSI-X disabled: nothing happens. Any thread, no lock. */
 void pci_msix_raise(struct pci_function *f, unsigned v);
+/* What is pending is sent no more: whoever raised it was reset. */
+void pci_msix_forget(struct pci_function *f);
 /* The function's INTA#. The level is the caller's to keep: true until it has nothing to say. Shown
  * in the status register's interrupt bit; reaches the guest unless MSI-X is on or the command
  * register disables it. Any thread. */

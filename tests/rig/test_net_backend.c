@@ -197,6 +197,30 @@ Test(net_backend, is_not_watched_while_the_device_is_suspended)
     rig_down(r);
 }
 
+/* A broken ring latches the device, also for what comes from outside; a reset revives it. */
+Test(net_backend, is_not_watched_when_the_device_needs_a_reset)
+{
+    struct rig *r = up(false, NULL);
+    set_pairs(r, 2);
+    post(r, 0, 60);
+    arrive(r, 0);
+    cr_assert(used(r, 0), "it holds buffers now");
+    rig_put16(r, GPA(r->q[1].avail.v + 2), 20000); /* more than the queue has */
+    rig_kick(r, 1);
+    rig_settle(r);
+    cr_assert(rig_needs_reset(r));
+    arrive(r, 0);
+    arrive(r, 1);
+    cr_expect(fake.waiting[0] == 1 && fake.waiting[1] == 1 && !listens());
+    cr_expect_not(used(r, 0));
+    rig_negotiate(r);
+    fake.waiting[0] = 0;
+    post(r, 0, 4);
+    arrive(r, 0);
+    cr_expect(used(r, 0));
+    rig_down(r);
+}
+
 Test(net_backend, has_as_many_queues_as_are_used)
 {
     struct rig *r = up(true, NULL);

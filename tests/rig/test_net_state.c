@@ -149,3 +149,30 @@ Test(net_state, any_byte_may_be_any_other)
         fx_down(f);
     }
 }
+
+/* A table of addresses as long as there is room for, and longer, in a stream that is otherwise as
+ * it should be. */
+Test(net_state, more_addresses_than_there_is_room_for)
+{
+    enum { COUNT_AT = HEADER + 4 + 8 + 1 + 8 + 4 + 1, MOST = 64 };
+    struct fx *f = up(false);
+    struct state_out s = save(f);
+    for (uint32_t n = MOST; n <= 2 * MOST; n += MOST / 4) {
+        size_t more = (n - 1) * 6u;
+        uint8_t *buf = calloc(1, s.len + more), *net = buf;
+        memcpy(buf, s.buf, s.len);
+        while (memcmp(net, "NET ", 4) != 0)
+            net += HEADER + get_bytes(net + LENGTH, 4);
+        uint8_t *rest = net + COUNT_AT + 4 + 4 + 6; /* count, length, an address */
+        cr_assert_eq(get_bytes(net + COUNT_AT, 4), 1);
+        memmove(rest + more, rest, s.len - (size_t)(rest - buf));
+        put_bytes(net + COUNT_AT, n, 4);
+        put_bytes(net + COUNT_AT + 4, n * 6, 4);
+        put_bytes(net + LENGTH, get_bytes(net + LENGTH, 4) + more, 4);
+        reseal(net);
+        cr_expect_eq(load(f, buf, s.len + more), n <= MOST ? 0 : -EBADMSG, "%u", n);
+        free(buf);
+    }
+    state_out_free(&s);
+    fx_down(f);
+}

@@ -236,7 +236,6 @@ static void reset_on_loop(void *ctx)
     n->running = false;
     net_rx_stop(n);
     net_coal_reset(n);
-    memset(n->tx_blocked, 0, sizeof(n->tx_blocked));
     memset(&n->rss, 0, sizeof(n->rss));
     memset(n->counters, 0, sizeof(n->counters));
     net_set_offloads(n, 0);

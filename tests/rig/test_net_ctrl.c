@@ -438,7 +438,7 @@ Test(net_ctrl, coalescing_parameters)
     cr_expect(coal_get(f, 1) == 13 && coal_get(f, 3) == 0);
     cr_expect_eq(coal_all(f, TX, 14, 100), VIRTIO_NET_OK);
     cr_expect(coal_get(f, 1) == 14 && coal_get(f, 3) == 14);
-    cr_expect_eq(coal_set(f, 1, 15, 100), VIRTIO_NET_OK);
+    cr_expect_eq(coal_set(f, 1, 15, 0), VIRTIO_NET_OK);
     /* proves: Device Types / Network Device / Device Operation / Control Virtqueue / Notifications
      * Coalescing#04 */
     cr_expect_eq(coal_set(f, 4, 1, 1), VIRTIO_NET_ERR, "the control queue");

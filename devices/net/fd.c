@@ -94,8 +94,8 @@ static void on_ready(void *ctx, uint32_t events)
     }
     if (events & POLLIN && q->want_in)
         f->b.sink.readable(f->b.sink.ctx, i);
-    else if (events & (POLLERR | POLLHUP | POLLNVAL) && !error_passes_by(q->fd))
-        give_up(q, 0); /* level-triggered: it would be said for ever */
+    else if (events & (POLLERR | POLLHUP | POLLNVAL | POLLRDHUP) && !error_passes_by(q->fd))
+        give_up(q, 0); /* level-triggered: it would be said for ever, unasked for too (io_uring) */
 }
 
 void net_fd_listen(struct net_backend *b, unsigned queue, bool on)

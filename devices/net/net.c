@@ -249,7 +249,6 @@ static void reset_on_loop(void *ctx)
     atomic_store(&n->announces, false);
     net_rx_stop(n);
     net_coal_reset(n);
-    memset(n->tx_blocked, 0, sizeof(n->tx_blocked));
     memset(&n->rss, 0, sizeof(n->rss));
     memset(n->counters, 0, sizeof(n->counters));
     net_set_offloads(n, 0);

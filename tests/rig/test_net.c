@@ -387,6 +387,31 @@ Test(net, a_neighbour_that_leaves_while_the_cable_is_full)
     fx_down(f);
 }
 
+/* One that says nothing more is taken for gone, whether the guest would have listened or not: its
+ * end is heard once, and nothing waits for it. */
+static void half_closed(unsigned buffers)
+{
+    struct fx *f = fx_up(1, false, NULL, NULL);
+    uint32_t id, len;
+    unsigned used = 0;
+    fx_post(f, 0, buffers, 2000);
+    rig_kick(f->r, 0);
+    for (unsigned i = 0; i < 100; i++)
+        fx_tx(f, 1, NULL, frame, fx_frame(frame, TO_OTHER, 0x0800, 20000));
+    cr_assert_eq(shutdown(f->peer[0], SHUT_WR), 0);
+    rig_settle(f->r);
+    while (rig_used(f->r, 1, &id, &len))
+        used++;
+    cr_expect_eq(used, 100);
+    fx_down(f);
+}
+
+Test(net, a_neighbour_that_says_nothing_more)
+{
+    half_closed(4);
+    half_closed(0);
+}
+
 /* A datagram socket reports that a frame found nobody, and is none the worse for it. */
 Test(net, a_neighbour_that_is_not_there_yet)
 {

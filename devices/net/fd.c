@@ -124,7 +124,7 @@ void net_fd_complain(struct net_backend *b, const char *sentence, int rc)
 static bool hung_up(const struct fd_queue *q)
 {
     struct pollfd p = {.fd = q->fd};
-    return poll(&p, 1, 0) == 1 && p.revents & (POLLHUP | POLLERR | POLLNVAL);
+    return poll(&p, 1, 0) == 1 && p.revents & POLLHUP;
 }
 
 ssize_t net_fd_recv(struct net_backend *b, unsigned queue, const struct iovec *iov, unsigned n)

@@ -123,8 +123,8 @@ void net_fd_complain(struct net_backend *b, const char *sentence, int rc)
 /* A packet socket's neighbour may send nothing, which is a frame, or leave. */
 static bool hung_up(const struct fd_queue *q)
 {
-    struct pollfd p = {.fd = q->fd};
-    return poll(&p, 1, 0) == 1 && p.revents & POLLHUP;
+    struct pollfd p = {.fd = q->fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) == 1 && p.revents & (POLLHUP | POLLRDHUP);
 }
 
 ssize_t net_fd_recv(struct net_backend *b, unsigned queue, const struct iovec *iov, unsigned n)

@@ -93,6 +93,15 @@ static inline void mem_cleanup_(void *p)
         take_ptr_;                                                                                 \
     })
 
+/* Adds one to an eventfd that outlives the call: it cannot fail, but for one that does not block
+ * and is full, which says as much. */
+static inline void event_signal(int fd)
+{
+    uint64_t one = 1;
+    if (write(fd, &one, sizeof(one)) < 0)
+        return;
+}
+
 /* Why set-up failed, told once by whoever knows the noun and printed once by main(). Functions
  * that may fail for a reason the user should read take a `struct err *` as their last argument
  * and return what these return: 0 is never among it. */

@@ -208,9 +208,7 @@ int loop_start(struct loop *l)
 
 static void wake(struct loop *l)
 {
-    uint64_t one = 1;
-    if (write(l->wake_fd, &one, sizeof(one)) < 0)
-        return; /* only a closed descriptor fails, and loop_free closes it last */
+    event_signal(l->wake_fd); /* loop_free closes it last */
 }
 
 void loop_stop(struct loop *l)

@@ -73,9 +73,7 @@ static void *worker_main(void *arg)
         io->result = perform(io);
         (void)pthread_mutex_lock(&w->lock);
         loop_list_push(&w->finished, io);
-        uint64_t one = 1;
-        if (write(l->wake_fd, &one, sizeof(one)) < 0)
-            continue; /* only a closed descriptor fails */
+        event_signal(l->wake_fd);
     }
     (void)pthread_mutex_unlock(&w->lock);
     return NULL;

@@ -35,9 +35,7 @@ static void raise_irq(struct vdev_port *p, enum vdev_irq why, unsigned queue)
     struct mmio *m = container_of(p, struct mmio, t.port);
     unsigned bit = why == VDEV_IRQ_QUEUE ? VIRTIO_MMIO_INT_VRING : VIRTIO_MMIO_INT_CONFIG;
     (void)atomic_fetch_or(&m->interrupt_status, bit);
-    uint64_t one = 1;
-    if (write(m->irq_fd, &one, sizeof(one)) < 0)
-        return; /* only a closed descriptor fails, and this one is ours */
+    event_signal(m->irq_fd);
 }
 
 /* All queues ring at one address, told apart by the value. With NOTIFICATION_DATA the value says

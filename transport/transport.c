@@ -74,11 +74,6 @@ void transport_reset(struct transport *t)
     t->ops->reset(t);
 }
 
-struct vdev *transport_device(const struct transport *t)
-{
-    return t->dev;
-}
-
 void transport_save(struct transport *t, struct state_out *s)
 {
     t->ops->save(t, s);

@@ -25,10 +25,8 @@ static void decide(struct machine *m, int verdict)
     if (m->verdict == NOTHING_YET || outranks)
         m->verdict = verdict;
     (void)pthread_mutex_unlock(&m->lock);
-    vcpus_hold(&m->team); /* the vCPU that asked runs no further instruction */
-    uint64_t one = 1;
-    if (write(m->wake_fd, &one, sizeof(one)) < 0)
-        return; /* only a closed descriptor fails, and the main thread closes it last */
+    vcpus_hold(&m->team);     /* the vCPU that asked runs no further instruction */
+    event_signal(m->wake_fd); /* the main thread closes it last */
 }
 
 static int verdict_of_reset(const struct machine *m)

@@ -119,9 +119,8 @@ static uint8_t pending_interrupt(const struct serial *s)
 static void update_line(struct serial *s, bool again)
 {
     bool line = s->mcr & MCR_OUT2 && pending_interrupt(s) != IIR_NONE;
-    uint64_t one = 1;
     if (line && (!s->line || again))
-        (void)!write(s->irq_fd, &one, sizeof(one)); /* an eventfd takes it, or is full of them */
+        event_signal(s->irq_fd);
     s->line = line;
 }
 

@@ -246,8 +246,10 @@ void vdev_queue_reset(struct vdev *d, unsigned i)
 {
     (void)pthread_mutex_lock(&d->control);
     if (vdev_has(d, VIRTIO_F_RING_RESET) && i < d->n_all && !vdev_suspended(d)) {
-        disable(d, i);
-        queue_close(&d->queues[i]);
+        if (d->queues[i].vq)
+            disable(d, i);
+        else
+            queue_close(&d->queues[i]);
     }
     (void)pthread_mutex_unlock(&d->control);
 }
@@ -295,9 +297,8 @@ static void start_legacy(struct vdev *d)
 
 void vdev_kick(struct vdev *d, unsigned i)
 {
-    uint64_t one = 1;
     if (atomic_load(&d->legacy) && !atomic_load(&d->running))
         start_legacy(d);
-    if (i < d->n_all && write(d->queues[i].kick_fd, &one, sizeof(one)) < 0)
-        return; /* only a closed descriptor fails, and it lives as long as the device */
+    if (i < d->n_all)
+        event_signal(d->queues[i].kick_fd);
 }

@@ -20,9 +20,7 @@ static bool asserts(const struct pci_function *f)
 /* A line that is asserted already stays so: one signal too many costs nothing. */
 static void assert_line(const struct intx_pin *p)
 {
-    uint64_t one = 1;
-    if (write(p->trigger, &one, sizeof(one)) < 0)
-        return; /* only a closed descriptor fails, and this one is ours */
+    event_signal(p->trigger);
 }
 
 /* The guest ended the interrupt and the line was deasserted. Whoever raises its level from now on

@@ -20,18 +20,11 @@ static uint64_t pending_bit(unsigned v)
     return 1ull << v % 64;
 }
 
-static void signal_fd(int fd)
-{
-    uint64_t one = 1;
-    if (write(fd, &one, sizeof(one)) < 0)
-        return; /* only a closed descriptor fails, and this one is ours */
-}
-
 /* Whoever takes the bit away sends the message, so it is sent once. */
 static void send_pending(struct msix *m, unsigned v, int fd)
 {
     if (atomic_fetch_and(&m->pending[v / 64], ~pending_bit(v)) & pending_bit(v))
-        signal_fd(fd);
+        event_signal(fd);
 }
 
 /* The vector may become live between the look at it and the pending bit, and then nobody would send
@@ -45,7 +38,7 @@ void pci_msix_raise(struct pci_function *f, unsigned v)
         return;
     int fd = atomic_load(&m->vector[v].live);
     if (fd >= 0) {
-        signal_fd(fd);
+        event_signal(fd);
         return;
     }
     (void)atomic_fetch_or(&m->pending[v / 64], pending_bit(v));

@@ -17,7 +17,7 @@ const struct vdev_options vdev_options_default = {
 #define SWITCH(name, text)                                                                         \
     {                                                                                              \
         .key = #name, .type = OPT_FLAG, .offset = offsetof(struct vdev_options, name),             \
-        .help = text                                                                               \
+        .help = (text)                                                                             \
     }
 const struct opt_desc vdev_option_keys[] = {
     SWITCH(packed, "offer packed rings"),

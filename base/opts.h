@@ -32,6 +32,7 @@ struct opt_desc {
     uint64_t min, max;        /* numbers; max 0: the type's own */
     bool positional;          /* the table's first row only */
     bool required;
+    bool live; /* may be changed while the guest runs */
 };
 
 /* Parses into `dst`, which the caller has filled with defaults and which stays as it is on failure.

@@ -7,9 +7,13 @@
 
 enum { RNG_MAX = 64 * 1024 }; /* a request: segments may overlap, so their sum proves nothing */
 
+struct rng {
+    uint64_t bytes, requests; /* served; the loop's */
+};
+
 static void rng_kick(struct vdev *d, struct vq *q)
 {
-    (void)d;
+    struct rng *g = vdev_priv(d);
     vq_for_each (req, q) {
         size_t want = MIN(req->in_len, (size_t)RNG_MAX);
         while (req->written < want) {
@@ -20,16 +24,25 @@ static void rng_kick(struct vdev *d, struct vq *q)
                 break;
             req->written += (uint32_t)n;
         }
+        g->bytes += req->written;
+        g->requests++;
         vq_complete(q, req);
     }
 }
 
 static void rng_free(struct vdev *d)
 {
-    (void)d; /* nothing of its own */
+    free(vdev_priv(d));
 }
 
-static const struct vdev_ops rng_ops = {.kick = rng_kick, .free = rng_free};
+static void rng_report(const struct vdev *d, struct report *r)
+{
+    const struct rng *g = vdev_priv(d);
+    report_number(r, "bytes", g->bytes);
+    report_number(r, "requests", g->requests);
+}
+
+static const struct vdev_ops rng_ops = {.kick = rng_kick, .free = rng_free, .report = rng_report};
 
 static int rng_create(const void *opts, const struct build_env *env, struct vdev **out,
                       struct err *e);
@@ -49,6 +62,11 @@ static int rng_create(const void *opts, const struct build_env *env, struct vdev
 {
     (void)opts;
     static const uint16_t sizes[] = {64};
-    int rc = vdev_new(&rng_class, env, NULL, sizes, ARRAY_SIZE(sizes), out);
-    return rc < 0 ? err_host(e, rc, "rng") : 0;
+    struct rng *g = calloc(1, sizeof(*g));
+    int rc = g ? vdev_new(&rng_class, env, g, sizes, ARRAY_SIZE(sizes), out) : -ENOMEM;
+    if (rc < 0) {
+        free(g);
+        return err_host(e, rc, "rng");
+    }
+    return 0;
 }

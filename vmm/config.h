@@ -12,7 +12,8 @@
 struct device_config {
     const struct vdev_class *class;
     void *opts;    /* class->opts_size bytes, owned */
-    int transport; /* enum transport_kind */
+    const char *id; /* NULL: it has none */
+    int transport;  /* enum transport_kind */
     struct vdev_options virtio;
     const char *what; /* "--disk root.img", for messages; owned */
 };

@@ -8,6 +8,11 @@
 enum { NO_TRANSPORT = -1 };
 
 const struct opt_desc device_common_keys[] = {
+    {.key = "id",
+     .type = OPT_STR,
+     .offset = offsetof(struct device_common, id),
+     .metavar = "NAME",
+     .help = "what the control socket calls it"},
     {.key = "transport",
      .type = OPT_ENUM,
      .offset = offsetof(struct device_common, transport),
@@ -81,6 +86,7 @@ int option_add_device(struct option_parse *p, const struct vdev_class *c, const 
     cfg->devices = grown;
     cfg->devices[cfg->n_devices++] = (struct device_config){.class = c,
                                                             .transport = common->transport,
+                                                            .id = common->id,
                                                             .virtio = common->virtio,
                                                             .opts = TAKE_PTR(opts),
                                                             .what = TAKE_PTR(name)};

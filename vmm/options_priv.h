@@ -38,6 +38,7 @@ const struct vdev_class *option_find_class(const char *name, size_t len); /* NUL
 
 /* options_device.c: what every device has in common, besides vdev_option_keys. */
 struct device_common {
+    const char *id;
     int transport;
     struct vdev_options virtio;
 };

@@ -536,3 +536,45 @@ bool vdev_shm(struct vdev *d, uint32_t id, gpa_t *base, uint64_t *len)
     (void)pthread_mutex_unlock(&d->control);
     return found;
 }
+
+/* --- the host's side --- */
+
+struct update {
+    struct vdev *dev;
+    const void *opts;
+    struct err *e;
+    int rc;
+};
+
+static void update_on_loop(void *ctx)
+{
+    struct update *u = ctx;
+    u->rc = u->dev->ops->update(u->dev, u->opts, u->e);
+}
+
+int vdev_update(struct vdev *d, const void *opts, struct err *e)
+{
+    struct update u = {.dev = d, .opts = opts, .e = e};
+    if (!d->ops->update)
+        return err_input(e, 0, "a %s device has nothing that can be changed", d->class->name);
+    loop_call(d->env.loop, update_on_loop, &u);
+    return u.rc;
+}
+
+struct telling {
+    const struct vdev *dev;
+    struct report *report;
+};
+
+static void report_on_loop(void *ctx)
+{
+    const struct telling *t = ctx;
+    t->dev->ops->report(t->dev, t->report);
+}
+
+void vdev_report(const struct vdev *d, struct report *r)
+{
+    struct telling t = {d, r};
+    if (d->ops->report)
+        loop_call(d->env.loop, report_on_loop, &t);
+}

@@ -7,6 +7,7 @@
 
 #include "base/base.h"
 #include "base/opts.h"
+#include "base/report.h"
 #include "base/state.h"
 #include "devices/virtio/vq.h"
 
@@ -26,7 +27,7 @@ struct vdev;
 
 /* All that a device may use of the machine. Borrowed; outlives the device. */
 struct build_env {
-    const struct gmem *mem;
+    struct gmem *mem;
     struct loop *loop;                  /* where its queues and descriptors live */
     struct chardev *console;            /* the host's end of the machine's console */
     const struct vdev_options *options; /* NULL: the defaults */
@@ -45,6 +46,12 @@ struct vdev_ops {
     /* Data, on the loop's thread. */
     void (*kick)(struct vdev *d, struct vq *q);
     void (*drain)(struct vdev *d, struct vq *q); /* hurry or drop what is held; may be NULL */
+    /* What the host's user does while the device lives, on the loop's thread, whatever its status.
+     * update(): `opts` is a block as create() had it, in which rows marked `live` may have changed;
+     * on failure nothing has. report(): counters since creation, and state worth seeing. NULL: no
+     * row is live; nothing to say. */
+    int (*update)(struct vdev *d, const void *opts, struct err *e);
+    void (*report)(const struct vdev *d, struct report *r);
     /* State beyond features, status and queues; no request is in flight. May be NULL. */
     void (*save)(const struct vdev *d, struct state_out *s);
     int (*load)(struct vdev *d, struct state_in *s);

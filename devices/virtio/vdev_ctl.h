@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/gmem.h"
+#include "base/report.h"
 #include "base/state.h"
 
 struct vdev;
@@ -95,6 +96,11 @@ bool vdev_shm(struct vdev *d, uint32_t id, gpa_t *base, uint64_t *len); /* false
 uint64_t vdev_shm_total(const struct vdev *d);
 bool vdev_shm_at(const struct vdev *d, unsigned i, uint8_t *id, uint64_t *off, uint64_t *len);
 void vdev_shm_place(struct vdev *d, bool on, uint64_t at);
+
+/* The host's side, from any thread but the loop's while it runs: see vdev_ops. A device without
+ * live options refuses with ERR_INPUT. */
+int CHECKED vdev_update(struct vdev *d, const void *opts, struct err *e);
+void vdev_report(const struct vdev *d, struct report *r);
 
 /* Pause stops all queues and drains them; what was programmed stays. Save needs a paused device;
  * load needs one that was never started, leaves it paused, and treats its input as hostile. */

@@ -48,3 +48,36 @@ Test(rng, readable_buffers_come_back_empty)
     cr_assert_eq(ask(r, &out, 1, NULL, 0), 0);
     rig_down(r);
 }
+
+struct tally {
+    struct report report;
+    uint64_t bytes, requests;
+};
+
+static void tally_number(struct report *r, const char *name, uint64_t value)
+{
+    struct tally *t = (struct tally *)(void *)r;
+    *(strcmp(name, "bytes") ? &t->requests : &t->bytes) = value;
+}
+
+Test(rng, tells_what_it_has_served)
+{
+    struct rig *r = rig_up("rng", NULL);
+    struct tally t = {.report.number = tally_number};
+    const struct rig_seg in = {rig_alloc(r, 100), 100}, out = {rig_alloc(r, 16), 16};
+    ask(r, NULL, 0, &in, 1);
+    ask(r, &out, 1, NULL, 0);
+    vdev_report(r->dev, &t.report);
+    cr_assert_eq(t.bytes, 100);
+    cr_assert_eq(t.requests, 2);
+    rig_down(r);
+}
+
+Test(rng, has_nothing_to_change)
+{
+    struct rig *r = rig_up("rng", NULL);
+    struct err e;
+    cr_assert_lt(vdev_update(r->dev, "", &e), 0);
+    cr_assert_str_eq(e.msg, "a rng device has nothing that can be changed");
+    rig_down(r);
+}

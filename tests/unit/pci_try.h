@@ -211,9 +211,8 @@ static inline void gadget_hook_write(void *ctx, uint8_t *at, unsigned off, unsig
     g->hook_saw = at[0];
 }
 
-static const struct pci_function_ops gadget_ops = {.moved = gadget_moved,
-                                                   .hook_read = gadget_hook_read,
-                                                   .hook_write = gadget_hook_write};
+static const struct pci_function_ops gadget_ops = {
+    .moved = gadget_moved, .hook_read = gadget_hook_read, .hook_write = gadget_hook_write};
 static const struct pci_ids gadget_ids = {.vendor = 0x1234,
                                           .device = 0x5678,
                                           .subsystem_vendor = 0x9abc,

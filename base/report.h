@@ -4,7 +4,7 @@
 
 #include "base/base.h"
 
-/* The listener's. Names are snake_case and static; a listener that cannot take one drops it. */
+/* The listener's. Names are snake_case and last for the call. */
 struct report {
     void (*number)(struct report *r, const char *name, uint64_t value);
     void (*text)(struct report *r, const char *name, const char *value);

@@ -53,6 +53,8 @@ struct blk {
     char serial[VIRTIO_BLK_ID_BYTES];
     atomic_int writeback; /* what the driver wrote, or -1 */
     struct log_limit errors;
+    /* Since creation; the loop's. */
+    uint64_t reads, writes, flushes, others, failed, read_bytes, write_bytes;
 };
 
 struct blk_req { /* vq_req_state() */
@@ -78,10 +80,21 @@ struct blk_req { /* vq_req_state() */
 
 /* --- the end of a request --- */
 
+static void count(const struct blk_req *r, uint8_t status)
+{
+    struct blk *b = r->b;
+    uint64_t *of = r->type == VIRTIO_BLK_T_IN      ? &b->reads
+                   : r->type == VIRTIO_BLK_T_OUT   ? &b->writes
+                   : r->type == VIRTIO_BLK_T_FLUSH ? &b->flushes
+                                                   : &b->others;
+    ++*(status == VIRTIO_BLK_S_OK ? of : &b->failed);
+}
+
 /* `written`: how many bytes from the first writable one on hold what the device wrote (2.7.8.2). */
 static void finish(struct blk_req *r, uint8_t status, size_t written)
 {
     *r->status = status;
+    count(r, status);
     r->req->written = r->req->in_len == 1 ? 1 : (uint32_t)written;
     vq_complete(r->q, r->req);
 }
@@ -178,8 +191,10 @@ static void advance(struct blk_req *r, size_t n)
 static void transfer_done(struct loop_io *io, int64_t result)
 {
     struct blk_req *r = container_of(io, struct blk_req, io);
-    if (result > 0)
+    if (result > 0) {
         advance(r, (size_t)result);
+        *(r->type == VIRTIO_BLK_T_IN ? &r->b->read_bytes : &r->b->write_bytes) += (size_t)result;
+    }
     if (r->left == 0)
         finish(r, VIRTIO_BLK_S_OK, r->type == VIRTIO_BLK_T_IN ? r->req->in_len : 0);
     else if (result <= 0 && !again(result))
@@ -509,6 +524,18 @@ static int blk_load(struct vdev *d, struct state_in *s)
     return 0;
 }
 
+static void blk_report(const struct vdev *d, struct report *r)
+{
+    const struct blk *b = vdev_priv(d);
+    report_number(r, "reads", b->reads);
+    report_number(r, "writes", b->writes);
+    report_number(r, "flushes", b->flushes);
+    report_number(r, "other_requests", b->others);
+    report_number(r, "failed_requests", b->failed);
+    report_number(r, "read_bytes", b->read_bytes);
+    report_number(r, "write_bytes", b->write_bytes);
+}
+
 static void blk_destroy(struct blk *b)
 {
     fd_cleanup_(&b->fd);
@@ -646,6 +673,7 @@ static const struct vdev_ops blk_ops = {
     .kick = blk_kick,
     .save = blk_save,
     .load = blk_load,
+    .report = blk_report,
     .free = blk_free,
 };
 extern const struct vdev_class blk_class;

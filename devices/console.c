@@ -31,10 +31,11 @@ struct port {
     unsigned id;
     char name[NAME_MAX_LEN];
     struct chardev *host;
-    struct vq_req *rx; /* a buffer waiting for input */
-    struct vq_req *tx; /* a buffer whose output the host has not taken whole */
-    size_t tx_done;    /* of it, or of the next one after a pause */
-    unsigned pending;  /* enum pending */
+    struct vq_req *rx;      /* a buffer waiting for input */
+    struct vq_req *tx;      /* a buffer whose output the host has not taken whole */
+    size_t tx_done;         /* of it, or of the next one after a pause */
+    uint64_t input, output; /* bytes, since creation */
+    unsigned pending;       /* enum pending */
     bool added, guest_open;
 };
 
@@ -95,6 +96,7 @@ static void port_receive(void *ctx, const uint8_t *data, size_t len)
     if (!q || !req || vq_req_write(req, 0, data, len) < 0)
         return; /* room() was asked just before, on this thread */
     req->written = (uint32_t)len;
+    p->input += len;
     vq_complete(q, req);
 }
 
@@ -113,6 +115,7 @@ static bool tx_push(struct port *p, size_t *budget)
         size_t want = MIN(v->iov_len - off, *budget);
         size_t n = chardev_write(p->host, (const uint8_t *)v->iov_base + off, want);
         p->tx_done += n;
+        p->output += n;
         *budget -= n;
         if (n < v->iov_len - off)
             return false;
@@ -453,6 +456,18 @@ static const struct opt_desc console_opts[] = {
     {.type = OPT_END},
 };
 
+static void console_report(const struct vdev *d, struct report *r)
+{
+    const struct console *c = vdev_priv(d);
+    uint64_t input = 0, output = 0;
+    for (unsigned i = 0; i < PORTS_MAX; i++) {
+        input += c->ports[i].input;
+        output += c->ports[i].output;
+    }
+    report_number(r, "input_bytes", input);
+    report_number(r, "output_bytes", output);
+}
+
 static const struct vdev_ops console_ops = {
     .config_len = sizeof(struct virtio_console_config),
     .config_read = console_config_read,
@@ -463,6 +478,7 @@ static const struct vdev_ops console_ops = {
     .drain = console_drain,
     .save = console_save,
     .load = console_load,
+    .report = console_report,
     .free = console_free,
 };
 extern const struct vdev_class console_class;

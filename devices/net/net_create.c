@@ -4,6 +4,7 @@
 #include <linux/virtio_ids.h>
 #include <stdio.h>
 
+#include "devices/net/net.h"
 #include "devices/net/net_class.h"
 #include "devices/net/net_priv.h"
 #include "devices/net/text.h"
@@ -57,7 +58,8 @@ static const struct opt_desc net_opts[] = {
      .type = OPT_ENUM,
      .offset = offsetof(struct net_opts, link),
      .help = "whether the cable is plugged in",
-     .names = link_names},
+     .names = link_names,
+     .live = true},
     {.key = "ifname",
      .type = OPT_STR,
      .offset = offsetof(struct net_opts, ifname),
@@ -117,6 +119,14 @@ static const struct opt_desc net_opts[] = {
      .help = "offer to report each frame's hash"},
     {.type = OPT_END},
 };
+
+int net_update(struct vdev *d, const void *opts, struct err *e)
+{
+    const struct net_opts *o = opts;
+    (void)e;
+    net_set_link(d, o->link == 0);
+    return 0;
+}
 
 static int net_create(const void *opts, const struct build_env *env, struct vdev **out,
                       struct err *e);

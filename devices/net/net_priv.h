@@ -177,5 +177,7 @@ void net_coal_queue_reset(struct net *n, unsigned queue); /* 5.1.6.5.7.5 */
 void net_coal_reset(struct net *n);
 
 /* net_state.c */
+int net_update(struct vdev *d, const void *opts, struct err *e); /* net_create.c */
+void net_report(const struct vdev *d, struct report *r);         /* net_stats.c */
 void net_save(const struct vdev *d, struct state_out *s);
 int net_load(struct vdev *d, struct state_in *s);

@@ -159,3 +159,21 @@ int net_cmd_stats(struct net *n, struct net_cmd *c)
         return -EOPNOTSUPP;
     }
 }
+
+void net_report(const struct vdev *d, struct report *r)
+{
+    static const char *const names[2][3] = {{"rx_packets", "rx_bytes", "rx_drops"},
+                                            {"tx_packets", "tx_bytes", "tx_drops"}};
+    const struct net *n = vdev_priv(d);
+    struct net_counters sum[2] = {0};
+    for (unsigned i = 0; i < 2 * n->pairs_max; i++) {
+        sum[i % 2].packets += n->counters[i].packets;
+        sum[i % 2].bytes += n->counters[i].bytes;
+        sum[i % 2].drops += n->counters[i].drops;
+    }
+    for (unsigned way = 0; way < 2; way++) {
+        report_number(r, names[way][0], sum[way].packets);
+        report_number(r, names[way][1], sum[way].bytes);
+        report_number(r, names[way][2], sum[way].drops);
+    }
+}

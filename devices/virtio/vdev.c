@@ -569,12 +569,20 @@ struct telling {
 static void report_on_loop(void *ctx)
 {
     const struct telling *t = ctx;
-    t->dev->ops->report(t->dev, t->report);
+    const struct vdev *d = t->dev;
+    char name[32];
+    if (d->ops->report)
+        d->ops->report(d, t->report);
+    for (unsigned i = 0; i < d->n; i++) {
+        (void)snprintf(name, sizeof(name), "queue%u_notifications", i);
+        report_number(t->report, name, d->queues[i].kicks);
+        (void)snprintf(name, sizeof(name), "queue%u_interrupts", i);
+        report_number(t->report, name, d->queues[i].interrupts);
+    }
 }
 
 void vdev_report(const struct vdev *d, struct report *r)
 {
     struct telling t = {d, r};
-    if (d->ops->report)
-        loop_call(d->env.loop, report_on_loop, &t);
+    loop_call(d->env.loop, report_on_loop, &t);
 }

@@ -98,7 +98,8 @@ bool vdev_shm_at(const struct vdev *d, unsigned i, uint8_t *id, uint64_t *off, u
 void vdev_shm_place(struct vdev *d, bool on, uint64_t at);
 
 /* The host's side, from any thread but the loop's while it runs: see vdev_ops. A device without
- * live options refuses with ERR_INPUT. */
+ * live options refuses with ERR_INPUT. What its queues have counted since the reset is reported
+ * too. */
 int CHECKED vdev_update(struct vdev *d, const void *opts, struct err *e);
 void vdev_report(const struct vdev *d, struct report *r);
 

@@ -7,6 +7,7 @@
 
 #include "tests/rig/blk_try.h"
 #include "tests/rig/proves.h"
+#include "tests/rig/reported.h"
 
 static void read_write(const char *extra, enum loop_backend backend)
 {
@@ -31,6 +32,26 @@ Test(blk, reads_and_writes_by_io_uring)
 Test(blk, reads_and_writes_by_a_worker)
 {
     read_write("", LOOP_EPOLL);
+}
+
+Test(blk, tells_what_it_has_done)
+{
+    struct rig *r = up();
+    uint8_t data[1024] = {0};
+    (void)request(r, VIRTIO_BLK_T_IN, 5, data, 1024, true);
+    (void)request(r, VIRTIO_BLK_T_OUT, 9, data, 512, false);
+    (void)request(r, VIRTIO_BLK_T_OUT, 9, data, 512, false);
+    (void)request(r, VIRTIO_BLK_T_FLUSH, 0, NULL, 0, false);
+    (void)request(r, VIRTIO_BLK_T_GET_ID, 0, data, 20, true);
+    (void)request(r, VIRTIO_BLK_T_IN, UINT64_MAX, data, 512, true);
+    cr_expect_eq(reported(r, "reads"), 1);
+    cr_expect_eq(reported(r, "read_bytes"), 1024);
+    cr_expect_eq(reported(r, "writes"), 2);
+    cr_expect_eq(reported(r, "write_bytes"), 1024);
+    cr_expect_eq(reported(r, "flushes"), 1);
+    cr_expect_eq(reported(r, "other_requests"), 1);
+    cr_expect_eq(reported(r, "failed_requests"), 1);
+    down(r);
 }
 
 Test(blk, unaligned_requests_pass_under_direct_io)

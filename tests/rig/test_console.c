@@ -8,6 +8,7 @@
 
 #include "base/chardev_priv.h"
 #include "tests/rig/proves.h"
+#include "tests/rig/reported.h"
 #include "tests/rig/rig.h"
 
 enum { RX, TX, CRX, CTX, RX1, TX1 };
@@ -48,6 +49,8 @@ Test(console, output_reaches_the_host)
     cr_assert(rig_used(r, TX, &id, &len));
     cr_assert_eq(len, 0, "nothing was written into the buffer");
     expect_file("hello, world");
+    cr_assert_eq(reported(r, "output_bytes"), 12);
+    cr_assert_eq(reported(r, "input_bytes"), 0);
     rig_down(r);
     unlink(out_path);
 }

@@ -1,6 +1,7 @@
 /* tests/rig/test_net_rx.c - frames for the driver: from neighbours that mean well and that do not,
  * into buffers of every size, and none. */
 #include "tests/rig/net_fixture.h"
+#include "tests/rig/reported.h"
 
 #define WITHOUT(...) (&(struct rig_options){.without = __VA_ARGS__})
 
@@ -445,6 +446,8 @@ Test(net_rx, link)
     cr_expect_not(fx_arrives(f, 0, frame, 200));
     fx_tx(f, 1, NULL, frame, 100);
     cr_expect_eq(fx_recv(f, 0, NULL, got, sizeof(got)), 0);
+    cr_expect_eq(reported(f->r, "rx_drops"), 1);
+    cr_expect_eq(reported(f->r, "tx_drops"), 1);
     net_set_link(f->r->dev, true);
     cr_expect_eq(fx_config(f).status, VIRTIO_NET_S_LINK_UP);
     cr_expect_eq(fx_config(f).speed, speed);

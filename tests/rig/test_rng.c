@@ -1,5 +1,6 @@
 /* tests/rig/test_rng.c - the entropy device (virtio 1.4, 5.4): whatever buffers it is given. */
 #include "tests/rig/proves.h"
+#include "tests/rig/reported.h"
 #include "tests/rig/rig.h"
 
 /* One buffer; its used length. */
@@ -49,27 +50,16 @@ Test(rng, readable_buffers_come_back_empty)
     rig_down(r);
 }
 
-struct tally {
-    struct report report;
-    uint64_t bytes, requests;
-};
-
-static void tally_number(struct report *r, const char *name, uint64_t value)
-{
-    struct tally *t = (struct tally *)(void *)r;
-    *(strcmp(name, "bytes") ? &t->requests : &t->bytes) = value;
-}
-
 Test(rng, tells_what_it_has_served)
 {
     struct rig *r = rig_up("rng", NULL);
-    struct tally t = {.report.number = tally_number};
     const struct rig_seg in = {rig_alloc(r, 100), 100}, out = {rig_alloc(r, 16), 16};
     ask(r, NULL, 0, &in, 1);
     ask(r, &out, 1, NULL, 0);
-    vdev_report(r->dev, &t.report);
-    cr_assert_eq(t.bytes, 100);
-    cr_assert_eq(t.requests, 2);
+    cr_assert_eq(reported(r, "bytes"), 100);
+    cr_assert_eq(reported(r, "requests"), 2);
+    cr_assert_eq(reported(r, "queue0_notifications"), 2);
+    cr_assert_eq(reported(r, "queue0_interrupts"), 1, "of two: no more was asked for");
     rig_down(r);
 }
 

@@ -43,6 +43,23 @@ static void add(struct rig *r, struct matrix_request *q, unsigned queue, bool in
     free(all);
 }
 
+static void balloon_add(struct rig *r, struct matrix_request *q, bool indirect)
+{
+    enum { PAGE = 4096 };
+    gpa_t page = rig_alloc_at(r, PAGE, PAGE);
+    memset(rig_at(r, page, PAGE), 1, PAGE);
+    q->at = rig_alloc(r, 4);
+    put_bytes(rig_at(r, q->at, 4), page.v / PAGE, 4);
+    add(r, q, 0, indirect, (struct rig_seg){q->at, 4}, (struct rig_seg){0});
+}
+
+static void balloon_check(struct rig *r, const struct matrix_request *q, uint32_t len)
+{
+    uint64_t pfn = get_bytes(rig_at(r, q->at, 4), 4);
+    (void)len;
+    MUST(*(uint8_t *)rig_at(r, GPA(pfn << 12), 1) == 0, "the page is still there");
+}
+
 static void rng_add(struct rig *r, struct matrix_request *q, bool indirect)
 {
     q->at = rig_alloc(r, 64);
@@ -99,6 +116,7 @@ static void out_check(struct rig *r, const struct matrix_request *q, uint32_t le
 }
 
 static const struct matrix_class classes[] = {
+    {"balloon", "size=1M,hinting,reporting", 0, 1, balloon_add, balloon_check, 0},
     {"blk", "%s", 0, 2, blk_add, blk_check, SECTOR + 1},
     {"console", "", 1, 1, console_add, out_check, 0},
     {"net", "backend=none", 1, 1, net_add, out_check, 0},

@@ -151,10 +151,10 @@ static void balloon_config_write(struct vdev *d, const void *cfg, size_t off, si
     size_t actual = offsetof(struct virtio_balloon_config, actual);
     if (touches(actual, off, len)) {
         atomic_store(&b->draft, le32toh(c.actual));
-        if (off + len >= actual + sizeof(c.actual)) /* 5.5.6.1: not before its last byte */
+        if (off + len >= actual + sizeof(c.actual)) /* 5.5.6.2.1: not before its last byte */
             atomic_store(&b->actual, le32toh(c.actual));
     }
-    /* 5.5.6.4.1: written before DRIVER_OK, never while it is set. */
+    /* 5.5.6.6.1: written before DRIVER_OK, never while it is set. */
     if (touches(offsetof(struct virtio_balloon_config, poison_val), off, len) &&
         vdev_has(d, VIRTIO_BALLOON_F_PAGE_POISON) && !(vdev_status(d) & VIRTIO_CONFIG_S_DRIVER_OK))
         atomic_store(&b->poison, le32toh(c.poison_val));

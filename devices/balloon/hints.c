@@ -1,4 +1,4 @@
-/* devices/balloon/hints.c - free page hinting (virtio 1.4, 5.5.6.3). The device begins a round by a
+/* devices/balloon/hints.c - free page hinting (virtio 1.4, 5.5.6.5). The device begins a round by a
  * new command ID; the driver answers with that ID, with pages, and with STOP; the device says DONE,
  * and the driver has its pages back. */
 #include <endian.h>

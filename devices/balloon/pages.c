@@ -1,5 +1,5 @@
 /* devices/balloon/pages.c - pages that the guest can do without: given to the balloon (virtio 1.4,
- * 5.5.6), or reported free (5.5.6.5). The host gets them back, in slices, so that no request holds
+ * 5.5.6), or reported free (5.5.6.7). The host gets them back, in slices, so that no request holds
  * up other devices. */
 #include <endian.h>
 
@@ -107,7 +107,7 @@ bool balloon_release_segments(struct balloon *b, struct work *w, uint64_t *left)
     return true;
 }
 
-/* 5.5.6.5.2: a page may only become what it is. What the host gives anew is zero. */
+/* 5.5.6.7.2: a page may only become what it is. What the host gives anew is zero. */
 static bool keeps_value(const struct balloon *b)
 {
     return vdev_has(b->dev, VIRTIO_BALLOON_F_PAGE_POISON) && atomic_load(&b->poison) != 0;

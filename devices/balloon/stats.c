@@ -1,4 +1,4 @@
-/* devices/balloon/stats.c - statistics of the guest's memory (virtio 1.4, 5.5.6.2). The device has
+/* devices/balloon/stats.c - statistics of the guest's memory (virtio 1.4, 5.5.6.3). The device has
  * the driver's buffer and gives it back when it wants a newer one; a timer says when. */
 #include <endian.h>
 

@@ -1,5 +1,5 @@
 /* tests/rig/test_balloon_more.c - what a balloon's driver tells beside what is in it: statistics
- * (virtio 1.4, 5.5.6.2), hints (5.5.6.3), reports of free pages (5.5.6.5); and a balloon saved. */
+ * (virtio 1.4, 5.5.6.3), hints (5.5.6.5), reports of free pages (5.5.6.7); and a balloon saved. */
 #include "tests/rig/balloon_fixture.h"
 
 /* --- statistics --- */

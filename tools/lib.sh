@@ -98,8 +98,36 @@ need_packages() {
         apt-get install -qq -y --no-install-recommends "${missing[@]}" >&2
 }
 
+# Where package_field and fetch_package look; use_backports changes it.
+apt_options=() apt_lists=/var/lib/apt/lists
+
+# From now on packages come from Debian's backports, by this machine's own sources with the suite's
+# name changed; its own lists stay as they are. Fails where there are none, with the reason in "why".
+use_backports() {
+    local release dir=$WORK/backports file
+    release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+    mkdir -p "$dir/lists/partial"
+    for file in /etc/apt/sources.list.d/*.sources; do
+        # The paragraphs that name this very release; a second "Suites" would be another archive's.
+        [[ ! -f $file ]] || awk -v RS= -v ORS='\n\n' -v r="$release" '
+            match($0, "(^|\n)Suites:[^\n]* " r "-updates|(^|\n)Suites: " r "(\n|$| )")' "$file"
+    done | sed "/^#/d; s/^Suites:.*/Suites: $release-backports/" > "$dir/debian.sources"
+    sed -n "s/^\(deb [^#]*\) $release main.*/\1 $release-backports main/p" \
+        /etc/apt/sources.list > "$dir/debian.list" 2> /dev/null || true
+    file=$dir/debian.sources
+    [[ -s $file ]] || file=$dir/debian.list
+    # shellcheck disable=SC2034  # for the caller
+    why="$release-backports cannot be reached"
+    [[ -n $release && -s $file ]] || return
+    apt_lists=$dir/lists
+    apt_options=(-o "Dir::State::Lists=$apt_lists" -o "Dir::Etc::SourceList=$file"
+        -o Dir::Etc::SourceParts=/dev/null -o "Dir::Cache::pkgcache=" -o "Dir::Cache::srcpkgcache="
+        -o "APT::Sandbox::User=$(id -un)" -o Acquire::Retries=0)
+    apt-get update -q "${apt_options[@]}" > "$dir/log" 2>&1 && ! grep -q '^Err:' "$dir/log"
+}
+
 apt_known() {
-    apt-cache show --no-all-versions "$@" > /dev/null 2>&1
+    apt-cache ${apt_options[@]+"${apt_options[@]}"} show --no-all-versions "$@" > /dev/null 2>&1
 }
 
 apt_update() {
@@ -110,20 +138,22 @@ apt_update() {
 # package_field PACKAGE FIELD: a field of the newest version that apt knows. Where apt keeps no
 # cache of its own, an answer takes a second: so answers are kept while apt's lists stay the same.
 package_field() {
-    local entry lists=/var/lib/apt/lists
-    entry=$(cached package "$(hash_of "$1" "$(stat -c '%n %Y' $lists $lists/*)")" ask_apt "$1")
+    local entry
+    entry=$(cached package "$(hash_of "$1" "$(stat -c '%n %Y' "$apt_lists" "$apt_lists"/*)")" \
+        ask_apt "$1")
     sed -n "s/^$2: //p" "$entry/control"
 }
 
 ask_apt() {
     apt_known "$2" || apt_update
-    apt-cache show --no-all-versions "$2" > "$1/control"
+    apt-cache ${apt_options[@]+"${apt_options[@]}"} show --no-all-versions "$2" > "$1/control"
 }
 
 # fetch_package PACKAGE: downloads PACKAGE_*.deb into WORK; nothing is installed.
 fetch_package() {
     say "downloading $1"
-    (cd "$WORK" && apt-get download -qq -o APT::Sandbox::User="$(id -un)" "$1" >&2)
+    (cd "$WORK" && apt-get download -qq -o APT::Sandbox::User="$(id -un)" \
+        ${apt_options[@]+"${apt_options[@]}"} "$1" >&2)
 }
 
 # hash_of WORD...: a cache key from words and the contents of files (words that start with @).

@@ -11,7 +11,7 @@
 
 struct device_config {
     const struct vdev_class *class;
-    void *opts;    /* class->opts_size bytes, owned */
+    void *opts;     /* class->opts_size bytes, owned */
     const char *id; /* NULL: it has none */
     int transport;  /* enum transport_kind */
     struct vdev_options virtio;

@@ -151,7 +151,7 @@ struct gadget {
         bool on;
         uint64_t at;
     } moves[64];
-    unsigned n_moves, n_modes, n_reads, n_writes;
+    unsigned n_moves, n_reads, n_writes;
     uint64_t off;
     unsigned size;
     uint8_t mem[64];
@@ -193,11 +193,6 @@ static inline void gadget_moved(void *ctx, unsigned bar, bool on, uint64_t at)
     g->moves[i].at = at;
 }
 
-static inline void gadget_mode(void *ctx)
-{
-    ((struct gadget *)ctx)->n_modes++;
-}
-
 static inline void gadget_hook_read(void *ctx, uint8_t *at, unsigned off, unsigned size)
 {
     struct gadget *g = ctx;
@@ -216,10 +211,8 @@ static inline void gadget_hook_write(void *ctx, uint8_t *at, unsigned off, unsig
     g->hook_saw = at[0];
 }
 
-static const struct pci_function_ops gadget_ops = {.moved = gadget_moved,
-                                                   .hook_read = gadget_hook_read,
-                                                   .hook_write = gadget_hook_write,
-                                                   .irq_mode = gadget_mode};
+static const struct pci_function_ops gadget_ops = {
+    .moved = gadget_moved, .hook_read = gadget_hook_read, .hook_write = gadget_hook_write};
 static const struct pci_ids gadget_ids = {.vendor = 0x1234,
                                           .device = 0x5678,
                                           .subsystem_vendor = 0x9abc,

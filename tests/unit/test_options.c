@@ -633,7 +633,8 @@ Test(options, net_is_short_for_a_device_and_its_first_key)
     cr_expect_eq(o->n, 3);
     options_free(&cfg);
     REFUSE("--net: BACKEND is missing", "--kernel=k", "--net");
-    REFUSE("--net: unknown key \"m\"; it knows backend, n, id, transport, packed, indirect, event_idx, "
+    REFUSE("--net: unknown key \"m\"; it knows backend, n, id, transport, packed, indirect, "
+           "event_idx, "
            "in_order, notification_data, notif_config_data, ring_reset, order_platform, suspend, "
            "admin_vq, queue_size",
            "--kernel=k", "--net=tap,m=1");

@@ -318,23 +318,6 @@ Test(msix, a_route_that_fails_sends_nothing_to_the_old_place)
     cr_expect_eq(signals(irqs.msi[0].fd), 1, "as it was: no route is needed");
 }
 
-Test(msix, modes_are_told)
-{
-    cr_expect_eq(g1.n_modes, 0);
-    control(ENABLE);
-    cr_expect_eq(g1.n_modes, 1);
-    control(ENABLE | MASKALL);
-    cr_expect_eq(g1.n_modes, 1);
-    cfg_put(1, PCI_COMMAND, 2, BUS_MASTER | PCI_COMMAND_INTX_DISABLE);
-    cr_expect_eq(g1.n_modes, 2);
-    control(0);
-    cr_expect_eq(g1.n_modes, 3);
-    pci_function_reset(g1.f);
-    cr_expect_eq(g1.n_modes, 4);
-    pci_function_reset(g1.f);
-    cr_expect_eq(g1.n_modes, 4);
-}
-
 Test(msix, reset)
 {
     program(3, 0xfee01000, 0x41);
@@ -380,7 +363,6 @@ Test(msix, state)
     pci_add_msix(g1.f, 0, VECTORS);
     cr_assert_eq(pci_function_start(g1.f), 0);
     cr_assert_eq(load(&g1, &out), 0);
-    cr_expect_eq(g1.n_modes, 1);
     cr_assert_eq(irqs.n_msi, 2);
     cr_expect_eq(irqs.msi[1].address, 0x1fee01000);
     cr_expect_eq(irqs.msi[1].data, 0x41);

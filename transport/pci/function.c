@@ -150,9 +150,8 @@ static void obey(struct pci_function *f)
         if (f->bars[i].is.kind != PCI_BAR_NONE)
             bar_obey(f, i);
     }
-    bool msix = msix_obey(f), intx = intx_obey(f);
-    if ((msix || intx) && f->ops->irq_mode)
-        f->ops->irq_mode(f->ctx);
+    msix_obey(f);
+    intx_obey(f);
 }
 
 typedef void hook_fn(void *ctx, uint8_t *cfg, unsigned off, unsigned size);
@@ -282,7 +281,6 @@ int pci_function_start(struct pci_function *f)
         rc = intx_pin_open(f->bus, f->slot % PCI_PINS);
     if (rc < 0)
         return rc;
-    f->intx_enabled = true;
     atomic_store(&f->intx_allowed, true);
     memcpy(f->initial, f->config, sizeof(f->initial));
     f->bus->functions[f->slot] = f;

@@ -82,13 +82,10 @@ void pci_intx_set(struct pci_function *f, bool level)
         assert_line(pin_of(f));
 }
 
-bool intx_obey(struct pci_function *f)
+void intx_obey(struct pci_function *f)
 {
     bool enabled = !(get_command(f) & PCI_COMMAND_INTX_DISABLE);
-    bool changed = enabled != f->intx_enabled;
     bool allowed = enabled && !atomic_load(&f->msix.enabled);
-    f->intx_enabled = enabled;
     if (!atomic_exchange(&f->intx_allowed, allowed) && asserts(f))
         assert_line(pin_of(f));
-    return changed;
 }

@@ -95,17 +95,17 @@ void pci_msix_forget(struct pci_function *f)
     (void)pthread_mutex_unlock(&f->msix.lock);
 }
 
-bool msix_obey(struct pci_function *f)
+void msix_obey(struct pci_function *f)
 {
     struct msix *m = &f->msix;
     if (!m->n)
-        return false;
+        return;
     unsigned control = (unsigned)get_bytes(f->config + m->cap + PCI_MSIX_FLAGS, 2);
     bool enabled = control & PCI_MSIX_FLAGS_ENABLE;
     bool sending =
         enabled && !(control & PCI_MSIX_FLAGS_MASKALL) && get_command(f) & PCI_COMMAND_MASTER;
     (void)pthread_mutex_lock(&m->lock);
-    bool changed = atomic_exchange(&m->enabled, enabled) != enabled;
+    atomic_store(&m->enabled, enabled);
     if (m->sending != sending) {
         m->sending = sending;
         for (unsigned v = 0; v < m->n; v++)
@@ -114,7 +114,6 @@ bool msix_obey(struct pci_function *f)
     if (!enabled) /* what it was to say is said by INTx now */
         forget_pending(m);
     (void)pthread_mutex_unlock(&m->lock);
-    return changed;
 }
 
 /* --- the BAR: aligned accesses of 32 or 64 bits; anything else reads as zero, and writes nothing

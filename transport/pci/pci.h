@@ -73,9 +73,6 @@ struct pci_function_ops {
      * `read` changes them. `cfg` points at hook_at. Any vCPU thread, serialised for a function. */
     void (*hook_read)(void *ctx, uint8_t *cfg, unsigned off, unsigned size);
     void (*hook_write)(void *ctx, uint8_t *cfg, unsigned off, unsigned size);
-    /* MSI-X was enabled or disabled, or INTx was (un)masked by the command register. May be NULL.
-     */
-    void (*irq_mode)(void *ctx);
 };
 
 /* In the lowest free slot, or in `slot` unless that is 0; -ENOSPC when there is none. -EBUSY:

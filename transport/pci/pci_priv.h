@@ -2,7 +2,7 @@
  * the bus. pci.h is the contract.
  *
  * Locks, outermost first:
- *   function.lock   its configuration space; `moved`, `irq_mode` and the hooks run under it
+ *   function.lock   its configuration space; `moved` and the hooks run under it
  *   the owner's own locks
  *   msix.lock       the vector table; irq_ops' MSI functions run under it
  * Window accesses find their BAR without a lock and call its ops with none held, so whatever a BAR
@@ -65,7 +65,6 @@ struct pci_function {
     unsigned hook_at, hook_len;
     struct bar bars[PCI_BARS];
     struct msix msix;
-    bool intx_enabled;               /* by the command register */
     atomic_bool level, intx_allowed; /* INTA#, and whether it may be seen */
 };
 
@@ -103,8 +102,8 @@ void config_write(struct pci_function *f, unsigned off, unsigned size, uint64_t 
 /* An access that lies within the BAR. */
 void bar_access(const struct bar *r, uint64_t off, unsigned size, bool write, uint64_t *val);
 
-/* Brings delivery in line with the registers; true when MSI-X was turned on or off. */
-bool msix_obey(struct pci_function *f);
+/* Brings delivery in line with the registers. */
+void msix_obey(struct pci_function *f);
 void msix_reset(struct pci_function *f); /* the table; after msix_obey() */
 void msix_free(struct pci_function *f);
 void msix_save(const struct pci_function *f, struct state_out *s);
@@ -121,5 +120,5 @@ void msix_image_apply(struct pci_function *f, const struct msix_image *i);
 
 int CHECKED intx_pin_open(struct pci_bus *b, unsigned pin); /* once opened, stays open */
 void intx_pins_close(struct pci_bus *b);
-/* As msix_obey(), which comes first; true when the command register (un)masked INTx. */
-bool intx_obey(struct pci_function *f);
+/* As msix_obey(), which comes first. */
+void intx_obey(struct pci_function *f);

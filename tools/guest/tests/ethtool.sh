@@ -36,7 +36,10 @@ refused() {
 for name in /sys/class/net/eth*; do
     read -r address < "$name/address"
     name=${name##*/} peer=10.0.2.2
-    [ "${address##*:}" = 01 ] || peer=10.9.0.1
+    case $address in
+    *:02) peer=10.9.0.1 ;;
+    *:03) peer=10.10.0.1 ;;
+    esac
     [ "$(value -i driver)" = virtio_net ] || fail "another driver"
 
     pairs=$(ethtool -l "$name" | awk '/^Combined:/ { print $2; exit }')

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Does the network work, with tools/lab-net at its other end? The hardware address says what an
-# interface is connected to: 52:54:00:00:00:01 to the VMM's own network, :02 to a tap. Files go both
-# ways, over connections that either side opened, and the checksums must agree.
+# interface is connected to: 52:54:00:00:00:01 to the VMM's own network, :02 to a tap, :03 to a
+# macvtap. Files go both ways, over connections that either side opened, and the checksums must
+# agree.
 #
 # shellcheck shell=dash
 
@@ -54,26 +55,29 @@ frames() {
     [ $mean -gt 1514 ] || fail "$way frames are cut by their sender"
 }
 
+# tap INTERFACE NET: the other end is NET.1.
 tap() {
     local cpu=0
-    ip address add 10.9.0.2/24 dev "$1"
+    ip address add "$2.2/24" dev "$1"
     ip link set "$1" up
-    ping -c 3 10.9.0.1 || fail "no echo over the tap"
-    ping -c 1 -s 20000 10.9.0.1 || fail "no echo of a packet in pieces"
+    ping -c 3 "$2.1" || fail "no echo from $2.1"
+    ping -c 1 -s 20000 "$2.1" || fail "no echo of a packet in pieces"
     while [ $cpu -lt "$(nproc)" ]; do
         pin=$(printf '/usr/lib/vmm/busybox taskset %x' $((1 << cpu)))
-        copies 10.9.0.1 10.9.0.2
+        copies "$2.1" "$2.2"
         cpu=$((cpu + 1))
     done
     pin=''
-    frames "$1" rx get http://10.9.0.1:8000/data
-    frames "$1" tx get --post-file /tmp/www/data http://10.9.0.1:8000/cgi-bin/sum
+    frames "$1" rx get "http://$2.1:8000/data"
+    frames "$1" tx get --post-file /tmp/www/data "http://$2.1:8000/cgi-bin/sum"
 }
 
 mkdir -p /tmp/www
 /usr/lib/vmm/busybox httpd -h /tmp/www
 found=0
-if name=$(interface 01); then found=1 && user "$name"; fi
-if name=$(interface 02); then found=1 && tap "$name"; fi
-[ $found -eq 1 ] || fail "there is no interface"
+if name=$(interface 01); then found=$((found + 1)) && user "$name"; fi
+if name=$(interface 02); then found=$((found + 1)) && tap "$name" 10.9.0; fi
+if name=$(interface 03); then found=$((found + 1)) && tap "$name" 10.10.0; fi
+[ $found -gt 0 ] || fail "there is no interface"
+[ $found -eq "$(find /sys/class/net/*/device -prune | wc -l)" ] || fail "one is not known here"
 echo "VMM-TEST net PASS"

@@ -2,6 +2,7 @@
  * inaccessible page before and after, so that an overrun faults instead of reaching the heap. */
 #include "base/gmem.h"
 
+#include <fcntl.h>
 #include <linux/memfd.h>
 #include <linux/mman.h>
 #include <sys/mman.h>
@@ -16,6 +17,7 @@ struct gmem {
     bool huge, prefault;
     uint8_t *map;
     uint64_t map_len, len;
+    uint64_t page; /* that can be given back: huge, or 4096 */
 };
 
 /* Also without huge pages of our own: KVM maps 2 MiB at once only where guest and host address
@@ -58,6 +60,7 @@ static int map_ram(struct gmem *m, const struct gmem_options *o, uint8_t *at, st
     }
     m->huge = o->backing == GMEM_HUGE_2M || o->backing == GMEM_HUGE_1G;
     m->prefault = o->prefault;
+    m->page = m->huge ? page_of(o->backing) : 4096;
     if (m->huge) /* take the pages from the pool now: a shortage must not be a SIGBUS later */
         flags &= ~MAP_NORESERVE;
     if (mmap(at, m->len, PROT_READ | PROT_WRITE, flags, m->fd, 0) == MAP_FAILED) {
@@ -174,4 +177,30 @@ void gmem_discard(struct gmem *m)
         if (keep || madvise(r->host, r->len, advice) < 0)
             memset(r->host, 0, r->len);
     }
+}
+
+/* Of a shared mapping the file must lose its pages, not only this mapping. */
+static bool release(struct gmem *m, uint8_t *host, uint64_t len)
+{
+    if (m->fd < 0)
+        return madvise(host, len, MADV_DONTNEED) == 0;
+    return fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, host - m->regions[0].host,
+                     (off_t)len) == 0;
+}
+
+uint64_t gmem_release(struct gmem *m, gpa_t at, uint64_t len)
+{
+    uint64_t released = 0, end = at.v + MIN(len, UINT64_MAX - at.v);
+    for (unsigned i = 0; i < m->n; i++) {
+        const struct gmem_region *r = &m->regions[i];
+        uint64_t from = MAX(at.v, r->base.v), to = MIN(end, r->base.v + r->len);
+        if (from >= to)
+            continue;
+        /* Pages are aligned in the mapping, which has no hole between regions. */
+        from = align_up(from - r->base.v + (uint64_t)r->host, m->page);
+        to = (to - r->base.v + (uint64_t)r->host) & ~(m->page - 1);
+        if (from < to && release(m, (uint8_t *)from, to - from))
+            released += to - from;
+    }
+    return released;
 }

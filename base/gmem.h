@@ -38,3 +38,9 @@ void *gmem_at(const struct gmem *m, gpa_t at, uint64_t len);
 /* The guest reads zeroes afterwards, and the host has the pages back, unless they are huge or were
  * prefaulted. For a reset. */
 void gmem_discard(struct gmem *m);
+
+/* Gives the host back what [at, at+len) has of whole pages of RAM, and returns how many bytes that
+ * were; the rest, and what is no RAM, stays as it is. The guest reads zeroes there afterwards, and
+ * touching it makes the host find a page again: also where memory was prefaulted, and where pages
+ * are huge. Of those only whole ones go, and a pool that has run dry by then is a SIGBUS. */
+uint64_t gmem_release(struct gmem *m, gpa_t at, uint64_t len);

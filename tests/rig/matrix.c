@@ -43,6 +43,23 @@ static void add(struct rig *r, struct matrix_request *q, unsigned queue, bool in
     free(all);
 }
 
+static void balloon_add(struct rig *r, struct matrix_request *q, bool indirect)
+{
+    enum { PAGE = 4096 };
+    gpa_t page = rig_alloc_at(r, PAGE, PAGE);
+    memset(rig_at(r, page, PAGE), 1, PAGE);
+    q->at = rig_alloc(r, 4);
+    put_bytes(rig_at(r, q->at, 4), page.v / PAGE, 4);
+    add(r, q, 0, indirect, (struct rig_seg){q->at, 4}, (struct rig_seg){0});
+}
+
+static void balloon_check(struct rig *r, const struct matrix_request *q, uint32_t len)
+{
+    uint64_t pfn = get_bytes(rig_at(r, q->at, 4), 4);
+    (void)len;
+    MUST(*(uint8_t *)rig_at(r, GPA(pfn << 12), 1) == 0, "the page is still there");
+}
+
 static void rng_add(struct rig *r, struct matrix_request *q, bool indirect)
 {
     q->at = rig_alloc(r, 64);
@@ -98,11 +115,27 @@ static void out_check(struct rig *r, const struct matrix_request *q, uint32_t le
     (void)r, (void)q, (void)len; /* what is only read has no other outcome than length 0 */
 }
 
+static void rtc_add(struct rig *r, struct matrix_request *q, bool indirect)
+{
+    q->at = rig_alloc(r, 32); /* clock 0 is read */
+    put_bytes(rig_at(r, q->at, 2), 1, 2);
+    add(r, q, 0, indirect, (struct rig_seg){q->at, 16}, (struct rig_seg){GPA(q->at.v + 16), 16});
+}
+
+static void rtc_check(struct rig *r, const struct matrix_request *q, uint32_t len)
+{
+    (void)len;
+    MUST(get_bytes(rig_at(r, GPA(q->at.v + 16), 8), 8) == 0, "not served");
+    MUST(get_bytes(rig_at(r, GPA(q->at.v + 24), 8), 8) > 1, "1970");
+}
+
 static const struct matrix_class classes[] = {
+    {"balloon", "size=1M,hinting,reporting", 0, 1, balloon_add, balloon_check, 0},
     {"blk", "%s", 0, 2, blk_add, blk_check, SECTOR + 1},
     {"console", "", 1, 1, console_add, out_check, 0},
     {"net", "backend=none", 1, 1, net_add, out_check, 0},
     {"rng", "", 0, 1, rng_add, rng_check, 64},
+    {"rtc", "", 0, 2, rtc_add, rtc_check, 16},
 };
 
 static const struct matrix_class *class_named(const char *name)
@@ -160,9 +193,20 @@ static bool decode(struct cell *c, unsigned n)
     return true;
 }
 
+static bool has_legacy(const struct cell *c)
+{
+    for (unsigned i = 0; vdev_classes[i]; i++) {
+        if (strcmp(vdev_classes[i]->name, c->class->name) == 0)
+            return transport_has_legacy(vdev_classes[i]->virtio_id);
+    }
+    return false;
+}
+
 /* What a driver and a device can agree on. */
 static bool legal(const struct cell *c)
 {
+    if (c->transport != RIG_MMIO && c->transport != RIG_PCI && !has_legacy(c))
+        return false;
     if (c->intx && !is_pci(c->transport))
         return false;
     return !cell_is_legacy(c) || /* 32 feature bits: none of these is among them */

@@ -54,6 +54,8 @@ struct rig *rig_up(const char *device, const struct rig_options *o)
     size_t len = strcspn(device, ",");
     const struct vdev_class *c = class_of(device, len);
     void *opts = calloc(1, c->opts_size + 1);
+    if (c->opts_default)
+        memcpy(opts, c->opts_default, c->opts_size);
     struct err e = {0};
     if (device[len] == ',')
         cr_assert_eq(opts_parse(c->opts, "--device", device + len + 1, opts, &e), 0, "%s", e.msg);

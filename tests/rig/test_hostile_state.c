@@ -68,10 +68,15 @@ static void each_stream(void (*what)(struct rig *r, struct state_out *s, const c
     }
 }
 
-static void cut(struct rig *r, struct state_out *s, const char *name)
+static void cut_one(struct rig *r, struct state_out *s, const char *name)
 {
     for (size_t n = 0; n < s->len; n++)
         cr_assert_eq(load(r, s->buf, n), -EBADMSG, "%s: %zu bytes", name, n);
+}
+
+static void cut(struct rig *r, struct state_out *s, const char *name)
+{
+    cut_one(r, s, name);
     revive(r);
 }
 
@@ -80,13 +85,18 @@ Test(hostile_state, a_stream_that_ends_early)
     each_stream(cut);
 }
 
-static void flip(struct rig *r, struct state_out *s, const char *name)
+static void flip_one(struct rig *r, struct state_out *s, const char *name)
 {
     for (size_t at = 0; at < s->len; at++) {
         s->buf[at] ^= 0x40;
         cr_assert_eq(load(r, s->buf, s->len), -EBADMSG, "%s: byte %zu", name, at);
         s->buf[at] ^= 0x40;
     }
+}
+
+static void flip(struct rig *r, struct state_out *s, const char *name)
+{
+    flip_one(r, s, name);
     revive(r);
 }
 
@@ -124,7 +134,7 @@ static void use(struct rig *r, const uint8_t *buf, size_t len, const char *name,
     state_out_free(&s);
 }
 
-static void forge(struct rig *r, struct state_out *s, const char *name)
+static void forge_one(struct rig *r, struct state_out *s, const char *name)
 {
     static const uint8_t with[] = {0x01, 0x02, 0x10, 0x40, 0x80, 0xff};
     for (size_t section = 0; section < s->len;
@@ -141,6 +151,11 @@ static void forge(struct rig *r, struct state_out *s, const char *name)
             reseal(s->buf + section);
         }
     }
+}
+
+static void forge(struct rig *r, struct state_out *s, const char *name)
+{
+    forge_one(r, s, name);
     revive(r);
 }
 
@@ -148,4 +163,42 @@ Test(hostile_state, any_byte_may_be_any_other)
 {
     log_set_level(LOG_ERROR);
     each_stream(forge);
+}
+
+/* The devices with state of their own; what is said of each section there is true of theirs. */
+static void forge_device(const char *spec)
+{
+    struct rig *r = rig_up(spec, NULL);
+    struct state_out s = save(r);
+    cut_one(r, &s, spec);
+    flip_one(r, &s, spec);
+    forge_one(r, &s, spec);
+    transport_reset(r->transport);
+    vdev_resume(r->dev);
+    rig_up_again(r);
+    cr_assert(!rig_needs_reset(r), "%s", spec);
+    state_out_free(&s);
+    rig_down(r);
+}
+
+Test(hostile_state, of_devices_that_save_more)
+{
+    log_set_level(LOG_ERROR);
+    forge_device("balloon,size=1M,hinting,reporting");
+    forge_device("rtc");
+}
+
+Test(hostile_state, an_alarm_that_was_not_negotiated)
+{
+    enum { ALARMQ = 1 };
+    struct rig *r = rig_up("rtc", &(struct rig_options){.without = 1});
+    const struct rig_seg in = {rig_alloc(r, 16), 16};
+    uint32_t id, len;
+    log_set_level(LOG_ERROR);
+    rig_add(r, ALARMQ, NULL, 0, &in, 1);
+    struct state_out s = save(r);
+    forge_one(r, &s, "rtc without alarms");
+    cr_assert(!rig_used(r, ALARMQ, &id, &len));
+    state_out_free(&s);
+    rig_down(r);
 }

@@ -301,6 +301,88 @@ static bool host_has_huge_pages(const char *size)
     return pages > 0;
 }
 
+/* --- release --- */
+
+static bool there(const uint8_t *page)
+{
+    return resident(page, PAGE) == 1;
+}
+
+/* Everything is there, and not zero. */
+static struct gmem *filled(struct gmem_options o, const struct gmem_region **r)
+{
+    struct gmem *m = make(pc, 2, o);
+    (void)gmem_regions(m, r);
+    for (unsigned i = 0; i < 2; i++)
+        memset((*r)[i].host, 0x5a, (*r)[i].len);
+    return m;
+}
+
+Test(gmem, release_gives_whole_pages_back)
+{
+    for (unsigned shared = 0; shared < 2; shared++) {
+        const struct gmem_region *r;
+        struct gmem *m = filled((struct gmem_options){.shared = shared}, &r);
+        uint8_t *p = r[0].host;
+        cr_assert_eq(gmem_release(m, GPA(PAGE), 2 * PAGE), 2 * PAGE);
+        cr_assert(there(p) && !there(p + PAGE) && !there(p + 2 * PAGE));
+        cr_assert(there(p + 3 * PAGE));
+        cr_assert_eq(p[PAGE], 0, "zeroes when it is read again");
+        cr_assert_eq(p[PAGE - 1], 0x5a);
+        cr_assert_eq(p[3 * PAGE], 0x5a);
+        /* A page that is not meant whole stays. */
+        cr_assert_eq(gmem_release(m, GPA(8 * PAGE + 1), 2 * PAGE), PAGE);
+        cr_assert(p[8 * PAGE] == 0x5a && p[9 * PAGE] == 0 && p[10 * PAGE] == 0x5a);
+        cr_assert_eq(gmem_release(m, GPA(8 * PAGE + 1), PAGE), 0);
+        cr_assert_eq(gmem_release(m, GPA(8 * PAGE), PAGE - 1), 0);
+        cr_assert_eq(gmem_release(m, GPA(8 * PAGE), 0), 0);
+        cr_assert_eq(p[8 * PAGE], 0x5a);
+        gmem_free(m);
+    }
+}
+
+Test(gmem, release_at_its_edges)
+{
+    for (unsigned shared = 0; shared < 2; shared++) {
+        const struct gmem_region *r;
+        struct gmem *m = filled((struct gmem_options){.shared = shared}, &r);
+        cr_assert_eq(gmem_release(m, GPA(GIB(2)), GIB(1)), 0, "no RAM there");
+        cr_assert_eq(gmem_release(m, GPA(UINT64_MAX), UINT64_MAX), 0);
+        cr_assert_eq(gmem_release(m, GPA(UINT64_MAX - PAGE + 1), PAGE), 0);
+        cr_assert_eq(r[0].host[0], 0x5a);
+        cr_assert_eq(gmem_release(m, GPA(MIB(4) - PAGE), 2 * PAGE), PAGE, "what is RAM of it");
+        cr_assert(!there(r[0].host + MIB(4) - PAGE) && there(r[1].host));
+        cr_assert_eq(gmem_release(m, GPA(GIB(4) - PAGE), 2 * PAGE), PAGE);
+        cr_assert(!there(r[1].host) && there(r[1].host + PAGE));
+        cr_assert_eq(gmem_release(m, GPA(0), UINT64_MAX), MIB(6), "across the hole");
+        cr_assert(!there(r[0].host) && !there(r[1].host + MIB(2) - PAGE));
+        gmem_free(m);
+    }
+}
+
+Test(gmem, release_takes_what_was_prefaulted)
+{
+    for (unsigned shared = 0; shared < 2; shared++) {
+        const struct gmem_region *r;
+        struct gmem *m = filled((struct gmem_options){.prefault = true, .shared = shared}, &r);
+        cr_assert_eq(gmem_release(m, GPA(PAGE), PAGE), PAGE);
+        cr_assert(!there(r[0].host + PAGE));
+        gmem_free(m);
+    }
+}
+
+Test(gmem, release_leaves_parts_of_huge_pages)
+{
+    if (!host_has_huge_pages("2048kB"))
+        cr_skip("this host has no huge pages of 2 MiB");
+    const struct gmem_region *r;
+    struct gmem *m = filled((struct gmem_options){.backing = GMEM_HUGE_2M}, &r);
+    cr_assert_eq(gmem_release(m, GPA(PAGE), MIB(4) - 2 * PAGE), 0);
+    cr_assert_eq(gmem_release(m, GPA(PAGE), MIB(4) - PAGE), MIB(2));
+    cr_assert(r[0].host[0] == 0x5a && r[0].host[MIB(2)] == 0);
+    gmem_free(m);
+}
+
 static void none_free(enum gmem_backing backing, uint64_t len)
 {
     const struct gmem_region r = {.base = GPA(0), .len = len};

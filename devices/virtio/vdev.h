@@ -33,8 +33,9 @@ struct build_env {
     const struct vdev_options *options; /* NULL: the defaults */
     /* Shows host memory to the guest, at an address of the machine's choice that is a multiple of
      * `align`, for as long as the machine lives; a device lets descriptors lead there by
-     * gmem_add(). `ro`: the guest's writes go nowhere. NULL: this machine cannot. Only inside
-     * create(). -ENOSPC: its address space is used up; or another -errno. */
+     * gmem_add(). There is no way back: a create() that fails after it ends the machine. `ro`: the
+     * guest's writes go nowhere. NULL: this machine cannot. -ENOSPC: its address space is used up;
+     * or another -errno. */
     int (*place)(void *ctx, void *host, uint64_t len, uint64_t align, bool ro, gpa_t *at);
     void *place_ctx;
 };

@@ -142,9 +142,8 @@ static void machine_up(struct rig *r)
     }
 }
 
-static void device_up(struct rig *r, const struct vdev_class *c, const void *opts)
+static int device_new(struct rig *r, const struct vdev_class *c, const void *opts, struct err *e)
 {
-    struct err e = {0};
     struct vdev_options *v = &r->vdev_options;
     *v = r->o.vdev ? *r->o.vdev : vdev_options_default;
     v->packed |= r->o.packed;
@@ -158,7 +157,7 @@ static void device_up(struct rig *r, const struct vdev_class *c, const void *opt
                                   .options = v,
                                   .place = place,
                                   .place_ctx = r};
-    cr_assert_eq(c->create(opts, &env, &r->dev, &e), 0, "%s", e.msg);
+    return c->create(opts, &env, &r->dev, e);
 }
 
 static void transport_up(struct rig *r)
@@ -183,8 +182,9 @@ struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const str
 {
     struct rig *r = calloc(1, sizeof(*r));
     r->o = o ? *o : (struct rig_options){0};
+    struct err e = {0};
     machine_up(r);
-    device_up(r, c, opts);
+    cr_assert_eq(device_new(r, c, opts, &e), 0, "%s", e.msg);
     transport_up(r);
     if (r->own_console)
         cr_assert_eq(chardev_start(r->console), 0);
@@ -198,10 +198,8 @@ void rig_up_again(struct rig *r)
     rig_negotiate(r);
 }
 
-void rig_down(struct rig *r)
+static void machine_down(struct rig *r)
 {
-    transport_free(r->transport);
-    rig_pci_free(r);
     if (r->own_console)
         chardev_free(r->console);
     loop_free(r->loop);
@@ -212,6 +210,30 @@ void rig_down(struct rig *r)
     for (unsigned i = 0; i < RIG_QUEUES; i++)
         free(r->q[i].span);
     free(r);
+}
+
+void rig_down(struct rig *r)
+{
+    transport_free(r->transport);
+    rig_pci_free(r);
+    machine_down(r);
+}
+
+void rig_refuses(const char *device, const struct rig_options *o, const char *words)
+{
+    size_t len = strcspn(device, ",");
+    const struct vdev_class *c = class_of(device, len);
+    struct rig *r = calloc(1, sizeof(*r));
+    void *opts = calloc(1, c->opts_size + 1);
+    struct err e = {0};
+    r->o = o ? *o : (struct rig_options){0};
+    machine_up(r);
+    cr_assert_eq(opts_parse(c->opts, "--device", device + len + 1, opts, &e), 0, "%s", e.msg);
+    cr_assert_lt(device_new(r, c, opts, &e), 0, "%s", device);
+    cr_assert(strstr(e.msg, words), "\"%s\" has not \"%s\"", e.msg, words);
+    cr_assert_null(r->dev);
+    free(opts);
+    machine_down(r);
 }
 
 /* --- guest RAM --- */

@@ -132,6 +132,8 @@ struct rig {
 struct rig *rig_up(const char *device, const struct rig_options *o);
 struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const struct rig_options *o);
 void rig_down(struct rig *r);
+/* It cannot be made, and the one sentence about it has these words. */
+void rig_refuses(const char *device, const struct rig_options *o, const char *words);
 void rig_up_again(struct rig *r); /* the machine was reset: found anew, negotiated */
 
 /* Of mmio only. */

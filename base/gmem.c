@@ -5,14 +5,15 @@
 #include <fcntl.h>
 #include <linux/memfd.h>
 #include <linux/mman.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 
-enum { MAX_REGIONS = 8 };
+enum { MAX_REGIONS = 8, MAX_ADDED = 32, MAX_ALL = MAX_REGIONS + MAX_ADDED };
 static const uint64_t guard = 4096;
 
 struct gmem {
-    struct gmem_region regions[MAX_REGIONS];
-    unsigned n;
+    struct gmem_region regions[MAX_ALL]; /* n of our own, then those that were added */
+    unsigned n, n_all;
     int fd;
     bool huge, prefault;
     uint8_t *map;
@@ -88,7 +89,7 @@ int gmem_new(const struct gmem_region *regions, unsigned n, const struct gmem_op
     if (!m)
         return err_host(e, -ENOMEM, "guest memory");
     m->fd = -1;
-    m->n = n;
+    m->n = m->n_all = n;
 
     uint64_t page = page_of(o->backing), end = 0;
     for (unsigned i = 0; i < n; i++) {
@@ -124,8 +125,8 @@ int gmem_new(const struct gmem_region *regions, unsigned n, const struct gmem_op
     if (rc < 0)
         goto fail;
     for (unsigned i = 0; i < n; i++) {
-        m->regions[i] = regions[i];
-        m->regions[i].host = at;
+        m->regions[i] =
+            (struct gmem_region){.base = regions[i].base, .len = regions[i].len, .host = at};
         at += regions[i].len;
     }
     *out = m;
@@ -156,15 +157,54 @@ int gmem_fd(const struct gmem *m)
     return m->fd;
 }
 
-void *gmem_at(const struct gmem *m, gpa_t at, uint64_t len)
+int gmem_add(struct gmem *m, const struct gmem_region *r)
 {
-    for (unsigned i = 0; i < m->n; i++) {
+    if (r->len == 0 || (r->len | r->base.v | (uint64_t)r->host) % 4096 ||
+        r->base.v + r->len < r->base.v)
+        return -EINVAL;
+    for (unsigned i = 0; i < m->n_all; i++) {
+        const struct gmem_region *o = &m->regions[i];
+        if (r->base.v < o->base.v + o->len && o->base.v < r->base.v + r->len)
+            return -EEXIST;
+    }
+    if (m->n_all - m->n == MAX_ADDED)
+        return -ENOSPC;
+    m->regions[m->n_all++] = *r;
+    return 0;
+}
+
+/* Whether every block that [off, off + len) touches is there; a range of no bytes is in one. */
+static bool all_present(const struct gmem_region *r, uint64_t off, uint64_t len)
+{
+    enum { BITS = 64 };
+    uint64_t last = (off + MAX(len, 1u) - 1) / r->block;
+    for (uint64_t i = off / r->block; i <= last; i++) {
+        if (!(atomic_load(&r->present[i / BITS]) >> (i % BITS) & 1))
+            return false;
+    }
+    return true;
+}
+
+static uint8_t *look_up(const struct gmem *m, gpa_t at, uint64_t len, bool write)
+{
+    for (unsigned i = 0; i < m->n_all; i++) {
         const struct gmem_region *r = &m->regions[i];
         uint64_t off = at.v - r->base.v; /* wraps to something large when at is below base */
         if (off < r->len && len <= r->len - off)
-            return r->host + off;
+            return (write && r->ro) || (r->present && !all_present(r, off, len)) ? NULL
+                                                                                 : r->host + off;
     }
     return NULL;
+}
+
+void *gmem_at(const struct gmem *m, gpa_t at, uint64_t len)
+{
+    return look_up(m, at, len, true);
+}
+
+const void *gmem_at_ro(const struct gmem *m, gpa_t at, uint64_t len)
+{
+    return look_up(m, at, len, false);
 }
 
 void gmem_discard(struct gmem *m)

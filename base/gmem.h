@@ -2,7 +2,9 @@
  * memory, and the only way from a guest address to a host pointer.
  *
  * A set of regions never changes once a machine runs, so look-ups need no lock and any thread may
- * make them. Contents are shared with running vCPUs: a byte may change at any time, so whoever
+ * make them; of a region with blocks, which of them are there may change at any time. A pointer
+ * stays good whatever becomes of its block: at worst it leads to memory that the guest does not
+ * see. Contents are shared with running vCPUs: a byte may change at any time, so whoever
  * checks a value must check its own copy. */
 #pragma once
 
@@ -20,6 +22,10 @@ struct gmem_region {
     gpa_t base;
     uint64_t len;
     uint8_t *host;
+    /* Of added regions only. */
+    bool ro;                         /* may not be written, by nobody */
+    uint64_t block;                  /* with `present`: bytes, a power of two that divides len */
+    const _Atomic uint64_t *present; /* a bit for each block, from bit 0 of word 0 on; NULL: all */
 };
 
 /* The x86 hole layout is the caller's: `regions` gives base and len (page-aligned, ascending, not
@@ -28,12 +34,20 @@ int CHECKED gmem_new(const struct gmem_region *regions, unsigned n, const struct
                      struct gmem **out, struct err *e);
 void gmem_free(struct gmem *m); /* NULL is fine; nothing may use the memory any more */
 
+/* Those that gmem_new() was given, with their host memory. */
 unsigned gmem_regions(const struct gmem *m, const struct gmem_region **out);
+
+/* One more, of a device's own memory, which is borrowed and outlives every look-up: from now on
+ * descriptors may lead there. Only before the machine runs. -EEXIST: it overlaps; -ENOSPC: there
+ * are too many. gmem_discard() leaves its contents to the device. */
+int CHECKED gmem_add(struct gmem *m, const struct gmem_region *r);
 int gmem_fd(const struct gmem *m); /* the memfd behind `shared`, or -1 */
 
-/* Host pointer to [at, at+len), or NULL unless all of it lies in one region; len 0 is allowed
- * wherever at itself is RAM. There is no unchecked twin. */
+/* Host pointer to [at, at+len), or NULL unless all of it lies in one region, may be written and is
+ * there; len 0 is allowed wherever at itself is RAM. There is no unchecked twin. */
 void *gmem_at(const struct gmem *m, gpa_t at, uint64_t len);
+/* The same to read only, so that it may lie in a region that is not to be written. */
+const void *gmem_at_ro(const struct gmem *m, gpa_t at, uint64_t len);
 
 /* The guest reads zeroes afterwards, and the host has the pages back, unless they are huge or were
  * prefaulted. For a reset. */

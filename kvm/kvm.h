@@ -11,11 +11,16 @@
 #include "base/base.h"
 
 struct vm_route;
+enum { VM_SLOTS = 128 };
 struct vm {
     int kvm_fd, fd;
     unsigned max_cpus;
-    size_t run_size; /* of a vCPU's shared page */
-    unsigned n_slots;
+    size_t run_size;            /* of a vCPU's shared page */
+    pthread_mutex_t slots_lock; /* a leaf */
+    struct vm_slot {
+        gpa_t base;
+        uint64_t len; /* 0: it is free */
+    } slots[VM_SLOTS];
 
     pthread_mutex_t routing_lock; /* a leaf; of all that follows */
     struct vm_route *routes;      /* of message-signalled interrupts */
@@ -31,6 +36,12 @@ void vm_close(struct vm *vm); /* zero-initialised with fds -1, or half-open, is 
 int vm_cap(const struct vm *vm, int cap);
 
 int CHECKED vm_add_memory(struct vm *vm, gpa_t base, void *host, uint64_t len, struct err *e);
+/* The same at any time and by any thread. What the host maps at `host` may change while it is in
+ * place: the guest's next access finds what is there then, and what is not there ends KVM_RUN with
+ * EFAULT. `ro`: a write traps as if there were nothing. -EEXIST: it overlaps other memory; -ENOSPC:
+ * there are too many; -EOPNOTSUPP: this KVM knows no `ro`. */
+int CHECKED vm_map_memory(struct vm *vm, gpa_t base, void *host, uint64_t len, bool ro);
+void vm_unmap_memory(struct vm *vm, gpa_t base); /* what is mapped there, if anything is */
 /* PIC, I/O APIC and local APICs in the kernel. */
 int CHECKED vm_add_irqchip(struct vm *vm, struct err *e);
 

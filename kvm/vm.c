@@ -38,7 +38,10 @@ static int open_kvm(struct err *e)
 
 int vm_open(struct vm *vm, struct err *e)
 {
-    *vm = (struct vm){.kvm_fd = -1, .fd = -1, .routing_lock = PTHREAD_MUTEX_INITIALIZER};
+    *vm = (struct vm){.kvm_fd = -1,
+                      .fd = -1,
+                      .routing_lock = PTHREAD_MUTEX_INITIALIZER,
+                      .slots_lock = PTHREAD_MUTEX_INITIALIZER};
     vm->kvm_fd = open_kvm(e);
     if (vm->kvm_fd < 0)
         return vm->kvm_fd;
@@ -76,16 +79,58 @@ void vm_close(struct vm *vm)
     vm->n_routes = 0;
 }
 
-int vm_add_memory(struct vm *vm, gpa_t base, void *host, uint64_t len, struct err *e)
+static int set_slot(struct vm *vm, unsigned i, gpa_t base, void *host, uint64_t len, bool ro)
 {
-    struct kvm_userspace_memory_region r = {.slot = vm->n_slots,
+    struct kvm_userspace_memory_region r = {.slot = i,
+                                            .flags = ro ? KVM_MEM_READONLY : 0,
                                             .guest_phys_addr = base.v,
                                             .memory_size = len,
                                             .userspace_addr = (uint64_t)host};
-    if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &r) < 0)
-        return err_host(e, -errno, "KVM does not take %llu MiB of guest memory at %#llx",
+    return ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &r) < 0 ? -errno : 0;
+}
+
+static int map_in_free_slot(struct vm *vm, gpa_t base, void *host, uint64_t len, bool ro)
+{
+    for (unsigned i = 0; i < VM_SLOTS; i++) {
+        if (vm->slots[i].len)
+            continue;
+        int rc = set_slot(vm, i, base, host, len, ro);
+        if (rc == 0)
+            vm->slots[i] = (struct vm_slot){base, len};
+        return rc;
+    }
+    return -ENOSPC;
+}
+
+int vm_map_memory(struct vm *vm, gpa_t base, void *host, uint64_t len, bool ro)
+{
+    if (len == 0) /* to KVM that would mean to take it away */
+        return -EINVAL;
+    if (ro && !vm_cap(vm, KVM_CAP_READONLY_MEM))
+        return -EOPNOTSUPP;
+    (void)pthread_mutex_lock(&vm->slots_lock);
+    int rc = map_in_free_slot(vm, base, host, len, ro);
+    (void)pthread_mutex_unlock(&vm->slots_lock);
+    return rc;
+}
+
+void vm_unmap_memory(struct vm *vm, gpa_t base)
+{
+    (void)pthread_mutex_lock(&vm->slots_lock);
+    for (unsigned i = 0; i < VM_SLOTS; i++) {
+        struct vm_slot *s = &vm->slots[i];
+        if (s->len && s->base.v == base.v && set_slot(vm, i, base, NULL, 0, false) == 0)
+            s->len = 0;
+    }
+    (void)pthread_mutex_unlock(&vm->slots_lock);
+}
+
+int vm_add_memory(struct vm *vm, gpa_t base, void *host, uint64_t len, struct err *e)
+{
+    int rc = vm_map_memory(vm, base, host, len, false);
+    if (rc < 0)
+        return err_host(e, rc, "KVM does not take %llu MiB of guest memory at %#llx",
                         (unsigned long long)(len >> 20), (unsigned long long)base.v);
-    vm->n_slots++;
     return 0;
 }
 

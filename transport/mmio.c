@@ -397,6 +397,8 @@ int mmio_new(struct vdev *d, bool legacy, const struct transport_place *at,
         return rc;
     }
     vdev_attach(d, &m->t.port, carried);
+    if (!legacy) /* which has no registers for it */
+        transport_shm_place(&m->t, true, at->shm.v);
     *out = &m->t;
     return 0;
 }

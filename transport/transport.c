@@ -64,13 +64,14 @@ void transport_free(struct transport *t)
         return;
     struct vdev *d = t->dev;
     vdev_reset(d); /* it still raises interrupts until now */
+    transport_shm_place(t, false, 0);
     t->ops->free(t);
     vdev_free(d);
 }
 
 void transport_reset(struct transport *t)
 {
-    vdev_reset(t->dev);
+    vdev_power_on(t->dev);
     t->ops->reset(t);
 }
 
@@ -86,6 +87,23 @@ int transport_load(struct transport *t, struct state_in *s)
     if (rc == 0 && (rc = vdev_load(t->dev, s)) < 0)
         t->ops->reset(t);
     return rc;
+}
+
+/* One that did not find its place is not in anybody's: what is there is another's to remove. */
+void transport_shm_place(struct transport *t, bool on, uint64_t at)
+{
+    struct vdev_shm_region s;
+    gpa_t was;
+    uint64_t len;
+    for (unsigned i = 0; vdev_shm_at(t->dev, i, &s); i++) {
+        if (vdev_shm(t->dev, s.id, &was, &len)) {
+            (void)t->env.window(t->env.ctx, was, s.host, len, false);
+            vdev_shm_place(t->dev, i, false, was);
+        }
+        gpa_t to = GPA(at + s.off);
+        if (on && t->env.window && t->env.window(t->env.ctx, to, s.host, s.len, true) == 0)
+            vdev_shm_place(t->dev, i, true, to);
+    }
 }
 
 void legacy_queue_set(struct vdev *d, unsigned i, uint16_t size, gpa_t base, uint64_t align)

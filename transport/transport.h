@@ -27,6 +27,10 @@ struct transport_env {
     /* Binds it, or unbinds what was bound. A refusal is no error: the write then traps and has the
      * same effect. Control threads. */
     int (*doorbell)(void *ctx, const struct doorbell *b, bool on);
+    /* Host memory appears in the guest's address space, or what is at `at` does no longer. On a
+     * refusal, such as -EEXIST where other memory is, nothing is there. Control threads. NULL: the
+     * guest sees no device's memory. */
+    int (*window)(void *ctx, gpa_t at, void *host, uint64_t len, bool on);
     void *ctx;
 };
 
@@ -45,7 +49,8 @@ bool transport_has_legacy(uint16_t virtio_id);
 
 struct transport_place {
     gpa_t base;    /* mmio kinds: a page of registers, */
-    int irq_fd;    /* and an eventfd that pulses the interrupt line; owned on success */
+    int irq_fd;    /* and an eventfd that pulses the interrupt line; owned on success; */
+    gpa_t shm;     /* address space for the device's shared memory, if it has any */
     unsigned slot; /* pci kinds: 0 is the next free one */
 };
 

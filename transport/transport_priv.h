@@ -22,6 +22,9 @@ void transport_init(struct transport *t, const struct transport_ops *ops, struct
                     const struct transport_env *env);
 void transport_destroy(struct transport *t);
 
+/* The device's regions of shared memory are one after the other from `at` on, or nowhere. */
+void transport_shm_place(struct transport *t, bool on, uint64_t at);
+
 /* The legacy ring (2.7.2): descriptors, available ring, and used ring at the next multiple of
  * `align`, a power of two, in one piece from `base`; base 0 takes the queue away. */
 void legacy_queue_set(struct vdev *d, unsigned i, uint16_t size, gpa_t base, uint64_t align);

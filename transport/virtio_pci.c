@@ -113,7 +113,7 @@ static void bar_moved(void *ctx, unsigned bar, bool on, uint64_t at)
 {
     struct virtio_pci *p = ctx;
     if (bar == BAR_SHM) {
-        vdev_shm_place(p->t.dev, on, at);
+        transport_shm_place(&p->t, on, at);
         return;
     }
     if (bar != BAR_REGS && bar != BAR_LEGACY)
@@ -232,13 +232,12 @@ static void add_shm(struct virtio_pci *p)
     const struct pci_bar bar = {
         .kind = PCI_BAR_MEM64, .prefetchable = true, .size = power_of_two(total)};
     pci_add_bar(p->f, BAR_SHM, &bar);
-    uint8_t id;
-    uint64_t off, len;
-    for (unsigned i = 0; vdev_shm_at(p->t.dev, i, &id, &off, &len); i++) {
+    struct vdev_shm_region s;
+    for (unsigned i = 0; vdev_shm_at(p->t.dev, i, &s); i++) {
         uint8_t high[8];
-        put_bytes(high, off >> 32, 4);
-        put_bytes(high + 4, len >> 32, 4);
-        (void)add_cap(p, VIRTIO_PCI_CAP_SHARED_MEMORY_CFG, BAR_SHM, id, off, len, high,
+        put_bytes(high, s.off >> 32, 4);
+        put_bytes(high + 4, s.len >> 32, 4);
+        (void)add_cap(p, VIRTIO_PCI_CAP_SHARED_MEMORY_CFG, BAR_SHM, s.id, s.off, s.len, high,
                       sizeof(high), NULL);
     }
 }

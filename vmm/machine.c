@@ -124,13 +124,14 @@ static unsigned address_bits(const struct kvm_cpuid2 *c)
     return bits;
 }
 
-static int check_limits(const struct machine *m, struct err *e)
+static int check_limits(struct machine *m, struct err *e)
 {
     if (m->platform.cpus > m->vm.max_cpus)
         return err_input(e, 0, "--cpus: %u are asked for, and this KVM has at most %u",
                          m->platform.cpus, m->vm.max_cpus);
-    unsigned bits = address_bits(m->cpuid);
-    if (m->platform.ram_high && LAYOUT_HOLE_END + m->platform.ram_high > 1ull << bits)
+    unsigned bits = m->address_bits = address_bits(m->cpuid);
+    m->address_limit = platform_address_limit(bits);
+    if (m->platform.ram_high && LAYOUT_HOLE_END + m->platform.ram_high > m->address_limit)
         return err_input(e, 0, "--mem: %llu MiB are more than the host can address (%u bits)",
                          (unsigned long long)(m->cfg->mem_size >> 20), bits);
     return 0;
@@ -219,8 +220,6 @@ static int build(struct machine *m, struct err *e)
         rc = cpuid_supported(&m->vm, &m->cpuid, e);
     if (rc == 0)
         rc = check_limits(m, e);
-    if (rc == 0 && m->platform.pci.present)
-        pci_host_init(&m->platform.pci, m->platform.ram_high, address_bits(m->cpuid));
     if (rc == 0)
         rc = arch_vm_setup(&m->vm, e);
     if (rc == 0)

@@ -126,11 +126,48 @@ static int doorbell(void *ctx, const struct doorbell *b, bool on)
     return 0;
 }
 
+/* --- devices' memory --- */
+
+/* The next free part of the address space above RAM; a failure takes nothing. */
+static int take_addresses(struct machine *m, uint64_t len, uint64_t align, gpa_t *at)
+{
+    uint64_t base = align_up(m->high_end, MAX(align, (uint64_t)MIB(2)));
+    if (base >= m->address_limit || len > m->address_limit - base)
+        return -ENOSPC;
+    m->high_end = base + len;
+    *at = GPA(base);
+    return 0;
+}
+
+static int place(void *ctx, void *host, uint64_t len, uint64_t align, bool ro, gpa_t *at)
+{
+    struct machine *m = ctx;
+    gpa_t to;
+    int rc = take_addresses(m, len, align, &to);
+    if (rc == 0)
+        rc = vm_map_memory(&m->vm, to, host, len, ro);
+    if (rc == 0)
+        *at = to;
+    return rc;
+}
+
+static int window(void *ctx, gpa_t at, void *host, uint64_t len, bool on)
+{
+    struct machine *m = ctx;
+    if (on)
+        return vm_map_memory(&m->vm, at, host, len, false);
+    if (!m->ending) /* which takes as long as for a doorbell */
+        vm_unmap_memory(&m->vm, at);
+    return 0;
+}
+
 /* --- building --- */
 
 static int build_pci(struct machine *m, struct err *e)
 {
-    const struct pci_host *h = &m->platform.pci;
+    struct pci_host *h = &m->platform.pci;
+    if (h->present)
+        pci_host_init(h, m->high_end - LAYOUT_HOLE_END, m->address_bits);
     const struct pci_env env = {.pio = m->pio,
                                 .mmio = m->mmio,
                                 .loop = m->io,
@@ -144,32 +181,58 @@ static int build_pci(struct machine *m, struct err *e)
     return rc < 0 ? err_host(e, rc, "PCI bus") : 0;
 }
 
-static int build_device(struct machine *m, unsigned i, const struct mmio_slot *slot, struct err *e)
+/* A device on its way: all of them are made first, since their memory decides where PCI's window
+ * begins. */
+struct unwired {
+    struct vdev *dev;          /* NULL: its transport has it, or it is not made */
+    struct transport_place at; /* irq_fd is ours until then */
+    unsigned mmio_slot;
+};
+static const struct unwired unwired_nothing = {.at = {.irq_fd = -1}};
+
+static bool is_pci(const struct machine *m, unsigned i)
+{
+    return transport_is_pci((enum transport_kind)m->cfg->devices[i].transport);
+}
+
+/* The device alone. On PCI the guest finds room for what it shares; else it is here. */
+static int create_device(struct machine *m, unsigned i, struct unwired *u, struct err *e)
 {
     const struct device_config *c = &m->cfg->devices[i];
-    const struct build_env env = {
-        .mem = m->mem, .loop = m->io, .console = m->console, .options = &c->virtio};
-    const struct transport_env tenv = {
-        .mmio = m->mmio, .pci = m->pci, .doorbell = doorbell, .ctx = m};
-    struct transport_place at = {.irq_fd = -1};
-    struct vdev *dev;
-    int rc = c->class->create(c->opts, &env, &dev, e);
+    const struct build_env env = {.mem = m->mem,
+                                  .loop = m->io,
+                                  .console = m->console,
+                                  .options = &c->virtio,
+                                  .place = place,
+                                  .place_ctx = m};
+    int rc = c->class->create(c->opts, &env, &u->dev, e);
     if (rc < 0)
         return rc;
-    if (slot) {
-        at.base = slot->base;
-        rc = machine_irq_line(m, slot->irq, &at.irq_fd, e);
-        if (rc < 0) {
-            vdev_free(dev);
+    uint64_t shared = vdev_shm_total(u->dev);
+    if (shared && !is_pci(m, i) &&
+        (rc = take_addresses(m, shared, LAYOUT_HIGH_ALIGN, &u->at.shm)) < 0)
+        return err_input(e, rc, "%s: %llu MiB of shared memory", c->what,
+                         (unsigned long long)(shared >> 20));
+    return 0;
+}
+
+static int wire_device(struct machine *m, unsigned i, struct unwired *u, struct err *e)
+{
+    const struct device_config *c = &m->cfg->devices[i];
+    const struct transport_env env = {
+        .mmio = m->mmio, .pci = m->pci, .doorbell = doorbell, .window = window, .ctx = m};
+    int rc = 0;
+    if (!is_pci(m, i)) {
+        const struct mmio_slot *slot = &m->slots[u->mmio_slot];
+        u->at.base = slot->base;
+        rc = machine_irq_line(m, slot->irq, &u->at.irq_fd, e);
+        if (rc < 0)
             return rc;
-        }
     }
-    rc = transport_new((enum transport_kind)c->transport, dev, &tenv, &at, &m->devices[i]);
-    if (rc < 0) {
-        fd_cleanup_(&at.irq_fd);
-        vdev_free(dev);
+    rc = transport_new((enum transport_kind)c->transport, u->dev, &env, &u->at, &m->devices[i]);
+    if (rc < 0)
         return err_host(e, rc, "%s", c->what);
-    }
+    *u = unwired_nothing;
     m->n_devices++;
     return 0;
 }
@@ -178,13 +241,25 @@ int devices_build(struct machine *m, struct err *e)
 {
     /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers it is */
     m->devices = calloc(m->cfg->n_devices + 1, sizeof(m->devices[0]));
-    if (!m->devices)
+    AUTO_FREE struct unwired *u = calloc(m->cfg->n_devices + 1, sizeof(*u));
+    if (!m->devices || !u)
         return err_host(e, -ENOMEM, "devices");
-    int rc = build_pci(m, e);
+    m->high_end = align_up(LAYOUT_HOLE_END + m->platform.ram_high, LAYOUT_HIGH_ALIGN);
     unsigned mmio = 0;
-    for (unsigned i = 0; rc == 0 && i < m->cfg->n_devices; i++) {
-        bool pci = transport_is_pci((enum transport_kind)m->cfg->devices[i].transport);
-        rc = build_device(m, i, pci ? NULL : &m->slots[mmio++], e);
+    int rc = 0;
+    for (unsigned i = 0; i < m->cfg->n_devices; i++) {
+        u[i] = unwired_nothing;
+        u[i].mmio_slot = is_pci(m, i) ? 0 : mmio++;
+    }
+    for (unsigned i = 0; rc == 0 && i < m->cfg->n_devices; i++)
+        rc = create_device(m, i, &u[i], e);
+    if (rc == 0)
+        rc = build_pci(m, e);
+    for (unsigned i = 0; rc == 0 && i < m->cfg->n_devices; i++)
+        rc = wire_device(m, i, &u[i], e);
+    for (unsigned i = 0; i < m->cfg->n_devices; i++) {
+        fd_cleanup_(&u[i].at.irq_fd);
+        vdev_free(u[i].dev);
     }
     return rc;
 }

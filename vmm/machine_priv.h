@@ -27,6 +27,9 @@ struct machine {
     struct cmos *cmos;
     struct pm *pm;
     struct pci_bus *pci;        /* NULL: no device is on it */
+    unsigned address_bits;      /* of guest-physical addresses */
+    uint64_t address_limit;     /* the first that there is not */
+    uint64_t high_end;          /* where RAM and devices' memory end */
     struct transport **devices; /* as many as the configuration has, in its order */
     unsigned n_devices;         /* of them are there */
     bool ending; /* the VM is about to go: what KVM would undo for us is not undone */

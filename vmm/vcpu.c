@@ -119,6 +119,17 @@ static void describe_stuck(const struct vcpu *v)
               bytes);
 }
 
+/* Where nothing is in the guest's address space, an access is emulated. Where something is and the
+ * host has no page behind it, KVM knows no answer: a block of memory that is not plugged, a mapped
+ * file that was cut short. */
+static void describe_missing(const struct vcpu *v)
+{
+    struct kvm_regs r = {0};
+    (void)ioctl(v->kvm.fd, KVM_GET_REGS, &r);
+    log_error("vCPU %u: the guest touched memory that is not there; the instruction is at %#llx",
+              v->id, (unsigned long long)r.rip);
+}
+
 static void handle_exit(struct vcpu *v)
 {
     const struct kvm_run *run = v->kvm.run;
@@ -177,6 +188,9 @@ static void *vcpu_main(void *arg)
         }
         if (ioctl(v->kvm.fd, KVM_RUN, 0) == 0) {
             handle_exit(v);
+        } else if (errno == EFAULT) {
+            describe_missing(v);
+            fault(v, VCPU_STUCK);
         } else if (errno != EINTR && errno != EAGAIN) {
             log_error("vCPU %u: KVM_RUN: %s", v->id, strerror(errno));
             fault(v, VCPU_HOST);

@@ -32,6 +32,8 @@
 #define LAYOUT_KVM_TSS       0xfffbd000ull /* three pages for KVM on Intel */
 #define LAYOUT_KVM_IDENTITY  0xfffbc000ull
 #define LAYOUT_HOLE_END      0x100000000ull
+/* Above RAM: memory of devices, then PCI's window for BARs of 64 bits. */
+#define LAYOUT_HIGH_ALIGN 0x40000000ull
 
 /* I/O ports. */
 enum {

@@ -323,6 +323,15 @@ void vdev_reset(struct vdev *d)
     (void)pthread_mutex_unlock(&d->control);
 }
 
+void vdev_power_on(struct vdev *d)
+{
+    (void)pthread_mutex_lock(&d->control);
+    vdev_reset_locked(d);
+    if (d->ops->power_on)
+        d->ops->power_on(d);
+    (void)pthread_mutex_unlock(&d->control);
+}
+
 void vdev_start_locked(struct vdev *d)
 {
     int rc = d->ops->start ? d->ops->start(d) : 0;
@@ -482,43 +491,39 @@ uint32_t vdev_generation(const struct vdev *d)
 
 /* --- shared memory regions (2.10) --- */
 
-int vdev_add_shm(struct vdev *d, uint8_t id, gpa_t base, uint64_t len)
+int vdev_add_shm(struct vdev *d, uint8_t id, void *host, uint64_t len)
 {
+    assert(len && (len | (uint64_t)host) % VDEV_SHM_PAGE == 0);
     if (d->n_shm == VDEV_SHM_MAX)
         return -ENOSPC;
     for (unsigned i = 0; i < d->n_shm; i++) {
-        if (d->shm[i].id == id)
+        if (d->shm[i].is.id == id)
             return -EEXIST;
     }
     uint64_t off = align_up(vdev_shm_total(d), VDEV_SHM_ALIGN);
-    d->shm[d->n_shm++] =
-        (struct vdev_shm){.base = base, .len = len, .off = off, .id = id, .on = true};
+    d->shm[d->n_shm++] = (struct vdev_shm){.is = {id, off, len, host}};
     return 0;
 }
 
 uint64_t vdev_shm_total(const struct vdev *d)
 {
     const struct vdev_shm *last = &d->shm[d->n_shm];
-    return d->n_shm ? last[-1].off + last[-1].len : 0;
+    return d->n_shm ? last[-1].is.off + last[-1].is.len : 0;
 }
 
-bool vdev_shm_at(const struct vdev *d, unsigned i, uint8_t *id, uint64_t *off, uint64_t *len)
+bool vdev_shm_at(const struct vdev *d, unsigned i, struct vdev_shm_region *out)
 {
     if (i >= d->n_shm)
         return false;
-    *id = d->shm[i].id;
-    *off = d->shm[i].off;
-    *len = d->shm[i].len;
+    *out = d->shm[i].is;
     return true;
 }
 
-void vdev_shm_place(struct vdev *d, bool on, uint64_t at)
+void vdev_shm_place(struct vdev *d, unsigned i, bool on, gpa_t at)
 {
     (void)pthread_mutex_lock(&d->control);
-    for (unsigned i = 0; i < d->n_shm; i++) {
-        d->shm[i].base = GPA(at + d->shm[i].off);
-        d->shm[i].on = on;
-    }
+    d->shm[i].base = at;
+    d->shm[i].on = on;
     (void)pthread_mutex_unlock(&d->control);
 }
 
@@ -527,10 +532,10 @@ bool vdev_shm(struct vdev *d, uint32_t id, gpa_t *base, uint64_t *len)
     bool found = false;
     (void)pthread_mutex_lock(&d->control);
     for (unsigned i = 0; i < d->n_shm && !found; i++) {
-        found = d->shm[i].id == id && d->shm[i].on;
+        found = d->shm[i].is.id == id && d->shm[i].on;
         if (found) {
             *base = d->shm[i].base;
-            *len = d->shm[i].len;
+            *len = d->shm[i].is.len;
         }
     }
     (void)pthread_mutex_unlock(&d->control);

@@ -31,6 +31,13 @@ struct build_env {
     struct loop *loop;                  /* where its queues and descriptors live */
     struct chardev *console;            /* the host's end of the machine's console */
     const struct vdev_options *options; /* NULL: the defaults */
+    /* Shows host memory to the guest, at an address of the machine's choice that is a multiple of
+     * `align`, for as long as the machine lives; a device lets descriptors lead there by
+     * gmem_add(). There is no way back: a create() that fails after it ends the machine. `ro`: the
+     * guest's writes go nowhere. NULL: this machine cannot. -ENOSPC: its address space is used up;
+     * or another -errno. */
+    int (*place)(void *ctx, void *host, uint64_t len, uint64_t align, bool ro, gpa_t *at);
+    void *place_ctx;
 };
 
 struct vdev_ops {
@@ -43,6 +50,7 @@ struct vdev_ops {
     int (*start)(struct vdev *d);        /* DRIVER_OK: features are final; may be NULL */
     void (*reset)(struct vdev *d);       /* all queues have stopped and are empty; may be NULL */
     void (*queue_reset)(struct vdev *d, unsigned i); /* that one has (2.6.1); may be NULL */
+    void (*power_on)(struct vdev *d); /* after reset(): of the whole machine; may be NULL */
     /* Data, on the loop's thread. */
     void (*kick)(struct vdev *d, struct vq *q);
     void (*drain)(struct vdev *d, struct vq *q); /* hurry or drop what is held; may be NULL */
@@ -77,9 +85,11 @@ int CHECKED vdev_new(const struct vdev_class *c, const struct build_env *env, vo
 /* Offers a feature beyond those of the core; only inside create(). */
 void vdev_offer(struct vdev *d, unsigned feature);
 
-/* Guest-physical memory that driver and device share, found by id (2.10); only inside create().
- * `base` is where virtio-mmio has it; on PCI the guest places it. -EEXIST: the id has one. */
-int CHECKED vdev_add_shm(struct vdev *d, uint8_t id, gpa_t base, uint64_t len);
+/* Memory that driver and device share, found by id (2.10): whole pages of the device's own, which
+ * it frees no sooner than in free(), and over which it may map what it likes by MAP_FIXED at any
+ * time. What it leaves unmapped ends the guest that touches it. The transport decides where the
+ * guest sees it; descriptors never lead there. Only inside create(). -EEXIST: the id has one. */
+int CHECKED vdev_add_shm(struct vdev *d, uint8_t id, void *host, uint64_t len);
 
 void *vdev_priv(const struct vdev *d);
 /* The driver accepted it; final once FEATURES_OK is set. */

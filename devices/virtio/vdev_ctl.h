@@ -54,6 +54,7 @@ uint8_t vdev_status(const struct vdev *d);
  * would be cleared, or are out of order, are not taken. */
 void vdev_status_write(struct vdev *d, uint8_t s);
 void vdev_reset(struct vdev *d);
+void vdev_power_on(struct vdev *d); /* the whole machine is reset: this, and what survives that */
 
 uint32_t vdev_features(const struct vdev *d, unsigned word); /* offered; 0 past the last word */
 uint32_t vdev_features_driver(const struct vdev *d, unsigned word); /* what it wrote last */
@@ -90,12 +91,17 @@ void vdev_legacy_queue_set(struct vdev *d, unsigned i, uint16_t size, gpa_t desc
 bool vdev_has(const struct vdev *d, unsigned feature); /* by the driver, before or after OK */
 
 bool vdev_shm(struct vdev *d, uint32_t id, gpa_t *base, uint64_t *len); /* false: none, for now */
-/* All regions are in one piece of address space, vdev_shm_total() long. A transport that can place
- * it says where, or that it is nowhere; vdev_shm_at() tells region by region what is where in it.
- */
+/* All regions are in one piece of address space, vdev_shm_total() long; vdev_shm_at() tells region
+ * by region what is where in it, false past the last. A transport that has put one into the guest's
+ * address space says where, or that it is nowhere, as it is at first. */
+struct vdev_shm_region {
+    uint8_t id;
+    uint64_t off, len;
+    void *host;
+};
 uint64_t vdev_shm_total(const struct vdev *d);
-bool vdev_shm_at(const struct vdev *d, unsigned i, uint8_t *id, uint64_t *off, uint64_t *len);
-void vdev_shm_place(struct vdev *d, bool on, uint64_t at);
+bool vdev_shm_at(const struct vdev *d, unsigned i, struct vdev_shm_region *out);
+void vdev_shm_place(struct vdev *d, unsigned i, bool on, gpa_t at);
 
 /* The host's side, from any thread but the loop's while it runs: see vdev_ops. A device without
  * live options refuses with ERR_INPUT. What its queues have counted since the reset is reported

@@ -16,7 +16,8 @@
 #include "devices/virtio/vdev_ctl.h"
 #include "devices/virtio/vq_priv.h"
 
-enum { VDEV_CONFIG_MAX = 256, VDEV_SHM_MAX = 2, VDEV_SHM_ALIGN = 2 << 20 };
+enum { VDEV_CONFIG_MAX = 256, VDEV_SHM_MAX = 2 };
+enum { VDEV_SHM_PAGE = 4096, VDEV_SHM_ALIGN = 2 << 20 };
 
 struct queue {
     struct vdev *dev;
@@ -62,9 +63,8 @@ struct vdev {
     unsigned n_live; /* the loop's */
 
     struct vdev_shm {
-        gpa_t base;
-        uint64_t len, off; /* off: from where the first one begins */
-        uint8_t id;
+        struct vdev_shm_region is;
+        gpa_t base; /* while it is `on` */
         bool on;
     } shm[VDEV_SHM_MAX];
     unsigned n_shm;

@@ -165,13 +165,17 @@ int vq_add_segment(const struct vq *q, struct vq_req *r, const struct vq_desc *d
         return 0;
     if (r->out_len + r->in_len + d->len > 1ull << 32)
         return -EMSGSIZE; /* 2.7.5.2 */
-    void *host = gmem_at(q->mem, GPA(d->addr), d->len);
-    if (!host)
+    union {
+        const void *c;
+        void *m;
+    } host = {.c = in ? gmem_at(q->mem, GPA(d->addr), d->len)
+                      : gmem_at_ro(q->mem, GPA(d->addr), d->len)}; /* only read through */
+    if (!host.c)
         return -EFAULT;
     struct iovec *v = req_more(r, r->n_out + r->n_in);
     if (!v)
         return -E2BIG;
-    *v = (struct iovec){.iov_base = host, .iov_len = d->len};
+    *v = (struct iovec){.iov_base = host.m, .iov_len = d->len};
     if (in) {
         r->n_in++;
         r->in_len += d->len;
@@ -186,7 +190,7 @@ const uint8_t *vq_indirect_table(const struct vq *q, const struct vq_desc *d)
 {
     if (d->len == 0 || d->len % VQ_DESC_SIZE)
         return NULL;
-    return gmem_at(q->mem, GPA(d->addr), d->len);
+    return gmem_at_ro(q->mem, GPA(d->addr), d->len);
 }
 
 /* What a ring format's pop() found; for whoever writes the driver. */

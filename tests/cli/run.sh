@@ -318,6 +318,25 @@ else
     skip disk-locked "this kernel has no locks of open file descriptions"
 fi
 
+# Memory of devices.
+bad pmem-missing 2 'pmem nowhere.*no such file' "$vmm" --kernel good --device pmem,nowhere
+bad pmem-odd-size 2 'pmem disk.*multiple of 2 MiB' "$vmm" --kernel good --device pmem,disk
+bad pmem-directory 2 'pmem directory' "$vmm" --kernel good --device pmem,directory
+bad pmem-twice 2 'pmem new-pmem.*in use' "$vmm" --kernel good --device pmem,new-pmem,size=2M \
+    --device pmem,new-pmem
+ends pmem-good 0 "$vmm" --kernel good --device pmem,new-pmem,size=2M \
+    --device pmem,new-pmem-2,size=2M,shm "${quiet[@]}"
+ends pmem-ro 0 "$vmm" --kernel good --device pmem,new-pmem,ro "${quiet[@]}"
+bad pmem-legacy 2 'pmem.*no legacy interface' "$vmm" --kernel good --device pmem,new-pmem \
+    --transport pci-legacy
+bad mem-device-no-size 2 'size' "$vmm" --kernel good --device mem
+bad mem-device-odd-size 2 'size=511M.*multiple' "$vmm" --kernel good --device mem,511M
+bad mem-device-too-much 2 'requested=600M.*512M' "$vmm" --kernel good --device mem,512M,requested=600M
+bad mem-device-no-room 2 'mem.*4294967296 MiB' "$vmm" --kernel good --device mem,size=4194304G
+ends mem-device-good 0 "$vmm" --kernel good --device mem,512M,requested=256M "${quiet[@]}"
+ends mem-device-mmio 0 "$vmm" --kernel good --device mem,512M --device pmem,new-pmem,shm \
+    --transport mmio "${quiet[@]}"
+
 # Other files that are named.
 bad console-file 2 'nowhere/log' "$vmm" --kernel good --console file=nowhere/log
 bad dump-dtb-file 2 'nowhere/dtb' "$vmm" --dump-dtb nowhere/dtb

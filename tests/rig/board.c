@@ -47,7 +47,8 @@ static int create(const void *opts, const struct build_env *env, struct vdev **o
     int rc = vdev_new(&class, env, NULL, sizes, MAX(board.o.queues, 1u), out);
     for (unsigned i = 0; rc == 0 && i < ARRAY_SIZE(board.o.shm); i++) {
         if (board.o.shm[i])
-            rc = vdev_add_shm(*out, (uint8_t)(BOARD_SHM_FIRST + i), GPA(GIB(64)), board.o.shm[i]);
+            rc = vdev_add_shm(*out, (uint8_t)(BOARD_SHM_FIRST + i), BOARD_SHM_HOST(i),
+                              board.o.shm[i]);
     }
     return rc;
 }

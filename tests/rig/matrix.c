@@ -3,7 +3,9 @@
 
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_mem.h>
 #include <linux/virtio_net.h>
+#include <linux/virtio_pmem.h>
 #include <stdio.h>
 
 char cell_name[160];
@@ -110,6 +112,40 @@ static void net_add(struct rig *r, struct matrix_request *q, bool indirect)
     add(r, q, 1, indirect, (struct rig_seg){q->at, HEADER + FRAME}, (struct rig_seg){0});
 }
 
+static void mem_add(struct rig *r, struct matrix_request *q, bool indirect)
+{
+    const uint32_t len = sizeof(struct virtio_mem_req);
+    const struct virtio_mem_req req = {
+        .type = VIRTIO_MEM_REQ_STATE,
+        .u.state = {.addr = rig_config(r, offsetof(struct virtio_mem_config, addr), 8),
+                    .nb_blocks = 2}};
+    q->at = rig_alloc(r, len + sizeof(struct virtio_mem_resp));
+    memcpy(rig_at(r, q->at, len), &req, len);
+    memset(rig_at(r, GPA(q->at.v + len), sizeof(struct virtio_mem_resp)), 0xff,
+           sizeof(struct virtio_mem_resp));
+    add(r, q, 0, indirect, (struct rig_seg){q->at, len},
+        (struct rig_seg){GPA(q->at.v + len), sizeof(struct virtio_mem_resp)});
+}
+
+static void mem_check(struct rig *r, const struct matrix_request *q, uint32_t len)
+{
+    struct virtio_mem_resp resp;
+    memcpy(&resp, rig_at(r, GPA(q->at.v + sizeof(struct virtio_mem_req)), len), sizeof(resp));
+    MUST(resp.type == VIRTIO_MEM_RESP_ACK && resp.u.state.state == VIRTIO_MEM_STATE_UNPLUGGED);
+}
+
+static void pmem_add(struct rig *r, struct matrix_request *q, bool indirect)
+{
+    q->at = rig_alloc(r, 8); /* a flush is type 0 */
+    put_bytes(rig_at(r, GPA(q->at.v + 4), 4), UINT32_MAX, 4);
+    add(r, q, 0, indirect, (struct rig_seg){q->at, 4}, (struct rig_seg){GPA(q->at.v + 4), 4});
+}
+
+static void pmem_check(struct rig *r, const struct matrix_request *q, uint32_t len)
+{
+    MUST(get_bytes(rig_at(r, GPA(q->at.v + 4), len), 4) == 0, "a flush failed");
+}
+
 static void out_check(struct rig *r, const struct matrix_request *q, uint32_t len)
 {
     (void)r, (void)q, (void)len; /* what is only read has no other outcome than length 0 */
@@ -130,12 +166,15 @@ static void rtc_check(struct rig *r, const struct matrix_request *q, uint32_t le
 }
 
 static const struct matrix_class classes[] = {
-    {"balloon", "size=1M,hinting,reporting", 0, 1, balloon_add, balloon_check, 0},
-    {"blk", "%s", 0, 2, blk_add, blk_check, SECTOR + 1},
-    {"console", "", 1, 1, console_add, out_check, 0},
-    {"net", "backend=none", 1, 1, net_add, out_check, 0},
-    {"rng", "", 0, 1, rng_add, rng_check, 64},
-    {"rtc", "", 0, 2, rtc_add, rtc_check, 16},
+    {"balloon", "size=1M,hinting,reporting", 0, 1, balloon_add, balloon_check, 0, 0},
+    {"blk", "%s", 0, 2, blk_add, blk_check, SECTOR + 1, 0},
+    {"console", "", 1, 1, console_add, out_check, 0, 0},
+    {"mem", "size=128M,requested=64M", 0, 2, mem_add, mem_check, sizeof(struct virtio_mem_resp),
+     1u << VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE},
+    {"net", "backend=none", 1, 1, net_add, out_check, 0, 0},
+    {"pmem", "%s", 0, 2, pmem_add, pmem_check, sizeof(struct virtio_pmem_resp), 0},
+    {"rng", "", 0, 1, rng_add, rng_check, 64, 0},
+    {"rtc", "", 0, 2, rtc_add, rtc_check, 16, 0},
 };
 
 static const struct matrix_class *class_named(const char *name)
@@ -253,6 +292,7 @@ static const char *scratch(void)
         int fd = mkstemp(name);
         memset(bytes, BLK_MARK, sizeof(bytes));
         cr_assert_eq(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
+        cr_assert_eq(ftruncate(fd, MIB(2)), 0); /* what persistent memory is made of */
         cr_assert_eq(unlink(name), 0);
         (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     }

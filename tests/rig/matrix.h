@@ -19,6 +19,7 @@ struct matrix_class {
     void (*add)(struct rig *r, struct matrix_request *q, bool indirect);
     void (*check)(struct rig *r, const struct matrix_request *q, uint32_t used_len);
     uint32_t used_len;
+    uint32_t must; /* features of its own without which it accepts nothing */
 };
 
 struct cell {

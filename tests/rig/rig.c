@@ -33,10 +33,70 @@ static const struct {
 
 /* --- lifetime --- */
 
-static int no_doorbell(void *ctx, const struct doorbell *b, bool on)
+static int doorbell(void *ctx, const struct doorbell *b, bool on)
 {
-    (void)ctx, (void)b, (void)on;
-    return -ENOSYS; /* every notification traps */
+    const struct rig *r = ctx;
+    if (!r->o.doorbell)
+        return -ENOSYS; /* every notification traps */
+    return r->o.doorbell(r->o.doorbell_ctx, b, on);
+}
+
+/* --- memory of devices, as KVM would have it: what overlaps is refused --- */
+
+static int show(struct rig *r, gpa_t at, void *host, uint64_t len, bool ro)
+{
+    struct rig_window *to = NULL;
+    for (unsigned i = 0; i < RIG_WINDOWS; i++) {
+        struct rig_window *w = &r->windows[i];
+        if (w->len == 0)
+            to = w;
+        else if (at.v < w->at.v + w->len && w->at.v < at.v + len)
+            return -EEXIST;
+    }
+    cr_assert(at.v >= RIG_RAM && to && len && len % 4096 == 0 && at.v % 4096 == 0);
+    *to = (struct rig_window){at, len, host, ro};
+    return 0;
+}
+
+static int place(void *ctx, void *host, uint64_t len, uint64_t align, bool ro, gpa_t *at)
+{
+    struct rig *r = ctx;
+    if (r->o.no_window)
+        return -ENOSPC;
+    gpa_t to = GPA(align_up(RIG_PLACES + r->place_next, align));
+    int rc = show(r, to, host, len, ro);
+    if (rc == 0) {
+        r->place_next = to.v + len - RIG_PLACES;
+        *at = to;
+    }
+    return rc;
+}
+
+static int window(void *ctx, gpa_t at, void *host, uint64_t len, bool on)
+{
+    struct rig *r = ctx;
+    if (on)
+        return r->o.no_window ? -EOPNOTSUPP : show(r, at, host, len, false);
+    for (unsigned i = 0; i < RIG_WINDOWS; i++) {
+        struct rig_window *w = &r->windows[i];
+        if (w->len && w->at.v == at.v) {
+            cr_assert_eq(w->host, host, "it removes what is another's");
+            w->len = 0;
+            return 0;
+        }
+    }
+    cr_assert_fail("nothing is at %#lx to be removed", (unsigned long)at.v);
+    return -ENOENT;
+}
+
+void *rig_window_at(struct rig *r, gpa_t at, size_t len)
+{
+    for (unsigned i = 0; i < RIG_WINDOWS; i++) {
+        const struct rig_window *w = &r->windows[i];
+        if (at.v - w->at.v < w->len && len <= w->len - (at.v - w->at.v))
+            return w->host + (at.v - w->at.v);
+    }
+    return NULL;
 }
 
 static const struct vdev_class *class_of(const char *device, size_t len)
@@ -84,9 +144,8 @@ static void machine_up(struct rig *r)
     }
 }
 
-static void device_up(struct rig *r, const struct vdev_class *c, const void *opts)
+static int device_new(struct rig *r, const struct vdev_class *c, const void *opts, struct err *e)
 {
-    struct err e = {0};
     struct vdev_options *v = &r->vdev_options;
     *v = r->o.vdev ? *r->o.vdev : vdev_options_default;
     v->packed |= r->o.packed;
@@ -94,9 +153,13 @@ static void device_up(struct rig *r, const struct vdev_class *c, const void *opt
     v->notification_data |= r->o.notification_data;
     if (r->o.device_queue_size)
         v->queue_size = r->o.device_queue_size;
-    const struct build_env env = {
-        .mem = r->mem, .loop = r->loop, .console = r->console, .options = v};
-    cr_assert_eq(c->create(opts, &env, &r->dev, &e), 0, "%s", e.msg);
+    const struct build_env env = {.mem = r->mem,
+                                  .loop = r->loop,
+                                  .console = r->console,
+                                  .options = v,
+                                  .place = place,
+                                  .place_ctx = r};
+    return c->create(opts, &env, &r->dev, e);
 }
 
 static void transport_up(struct rig *r)
@@ -107,9 +170,11 @@ static void transport_up(struct rig *r)
     r->ring = &rig_split_ring;
     const struct transport_env env = {.mmio = r->bus,
                                       .pci = transport_is_pci(k) ? rig_pci_new(r) : NULL,
-                                      .doorbell = r->o.doorbell ? r->o.doorbell : no_doorbell,
-                                      .ctx = r->o.doorbell_ctx};
+                                      .doorbell = doorbell,
+                                      .window = window,
+                                      .ctx = r};
     const struct transport_place at = {.base = GPA(RIG_BASE),
+                                       .shm = GPA(RIG_SHM),
                                        .irq_fd = transport_is_pci(k) ? -1 : dup(r->irq_fd)};
     cr_assert_eq(transport_new(k, r->dev, &env, &at, &r->transport), 0, "%s", transport_names[k]);
     r->regs->up(r);
@@ -119,8 +184,9 @@ struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const str
 {
     struct rig *r = calloc(1, sizeof(*r));
     r->o = o ? *o : (struct rig_options){0};
+    struct err e = {0};
     machine_up(r);
-    device_up(r, c, opts);
+    cr_assert_eq(device_new(r, c, opts, &e), 0, "%s", e.msg);
     transport_up(r);
     if (r->own_console)
         cr_assert_eq(chardev_start(r->console), 0);
@@ -134,10 +200,8 @@ void rig_up_again(struct rig *r)
     rig_negotiate(r);
 }
 
-void rig_down(struct rig *r)
+static void machine_down(struct rig *r)
 {
-    transport_free(r->transport);
-    rig_pci_free(r);
     if (r->own_console)
         chardev_free(r->console);
     loop_free(r->loop);
@@ -148,6 +212,30 @@ void rig_down(struct rig *r)
     for (unsigned i = 0; i < RIG_QUEUES; i++)
         free(r->q[i].span);
     free(r);
+}
+
+void rig_down(struct rig *r)
+{
+    transport_free(r->transport);
+    rig_pci_free(r);
+    machine_down(r);
+}
+
+void rig_refuses(const char *device, const struct rig_options *o, const char *words)
+{
+    size_t len = strcspn(device, ",");
+    const struct vdev_class *c = class_of(device, len);
+    struct rig *r = calloc(1, sizeof(*r));
+    void *opts = calloc(1, c->opts_size + 1);
+    struct err e = {0};
+    r->o = o ? *o : (struct rig_options){0};
+    machine_up(r);
+    cr_assert_eq(opts_parse(c->opts, "--device", device + len + 1, opts, &e), 0, "%s", e.msg);
+    cr_assert_lt(device_new(r, c, opts, &e), 0, "%s", device);
+    cr_assert(strstr(e.msg, words), "\"%s\" has not \"%s\"", e.msg, words);
+    cr_assert_null(r->dev);
+    free(opts);
+    machine_down(r);
 }
 
 /* --- guest RAM --- */

@@ -15,7 +15,9 @@
 #include "tests/rig/proves.h"
 #include "transport/transport.h"
 
-enum { RIG_QUEUES = 16, RIG_BASE = 0xd0000000, RIG_RAM = 32 << 20 };
+enum { RIG_QUEUES = 16, RIG_WINDOWS = 8, RIG_BASE = 0xd0000000, RIG_RAM = 32 << 20 };
+#define RIG_PLACES 0x200000000ull /* where memory that a device places goes, */
+#define RIG_SHM    0x300000000ull /* and what it shares by virtio-mmio */
 
 enum rig_transport { /* mmio unless a test says otherwise */
                      RIG_MMIO,
@@ -44,6 +46,14 @@ struct rig_options {
     bool stop_before_driver_ok;
     int (*doorbell)(void *ctx, const struct doorbell *b, bool on); /* NULL: every one traps */
     void *doorbell_ctx;
+    bool no_window; /* the machine shows no device's memory */
+};
+/* Memory of the device's that the machine shows to the guest. */
+struct rig_window {
+    gpa_t at;
+    uint64_t len; /* 0: this one is free */
+    uint8_t *host;
+    bool ro;
 };
 struct rig_queue {
     gpa_t desc, avail, used; /* packed: the ring, the driver's wishes, the device's wishes */
@@ -114,12 +124,16 @@ struct rig {
     bool own_console, legacy;
     struct rig_options o;
     struct rig_queue q[RIG_QUEUES];
+    struct rig_window windows[RIG_WINDOWS];
+    uint64_t place_next;
 };
 
 /* "blk,path=..." as on the command line; asserts that creation succeeds and negotiation too. */
 struct rig *rig_up(const char *device, const struct rig_options *o);
 struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const struct rig_options *o);
 void rig_down(struct rig *r);
+/* It cannot be made, and the one sentence about it has these words. */
+void rig_refuses(const char *device, const struct rig_options *o, const char *words);
 void rig_up_again(struct rig *r); /* the machine was reset: found anew, negotiated */
 
 /* Of mmio only. */
@@ -142,6 +156,9 @@ bool rig_needs_reset(struct rig *r);
 gpa_t rig_alloc(struct rig *r, size_t len); /* zeroed, 16-byte aligned */
 gpa_t rig_alloc_at(struct rig *r, size_t len, uint64_t align);
 void *rig_at(struct rig *r, gpa_t at, size_t len);
+/* The same of what a device placed or shares, as the guest's CPUs see it; NULL: nothing is there.
+ */
+void *rig_window_at(struct rig *r, gpa_t at, size_t len);
 
 /* A buffer by its host pointers (inside guest RAM): out segments, then in ones. Places descriptors,
  * makes them available, does not notify. Returns the head, or the buffer ID of a packed ring. */

@@ -125,12 +125,12 @@ Test(matrix, an_unoffered_feature_is_refused)
         for (unsigned bit = 0; bit < 128; bit++) {
             if (offered(r, bit))
                 continue;
-            uint32_t words[VDEV_FEATURE_WORDS] = {0, 1, 0, 0};
+            uint32_t words[VDEV_FEATURE_WORDS] = {c.class->must, 1, 0, 0};
             words[bit / 32] |= 1u << (bit % 32);
             accept_only(r, words);
             MUST(rig_status(r) == (A | D), "feature %u", bit);
         }
-        accept_only(r, (const uint32_t[VDEV_FEATURE_WORDS]){0, 0, 0, 0});
+        accept_only(r, (const uint32_t[VDEV_FEATURE_WORDS]){c.class->must, 0, 0, 0});
         MUST(rig_status(r) == (A | D), "no VERSION_1");
         rig_negotiate(r);
         cell_serve(r, &c);
@@ -158,7 +158,7 @@ Test(matrix, any_subset_is_accepted_again_and_again)
         c.packed = c.in_order = c.notification_data = true;
         struct rig *r = cell_up_with(&c, o);
         for (unsigned set = 0; set < 1u << ARRAY_SIZE(core); set++) {
-            uint64_t bits = 1ull << VIRTIO_F_VERSION_1;
+            uint64_t bits = 1ull << VIRTIO_F_VERSION_1 | c.class->must;
             for (unsigned i = 0; i < ARRAY_SIZE(core); i++)
                 bits |= (uint64_t)(set >> i & 1) << core[i];
             for (unsigned again = 0; again < 2; again++) {

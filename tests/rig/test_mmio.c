@@ -317,15 +317,18 @@ Test(mmio, shared_memory_regions)
     gpa_t base;
     uint64_t len;
     cr_assert_not(vdev_shm(r->dev, 3, &base, &len));
-    cr_assert_eq(vdev_add_shm(r->dev, 3, GPA(0x123456789000), 0x1122334455), 0);
+    cr_assert_eq(vdev_add_shm(r->dev, 3, (void *)4096, 0x1122334000), 0);
+    cr_assert_not(vdev_shm(r->dev, 3, &base, &len), "it is nowhere yet");
+    vdev_shm_place(r->dev, 0, true, GPA(0x123456789000));
     rig_reg_set(r, VIRTIO_MMIO_SHM_SEL, 3);
-    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_SHM_LEN_LOW), 0x22334455);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_SHM_LEN_LOW), 0x22334000);
     cr_assert_eq(rig_reg(r, VIRTIO_MMIO_SHM_LEN_HIGH), 0x11);
     cr_assert_eq(rig_reg(r, VIRTIO_MMIO_SHM_BASE_LOW), 0x56789000);
     cr_assert_eq(rig_reg(r, VIRTIO_MMIO_SHM_BASE_HIGH), 0x1234);
     rig_reg_set(r, VIRTIO_MMIO_SHM_SEL, 0x100 + 3); /* an id has eight bits; this is none */
     for (uint32_t off = VIRTIO_MMIO_SHM_LEN_LOW; off <= VIRTIO_MMIO_SHM_BASE_HIGH; off += 4)
         cr_assert_eq(rig_reg(r, off), UINT32_MAX);
+    vdev_shm_place(r->dev, 0, false, GPA(0));
     rig_down(r);
 }
 

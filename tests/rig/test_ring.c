@@ -684,7 +684,7 @@ static int core_create(const void *opts, const struct build_env *env, struct vde
     const uint16_t sizes[] = {core.size, core.size};
     int rc = vdev_new(&core_class, env, NULL, sizes, 2, out);
     for (unsigned i = 0; rc == 0 && i < core.shm; i++)
-        cr_assert_eq(vdev_add_shm(*out, (uint8_t)(7 + i), GPA(GIB(8) + i), MIB(i + 1)),
+        cr_assert_eq(vdev_add_shm(*out, (uint8_t)(7 + i), (void *)MIB(8), MIB(i + 1)),
                      i < 2 ? 0 : -ENOSPC);
     return rc;
 }
@@ -716,7 +716,7 @@ Test(core, what_a_transport_may_ask)
     cr_assert_eq(vdev_queue_count(r->dev), 2);
     cr_assert_eq(vdev_features(r->dev, VDEV_FEATURE_WORDS), 0);
     cr_assert(vdev_shm(r->dev, 8, &base, &n));
-    cr_assert_eq(base.v, GIB(8) + 1);
+    cr_assert_eq(base.v, RIG_SHM + MIB(2), "each at a multiple of 2 MiB");
     cr_assert_eq(n, MIB(2));
     cr_assert_not(vdev_shm(r->dev, 9, &base, &n), "there was no room for a third");
     cr_assert_eq(vdev_kick_fd(r->dev, 2), -1);

@@ -324,8 +324,12 @@ static uint64_t shm_base(struct rig *r, unsigned id)
 static void expect_shm_at(struct rig *r, const struct cap *c, unsigned n, uint64_t bar)
 {
     for (unsigned i = 0; i < n; i++) {
-        if (c[i].type == RIG_CAP_SHARED_MEMORY)
-            cr_assert_eq(shm_base(r, c[i].id), bar ? bar + c[i].off : 0);
+        if (c[i].type != RIG_CAP_SHARED_MEMORY)
+            continue;
+        void *host = BOARD_SHM_HOST(c[i].id - BOARD_SHM_FIRST);
+        cr_assert_eq(shm_base(r, c[i].id), bar ? bar + c[i].off : 0);
+        if (bar)
+            cr_assert_eq(rig_window_at(r, GPA(bar + c[i].off), c[i].size), host);
     }
 }
 
@@ -335,7 +339,7 @@ Test(pci, shared_memory)
            "Shared memory capability#01");
     PROVES("Virtio Transport Options / Virtio Over PCI Bus / PCI Device Layout / "
            "Shared memory capability#02");
-    static const uint64_t lens[][2] = {{MIB(5), 0}, {MIB(5), GIB(4) + MIB(3)}, {1, 4096}};
+    static const uint64_t lens[][2] = {{MIB(5), 0}, {MIB(5), GIB(4) + MIB(3)}, {4096, 8192}};
     for (unsigned k = 0; k < ARRAY_SIZE(lens); k++) {
         struct cap c[CAPS_MAX], *s[2] = {NULL, NULL};
         struct rig *r = board_up((struct board_options){.shm = {lens[k][0], lens[k][1]}},
@@ -359,7 +363,7 @@ Test(pci, shared_memory)
             cr_assert_neq(s[0]->id, s[1]->id);
             cr_assert_geq(s[1]->off, s[0]->off + s[0]->size);
         }
-        cr_assert_eq(vdev_add_shm(r->dev, BOARD_SHM_FIRST, GPA(0), 1),
+        cr_assert_eq(vdev_add_shm(r->dev, BOARD_SHM_FIRST, BOARD_SHM_HOST(0), 4096),
                      found == 2 ? -ENOSPC : -EEXIST);
         rig_down(r);
     }
@@ -384,5 +388,52 @@ Test(pci, shared_memory_moves_with_its_bar)
     expect_shm_at(r, c, n, 0);
     rig_pci_put(r, PCI_COMMAND, 2, PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
     expect_shm_at(r, c, n, bar + GIB(4));
+    rig_down(r);
+}
+
+/* A hostile guest aims the BAR at what is there already, and moves it about. */
+Test(pci, shared_memory_over_other_memory)
+{
+    struct cap c[CAPS_MAX];
+    struct rig *r = board_up((struct board_options){.shm = {MIB(1), MIB(2)}},
+                             &(struct rig_options){.transport = RIG_PCI});
+    unsigned n = virtio_caps(r, c), at = 0;
+    for (unsigned i = 0; i < n; i++) {
+        if (c[i].type == RIG_CAP_SHARED_MEMORY)
+            at = PCI_BASE_ADDRESS_0 + 4 * c[i].bar;
+    }
+    uint64_t bar = (rig_pci_get(r, at, 4) & ~15u) | (uint64_t)rig_pci_get(r, at + 4, 4) << 32;
+    const uint64_t taken = bar + GIB(1);
+    r->windows[0] = (struct rig_window){GPA(taken), MIB(2), BOARD_SHM_HOST(7), false};
+
+    rig_pci_put(r, at, 4, (uint32_t)taken); /* the first region has no place there, the other has */
+    cr_assert_eq(shm_base(r, BOARD_SHM_FIRST), 0);
+    cr_assert_eq(shm_base(r, BOARD_SHM_FIRST + 1), taken + MIB(2));
+    cr_assert_eq(rig_window_at(r, GPA(taken), 1), BOARD_SHM_HOST(7));
+    const uint64_t odd[] = {0, MIB(4), 0xd0000000, 0xfee00000, 1ull << 51, UINT64_MAX << 23};
+    for (unsigned i = 0; i < 1000; i++) {
+        uint64_t to = i % 2 ? odd[i / 2 % ARRAY_SIZE(odd)] : bar + i % 7 * MIB(8);
+        rig_pci_put(r, at + 4, 4, (uint32_t)(to >> 32));
+        rig_pci_put(r, at, 4, (uint32_t)to);
+        cr_assert_eq(shm_base(r, BOARD_SHM_FIRST), i % 2 ? 0 : to);
+    }
+    cr_assert_eq(rig_window_at(r, GPA(taken), 1), BOARD_SHM_HOST(7), "it was never in the way");
+    rig_pci_put(r, at, 4, (uint32_t)taken);
+    rig_pci_put(r, at + 4, 4, (uint32_t)(taken >> 32));
+    transport_reset(r->transport);
+    cr_assert_eq(rig_window_at(r, GPA(taken), 1), BOARD_SHM_HOST(7));
+    cr_assert_eq(shm_base(r, BOARD_SHM_FIRST), 0, "no BAR answers after a reset");
+    rig_up_again(r);
+    expect_shm_at(r, c, n, bar);
+    rig_down(r);
+}
+
+Test(pci, shared_memory_that_the_machine_does_not_show)
+{
+    struct cap c[CAPS_MAX];
+    struct rig *r = board_up((struct board_options){.shm = {MIB(1), 0}},
+                             &(struct rig_options){.transport = RIG_PCI, .no_window = true});
+    unsigned n = virtio_caps(r, c);
+    expect_shm_at(r, c, n, 0);
     rig_down(r);
 }

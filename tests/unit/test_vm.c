@@ -47,6 +47,33 @@ Test(vm, memory_slots)
     munmap(p, 1 << 20);
 }
 
+Test(vm, memory_that_comes_and_goes)
+{
+    enum { LEN = 1 << 20 };
+    open_vm();
+    void *p = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    cr_assert_eq(vm_add_memory(&vm, GPA(0), p, LEN, &e), 0, "%s", e.msg);
+    for (unsigned i = 0; i < 200; i++) { /* more often than there are slots */
+        gpa_t at = GPA((1 + i) * (uint64_t)LEN);
+        cr_assert_eq(vm_map_memory(&vm, at, p, LEN, false), 0);
+        cr_assert_eq(vm_map_memory(&vm, GPA(at.v + LEN / 2), p, LEN, false), -EEXIST);
+        vm_unmap_memory(&vm, at);
+        vm_unmap_memory(&vm, at); /* nothing is there */
+    }
+    cr_assert_eq(vm_map_memory(&vm, GPA(0), p, LEN, false), -EEXIST, "RAM stays");
+    cr_assert_eq(vm_map_memory(&vm, GPA(LEN), p, 0, false), -EINVAL);
+    int ro = vm_map_memory(&vm, GPA(LEN), p, LEN, true);
+    cr_assert_eq(ro, vm_cap(&vm, KVM_CAP_READONLY_MEM) ? 0 : -EOPNOTSUPP);
+    int rc = 0;
+    unsigned n = 1;
+    for (; rc == 0; n++)
+        rc = vm_map_memory(&vm, GPA((n + 1) * (uint64_t)LEN), p, LEN, false);
+    cr_assert_eq(rc, -ENOSPC);
+    cr_assert_geq(n, VM_SLOTS - 1);
+    vm_close(&vm);
+    munmap(p, LEN);
+}
+
 Test(vm, interrupt_chips)
 {
     open_vm();

@@ -18,7 +18,6 @@ struct gmem {
     bool huge, prefault;
     uint8_t *map;
     uint64_t map_len, len;
-    uint64_t page; /* that can be given back: huge, or 4096 */
 };
 
 /* Also without huge pages of our own: KVM maps 2 MiB at once only where guest and host address
@@ -61,7 +60,6 @@ static int map_ram(struct gmem *m, const struct gmem_options *o, uint8_t *at, st
     }
     m->huge = o->backing == GMEM_HUGE_2M || o->backing == GMEM_HUGE_1G;
     m->prefault = o->prefault;
-    m->page = m->huge ? page_of(o->backing) : 4096;
     if (m->huge) /* take the pages from the pool now: a shortage must not be a SIGBUS later */
         flags &= ~MAP_NORESERVE;
     if (mmap(at, m->len, PROT_READ | PROT_WRITE, flags, m->fd, 0) == MAP_FAILED) {
@@ -230,16 +228,16 @@ static bool release(struct gmem *m, uint8_t *host, uint64_t len)
 
 uint64_t gmem_release(struct gmem *m, gpa_t at, uint64_t len)
 {
+    enum { PAGE = 4096 };
     uint64_t released = 0, end = at.v + MIN(len, UINT64_MAX - at.v);
-    for (unsigned i = 0; i < m->n; i++) {
+    for (unsigned i = 0; i < m->n && !m->huge; i++) {
         const struct gmem_region *r = &m->regions[i];
         uint64_t from = MAX(at.v, r->base.v), to = MIN(end, r->base.v + r->len);
         if (from >= to)
             continue;
-        /* Pages are aligned in the mapping, which has no hole between regions. */
-        from = align_up(from - r->base.v + (uint64_t)r->host, m->page);
-        to = (to - r->base.v + (uint64_t)r->host) & ~(m->page - 1);
-        if (from < to && release(m, (uint8_t *)from, to - from))
+        from = align_up(from, PAGE) - r->base.v;
+        to = (to & ~(uint64_t)(PAGE - 1)) - r->base.v;
+        if (from < to && release(m, r->host + from, to - from))
             released += to - from;
     }
     return released;

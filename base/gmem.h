@@ -55,6 +55,6 @@ void gmem_discard(struct gmem *m);
 
 /* Gives the host back what [at, at+len) has of whole pages of RAM, and returns how many bytes that
  * were; the rest, and what is no RAM, stays as it is. The guest reads zeroes there afterwards, and
- * touching it makes the host find a page again: also where memory was prefaulted, and where pages
- * are huge. Of those only whole ones go, and a pool that has run dry by then is a SIGBUS. */
+ * touching it makes the host find a page again, also where memory was prefaulted. Nothing of huge
+ * pages goes: a pool that has run dry by the time they are touched again would be a SIGBUS. */
 uint64_t gmem_release(struct gmem *m, gpa_t at, uint64_t len);

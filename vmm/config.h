@@ -18,6 +18,8 @@ struct device_config {
     const char *what; /* "--disk root.img", for messages; owned */
 };
 
+enum watchdog { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_POWER_OFF };
+
 struct vm_config {
     const char *kernel, *initrd; /* initrd NULL: none */
     const char *cmdline;         /* NULL: DEFAULT_CMDLINE */
@@ -30,6 +32,7 @@ struct vm_config {
     struct chardev_spec console;
     enum discovery discovery;
     bool restart;         /* --on-reboot restart */
+    int watchdog;         /* enum watchdog: what it does when it is not fed */
     const char *dump_dtb; /* NULL: no */
     enum log_level log;
 };

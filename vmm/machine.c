@@ -34,9 +34,8 @@ static int verdict_of_reset(const struct machine *m)
     return m->cfg->restart ? WANT_RESET : MACHINE_REBOOTED;
 }
 
-static void on_platform_event(void *ctx, enum platform_event ev)
+void machine_event(struct machine *m, enum platform_event ev)
 {
-    struct machine *m = ctx;
     switch (ev) {
     case PLATFORM_POWER_OFF:
         decide(m, MACHINE_POWERED_OFF);
@@ -49,6 +48,11 @@ static void on_platform_event(void *ctx, enum platform_event ev)
         decide(m, MACHINE_CRASHED);
         break;
     }
+}
+
+static void on_platform_event(void *ctx, enum platform_event ev)
+{
+    machine_event(ctx, ev);
 }
 
 static void on_vcpu_fault(void *ctx, enum vcpu_fault why)

@@ -45,7 +45,7 @@ int devices_describe(const struct vm_config *cfg, struct platform *p,
                                    .irq = mmio_pins[mmio]};
         mmio++;
     }
-    unsigned pci = cfg->n_devices - mmio;
+    unsigned pci = cfg->n_devices - mmio + (cfg->watchdog != WATCHDOG_NONE);
     int rc = check_counts(mmio, pci, consoles, e);
     if (rc < 0)
         return rc;
@@ -237,6 +237,21 @@ static int wire_device(struct machine *m, unsigned i, struct unwired *u, struct 
     return 0;
 }
 
+static void on_bite(void *ctx)
+{
+    struct machine *m = ctx;
+    log_limited(&m->bites, LOG_WARN, "the guest has not fed its watchdog");
+    machine_event(m, m->cfg->watchdog == WATCHDOG_RESET ? PLATFORM_RESET : PLATFORM_POWER_OFF);
+}
+
+static int build_watchdog(struct machine *m, struct err *e)
+{
+    if (m->cfg->watchdog == WATCHDOG_NONE)
+        return 0;
+    int rc = i6300esb_new(m->pci, m->io, on_bite, m, &m->watchdog);
+    return rc < 0 ? err_host(e, rc, "--watchdog") : 0;
+}
+
 int devices_build(struct machine *m, struct err *e)
 {
     /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers it is */
@@ -257,6 +272,8 @@ int devices_build(struct machine *m, struct err *e)
         rc = build_pci(m, e);
     for (unsigned i = 0; rc == 0 && i < m->cfg->n_devices; i++)
         rc = wire_device(m, i, &u[i], e);
+    if (rc == 0)
+        rc = build_watchdog(m, e);
     for (unsigned i = 0; i < m->cfg->n_devices; i++) {
         fd_cleanup_(&u[i].at.irq_fd);
         vdev_free(u[i].dev);
@@ -268,12 +285,15 @@ void devices_reset(struct machine *m)
 {
     for (unsigned i = 0; i < m->n_devices; i++)
         transport_reset(m->devices[i]);
+    if (m->watchdog)
+        i6300esb_reset(m->watchdog);
     if (m->pci)
         pci_bus_reset(m->pci);
 }
 
 void devices_free(struct machine *m)
 {
+    i6300esb_free(m->watchdog);
     for (unsigned i = m->n_devices; i-- > 0;)
         transport_free(m->devices[i]);
     free(m->devices);

@@ -7,6 +7,7 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/devices.h"
 #include "base/log.h"
+#include "transport/pci/i6300esb.h"
 #include "transport/pci/pci.h"
 #include "vmm/machine.h"
 #include "vmm/vcpu.h"
@@ -26,7 +27,9 @@ struct machine {
     int serial_irq;
     struct cmos *cmos;
     struct pm *pm;
-    struct pci_bus *pci;        /* NULL: no device is on it */
+    struct pci_bus *pci;       /* NULL: no device is on it */
+    struct i6300esb *watchdog; /* NULL: none is asked for */
+    struct log_limit bites;
     unsigned address_bits;      /* of guest-physical addresses */
     uint64_t address_limit;     /* the first that there is not */
     uint64_t high_end;          /* where RAM and devices' memory end */
@@ -46,6 +49,8 @@ struct machine {
     struct log_limit resets;
 };
 
+/* The guest, or a device on its behalf, ends or restarts the machine; any thread of it. */
+void machine_event(struct machine *m, enum platform_event ev);
 /* Pulses an interrupt line whenever the eventfd is signalled. */
 int CHECKED machine_irq_line(struct machine *m, unsigned gsi, int *out, struct err *e);
 

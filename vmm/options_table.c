@@ -94,6 +94,11 @@ static int parse_on_reboot(const struct option_row *row, const char *value, stru
     return 0;
 }
 
+/* --watchdog */
+
+static const char *const watchdog_names[] = {
+    [WATCHDOG_NONE] = "none", [WATCHDOG_RESET] = "reset", [WATCHDOG_POWER_OFF] = "poweroff", NULL};
+
 /* --disk and --device */
 
 /* The class's first key comes first, without its name. */
@@ -334,6 +339,20 @@ const struct option_row option_rows[] = {
      .parse = parse_on_reboot,
      .man = "Either it begins anew in this process, with RAM cleared and the kernel loaded again,\n"
             "or vmm ends with status 0.\n"},
+    {.d = {.key = "watchdog",
+           .type = OPT_ENUM,
+           .offset = offsetof(struct vm_config, watchdog),
+           .help = "a watchdog timer (i6300esb), and what it does to a guest that stops feeding it",
+           .names = watchdog_names},
+     .group = GROUP_MACHINE,
+     .default_text = "none",
+     .man = "It is a PCI device that the guest's driver turns on.\n"
+            ".Cm reset\n"
+            "is a reboot, as\n"
+            ".Fl -on-reboot\n"
+            "has it;\n"
+            ".Cm poweroff\n"
+            "ends vmm with status 0.\n"},
     {.d = {.key = "dump-dtb",
            .type = OPT_STR,
            .offset = offsetof(struct vm_config, dump_dtb),

@@ -395,6 +395,8 @@ bad device-unknown-key 2 'frobnicate' "$vmm" --kernel good --device rng,frobnica
 bad balloon-size 2 'balloon.*only 64 MiB' "$vmm" --kernel good --mem 64M --device balloon,size=1G
 bad balloon-hints 2 'hints=5.*hinting' "$vmm" --kernel good --device balloon,hints=5
 ends balloon 0 "$vmm" --kernel good --device balloon,size=16M,stats=1,reporting "${quiet[@]}"
+bad watchdog-unknown 2 'watchdog.*bite.*reset' "$vmm" --kernel good --watchdog bite
+ends watchdog 0 "$vmm" --kernel good --transport mmio --watchdog poweroff "${quiet[@]}"
 bad value-unknown 2 'discovery.*apci.*acpi' "$vmm" --kernel good --discovery apci
 bad console-unknown 2 'console.*screen' "$vmm" --kernel good --console screen
 bad contradiction-check-host 2 'check-host.*kernel' "$vmm" --check-host --kernel good

@@ -53,8 +53,10 @@ def attend(args, pid, master, slave, before, out):
     """Until the command ends: takes its output, and acts once."""
     start = time.monotonic()
     waiting = bool(args.type or args.kill)
+    ended = how = 0
     while True:
-        ended, how = os.waitpid(pid, os.WNOHANG)
+        if not ended:  # and what it left in the terminal may take several reads
+            ended, how = os.waitpid(pid, os.WNOHANG)
         if select.select([master], [], [], 0 if ended else 0.002)[0]:
             out.write(os.read(master, 65536))
             continue

@@ -263,6 +263,13 @@ unsigned pci_add_capability(struct pci_function *f, uint8_t id, const void *body
     return at;
 }
 
+void pci_add_registers(struct pci_function *f, unsigned at, const uint8_t *writable, unsigned len)
+{
+    assert(at >= f->free_at && at + len <= CONFIG_SIZE);
+    memcpy(f->writable + at, writable, len);
+    f->free_at = (unsigned)align_up(at + len, 4);
+}
+
 void pci_hook(struct pci_function *f, unsigned at, unsigned len)
 {
     assert(at + len <= CONFIG_SIZE);

@@ -86,6 +86,9 @@ void pci_add_bar(struct pci_function *f, unsigned index, const struct pci_bar *b
  * for each that the guest may change (NULL: none). Returns the capability's offset. */
 unsigned pci_add_capability(struct pci_function *f, uint8_t id, const void *body, unsigned len,
                             const uint8_t *writable);
+/* Registers of the function's own from `at` on, behind its capabilities; `writable` as above. They
+ * are 0 at first. */
+void pci_add_registers(struct pci_function *f, unsigned at, const uint8_t *writable, unsigned len);
 void pci_hook(struct pci_function *f, unsigned at, unsigned len);
 /* A table of `vectors` entries and its pending bits fill BAR `bar`, which is added for it. */
 void pci_add_msix(struct pci_function *f, unsigned bar, unsigned vectors);

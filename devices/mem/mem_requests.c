@@ -142,20 +142,20 @@ static uint16_t state_of(const struct mem *m, uint64_t begin, uint64_t end)
 static void handle(struct mem *m, struct vq *q, struct vq_req *req)
 {
     struct virtio_mem_req r = {0};
-    uint64_t begin, end;
-    bool whole = vq_req_read(req, 0, &r, MIN(req->out_len, sizeof(r))) == 0 &&
-                 req->out_len >= sizeof(r.type);
+    uint64_t begin = 0, end = m->size;
+    bool good = vq_req_read(req, 0, &r, MIN(req->out_len, sizeof(r))) == 0 &&
+                req->out_len >= sizeof(r.type);
     uint16_t type = le16toh(r.type);
-    if (whole && type == VIRTIO_MEM_REQ_UNPLUG_ALL)
-        job_start(m, q, req, 0, m->size);
-    else if (!whole || type > VIRTIO_MEM_REQ_STATE || !range_of(m, &r, &begin, &end))
+    if (good && type != VIRTIO_MEM_REQ_UNPLUG_ALL)
+        good = type <= VIRTIO_MEM_REQ_STATE && range_of(m, &r, &begin, &end);
+    if (good && type == VIRTIO_MEM_REQ_UNPLUG)
+        good = mem_count(m, begin, end) == end - begin;
+    if (!good)
         answer(m, q, req, VIRTIO_MEM_RESP_ERROR, 0);
     else if (type == VIRTIO_MEM_REQ_STATE)
         answer(m, q, req, VIRTIO_MEM_RESP_ACK, state_of(m, begin, end));
     else if (type == VIRTIO_MEM_REQ_PLUG)
         plug(m, q, req, begin, end);
-    else if (mem_count(m, begin, end) != end - begin)
-        answer(m, q, req, VIRTIO_MEM_RESP_ERROR, 0);
     else
         job_start(m, q, req, begin, end);
 }

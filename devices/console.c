@@ -341,45 +341,33 @@ static void console_config_write(struct vdev *d, const void *cfg, size_t off, si
         (void)chardev_write(c->ports[0].host, (const uint8_t *)cfg + at, 1);
 }
 
-struct state_call { /* ports belong to the loop */
-    struct console *c;
-    struct state_out *out;
-    struct state_in *in;
-    int rc;
-};
-
-static void save_on_loop(void *ctx)
+static void console_save(const struct vdev *d, struct state_out *s)
 {
-    struct state_call *call = ctx;
-    struct state_out *s = call->out;
-    state_u8(s, call->c->ready);
-    state_u32(s, call->c->n);
-    for (unsigned i = 0; i < call->c->n; i++) {
-        const struct port *p = &call->c->ports[i];
+    const struct console *c = vdev_priv(d);
+    state_begin(s, "CONS", 1);
+    state_u8(s, c->ready);
+    state_u32(s, c->n);
+    for (unsigned i = 0; i < c->n; i++) {
+        const struct port *p = &c->ports[i];
         state_u8(s, (uint8_t)p->pending);
         state_u8(s, (uint8_t)(p->added | p->guest_open << 1));
         state_u64(s, p->tx_done);
     }
-}
-
-static void console_save(const struct vdev *d, struct state_out *s)
-{
-    struct console *c = vdev_priv(d);
-    struct state_call call = {.c = c, .out = s};
-    state_begin(s, "CONS", 1);
-    loop_call(c->loop, save_on_loop, &call);
     state_end(s);
 }
 
-static void load_on_loop(void *ctx)
+static int console_load(struct vdev *d, struct state_in *s)
 {
-    struct state_call *call = ctx;
-    struct console *c = call->c;
-    struct state_in *s = call->in;
-    c->multiport = vdev_has(c->dev, VIRTIO_CONSOLE_F_MULTIPORT);
+    struct console *c = vdev_priv(d);
+    uint32_t version;
+    int rc = state_open(s, "CONS", 1, &version);
+    if (rc < 0)
+        return rc;
+    c->multiport = vdev_has(d, VIRTIO_CONSOLE_F_MULTIPORT);
     c->ready = state_get_u8(s) & 1;
-    call->rc = state_get_u32(s) == c->n ? 0 : -EBADMSG;
-    for (unsigned i = 0; call->rc == 0 && i < c->n; i++) {
+    if (state_get_u32(s) != c->n)
+        return -EBADMSG;
+    for (unsigned i = 0; i < c->n; i++) {
         struct port *p = &c->ports[i];
         p->pending = state_get_u8(s) & (TELL_ADD | TELL_CONSOLE | TELL_NAME | TELL_OPEN);
         uint8_t flags = state_get_u8(s);
@@ -387,18 +375,7 @@ static void load_on_loop(void *ctx)
         p->guest_open = flags >> 1 & 1;
         p->tx_done = state_get_u64(s); /* more than a buffer has reads as all of it */
     }
-}
-
-static int console_load(struct vdev *d, struct state_in *s)
-{
-    struct console *c = vdev_priv(d);
-    struct state_call call = {.c = c, .in = s};
-    uint32_t version;
-    int rc = state_open(s, "CONS", 1, &version);
-    if (rc < 0)
-        return rc;
-    loop_call(c->loop, load_on_loop, &call);
-    return call.rc < 0 ? call.rc : state_close(s);
+    return state_close(s);
 }
 
 static void console_free(struct vdev *d)
@@ -460,7 +437,7 @@ static void console_report(const struct vdev *d, struct report *r)
 {
     const struct console *c = vdev_priv(d);
     uint64_t input = 0, output = 0;
-    for (unsigned i = 0; i < PORTS_MAX; i++) {
+    for (unsigned i = 0; i < c->n; i++) {
         input += c->ports[i].input;
         output += c->ports[i].output;
     }

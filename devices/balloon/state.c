@@ -2,17 +2,10 @@
  * statistics that it gave. The target is saved too: the driver knows it. */
 #include "devices/balloon/balloon_priv.h"
 
-struct state_call { /* most of it is the loop's */
-    struct balloon *b;
-    struct state_out *out;
-    struct state_in *in;
-};
-
-static void save_on_loop(void *ctx)
+void balloon_save(const struct vdev *d, struct state_out *s)
 {
-    const struct state_call *call = ctx;
-    struct balloon *b = call->b;
-    struct state_out *s = call->out;
+    const struct balloon *b = vdev_priv(d);
+    state_begin(s, "BALN", 1);
     state_u32(s, atomic_load(&b->target));
     state_u32(s, atomic_load(&b->actual));
     state_u32(s, atomic_load(&b->draft));
@@ -25,22 +18,17 @@ static void save_on_loop(void *ctx)
     state_u32(s, b->stats_have);
     for (unsigned i = 0; i < STAT_TAGS; i++)
         state_u64(s, b->stats[i]);
-}
-
-void balloon_save(const struct vdev *d, struct state_out *s)
-{
-    struct state_call call = {.b = vdev_priv(d), .out = s};
-    state_begin(s, "BALN", 1);
-    loop_call(call.b->loop, save_on_loop, &call);
     state_end(s);
 }
 
 /* Whatever these say, nothing outside the guest depends on it. */
-static void load_on_loop(void *ctx)
+int balloon_load(struct vdev *d, struct state_in *s)
 {
-    const struct state_call *call = ctx;
-    struct balloon *b = call->b;
-    struct state_in *s = call->in;
+    struct balloon *b = vdev_priv(d);
+    uint32_t version;
+    int rc = state_open(s, "BALN", 1, &version);
+    if (rc < 0)
+        return rc;
     atomic_store(&b->target, state_get_u32(s));
     atomic_store(&b->actual, state_get_u32(s));
     atomic_store(&b->draft, state_get_u32(s));
@@ -55,15 +43,5 @@ static void load_on_loop(void *ctx)
     for (unsigned i = 0; i < STAT_TAGS; i++)
         b->stats[i] = state_get_u64(s);
     balloon_number_queues(b);
-}
-
-int balloon_load(struct vdev *d, struct state_in *s)
-{
-    struct state_call call = {.b = vdev_priv(d), .in = s};
-    uint32_t version;
-    int rc = state_open(s, "BALN", 1, &version);
-    if (rc < 0)
-        return rc;
-    loop_call(call.b->loop, load_on_loop, &call);
     return state_close(s);
 }

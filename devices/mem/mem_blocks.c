@@ -53,22 +53,15 @@ uint64_t mem_usable_for(const struct mem *m, uint64_t requested)
 
 /* --- power-on, state --- */
 
-static void unplug_everything(void *ctx)
+void mem_power_on(struct vdev *d)
 {
-    struct mem *m = ctx;
+    struct mem *m = vdev_priv(d);
     mem_mark(m, 0, m->size, false);
     atomic_store(&m->plugged, 0);
     atomic_store(&m->usable, mem_usable_for(m, atomic_load(&m->requested)));
     if (mem_let_guest(m, 0, m->size, false) < 0 ||
         fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)m->size) < 0)
         log_limited(&m->errors, LOG_WARN, "mem: cannot unplug: %s", strerror(errno));
-}
-
-/* On the loop, which may be in mem_update(). */
-void mem_power_on(struct vdev *d)
-{
-    struct mem *m = vdev_priv(d);
-    loop_call(m->loop, unplug_everything, m);
 }
 
 void mem_save(const struct vdev *d, struct state_out *s)
@@ -85,38 +78,19 @@ void mem_save(const struct vdev *d, struct state_out *s)
     state_end(s);
 }
 
-struct image {
-    struct mem *m;
-    uint64_t requested, usable;
-    const uint64_t *present;
-    int rc;
-};
-
-static void take_image(void *ctx)
+static bool plugged_in(const uint64_t *present, uint64_t i)
 {
-    struct image *i = ctx;
-    struct mem *m = i->m;
-    unplug_everything(m);
-    atomic_store(&m->usable, i->usable);
-    atomic_store(&m->requested, i->requested);
-    for (uint64_t off = 0; off < i->usable && i->rc == 0; off += m->block) {
-        uint64_t n = off / m->block;
-        if (!(i->present[n / MEM_WORD_BITS] >> (n % MEM_WORD_BITS) & 1))
-            continue;
-        i->rc = mem_let_guest(m, off, off + m->block, true);
-        mem_mark(m, off, off + m->block, i->rc == 0);
-    }
-    atomic_store(&m->plugged, mem_count(m, 0, m->size));
+    return present[i / MEM_WORD_BITS] >> (i % MEM_WORD_BITS) & 1;
 }
 
-static bool image_fits(const struct image *i)
+static bool image_fits(const struct mem *m, uint64_t requested, uint64_t usable,
+                       const uint64_t *present)
 {
-    const struct mem *m = i->m;
-    if (i->requested > m->size || i->usable > m->size || i->requested > i->usable ||
-        (i->requested | i->usable) % m->block)
+    if (requested > m->size || usable > m->size || requested > usable ||
+        (requested | usable) % m->block)
         return false;
-    for (uint64_t n = i->usable / m->block; n < mem_words(m) * MEM_WORD_BITS; n++) {
-        if (i->present[n / MEM_WORD_BITS] >> (n % MEM_WORD_BITS) & 1)
+    for (uint64_t i = usable / m->block; i < mem_words(m) * MEM_WORD_BITS; i++) {
+        if (plugged_in(present, i))
             return false;
     }
     return true;
@@ -134,14 +108,21 @@ int mem_load(struct vdev *d, struct state_in *s)
     bool same = state_get_u64(s) == m->at.v;
     same &= state_get_u64(s) == m->size;
     same &= state_get_u64(s) == m->block;
-    struct image i = {.m = m, .present = present};
-    i.requested = state_get_u64(s);
-    i.usable = state_get_u64(s);
+    uint64_t requested = state_get_u64(s), usable = state_get_u64(s);
     for (size_t n = 0; n < mem_words(m); n++)
         present[n] = state_get_u64(s);
     rc = state_close(s);
-    if (rc < 0 || !same || !image_fits(&i))
+    if (rc < 0 || !same || !image_fits(m, requested, usable, present))
         return -EBADMSG;
-    loop_call(m->loop, take_image, &i);
-    return i.rc;
+    mem_power_on(d);
+    atomic_store(&m->usable, usable);
+    atomic_store(&m->requested, requested);
+    for (uint64_t off = 0; off < usable && rc == 0; off += m->block) {
+        if (!plugged_in(present, off / m->block))
+            continue;
+        rc = mem_let_guest(m, off, off + m->block, true);
+        mem_mark(m, off, off + m->block, rc == 0);
+    }
+    atomic_store(&m->plugged, mem_count(m, 0, m->size));
+    return rc;
 }

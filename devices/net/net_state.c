@@ -4,13 +4,6 @@
 
 enum { VERSION = 2 };
 
-struct state_call { /* it is the loop's */
-    struct net *n;
-    struct state_out *out;
-    struct state_in *in;
-    int rc;
-};
-
 /* --- saving --- */
 
 static uint8_t mode_bits(const struct net_filter *f)
@@ -49,11 +42,10 @@ static void save_coal(struct state_out *s, const struct net *n)
     }
 }
 
-static void save_on_loop(void *ctx)
+void net_save(const struct vdev *d, struct state_out *s)
 {
-    struct state_call *c = ctx;
-    struct state_out *s = c->out;
-    const struct net *n = c->n;
+    const struct net *n = vdev_priv(d);
+    state_begin(s, "NET ", VERSION);
     state_u32(s, n->pairs_max);
     state_u64(s, atomic_load(&n->mac));
     state_u8(s, (uint8_t)atomic_load(&n->status));
@@ -67,14 +59,6 @@ static void save_on_loop(void *ctx)
     save_coal(s, n);
     for (unsigned i = 0; i < n->pairs_max; i++)
         state_u8(s, n->rxq[i].enabled);
-}
-
-void net_save(const struct vdev *d, struct state_out *s)
-{
-    struct net *n = vdev_priv(d);
-    struct state_call c = {.n = n, .out = s};
-    state_begin(s, "NET ", VERSION);
-    loop_call(n->loop, save_on_loop, &c);
     state_end(s);
 }
 
@@ -163,21 +147,14 @@ static int load(struct net *n, struct state_in *s)
     return 0;
 }
 
-static void load_on_loop(void *ctx)
-{
-    struct state_call *c = ctx;
-    c->rc = load(c->n, c->in);
-}
-
 int net_load(struct vdev *d, struct state_in *s)
 {
     struct net *n = vdev_priv(d);
-    struct state_call c = {.n = n, .in = s};
     uint32_t version;
     int rc = state_open(s, "NET ", VERSION, &version);
     if (rc < 0 || version != VERSION)
         return -EBADMSG;
-    loop_call(n->loop, net_begin, n);
-    loop_call(n->loop, load_on_loop, &c);
-    return c.rc < 0 ? c.rc : state_close(s);
+    net_begin(n);
+    rc = load(n, s);
+    return rc < 0 ? rc : state_close(s);
 }

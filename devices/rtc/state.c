@@ -4,20 +4,13 @@
 
 enum { ENABLED = 1, REACHED = 2, SERVING = 4 };
 
-struct state_call { /* all of it is the loop's */
-    struct rtc *r;
-    struct state_out *out;
-    struct state_in *in;
-    int rc;
-};
-
-static void save_on_loop(void *ctx)
+void rtc_save(const struct vdev *d, struct state_out *s)
 {
-    const struct state_call *call = ctx;
-    struct state_out *s = call->out;
-    state_u8(s, (uint8_t)call->r->n);
-    for (unsigned i = 0; i < call->r->n; i++) {
-        const struct rtc_clock *c = &call->r->clocks[i];
+    const struct rtc *r = vdev_priv(d);
+    state_begin(s, "RTCK", 1);
+    state_u8(s, (uint8_t)r->n);
+    for (unsigned i = 0; i < r->n; i++) {
+        const struct rtc_clock *c = &r->clocks[i];
         state_u8(s, c->type);
         state_u8(s, c->smearing);
         state_u8(s, (c->enabled ? ENABLED : 0) | (c->reached ? REACHED : 0) |
@@ -26,13 +19,6 @@ static void save_on_loop(void *ctx)
         state_u64(s, c->offset);
         state_u64(s, c->last);
     }
-}
-
-void rtc_save(const struct vdev *d, struct state_out *s)
-{
-    struct state_call call = {.r = vdev_priv(d), .out = s};
-    state_begin(s, "RTCK", 1);
-    loop_call(call.r->loop, save_on_loop, &call);
     state_end(s);
 }
 
@@ -50,18 +36,21 @@ static void continue_at(struct rtc_clock *c, uint64_t offset, uint64_t last)
 }
 
 /* A driver that has asked which clocks there are may not be told otherwise. */
-static void load_on_loop(void *ctx)
+int rtc_load(struct vdev *d, struct state_in *s)
 {
-    struct state_call *call = ctx;
-    struct state_in *s = call->in;
-    bool same = state_get_u8(s) == call->r->n;
-    for (unsigned i = 0; same && i < call->r->n; i++) {
-        struct rtc_clock *c = &call->r->clocks[i];
+    struct rtc *r = vdev_priv(d);
+    uint32_t version;
+    int rc = state_open(s, "RTCK", 1, &version);
+    if (rc < 0)
+        return rc;
+    if (state_get_u8(s) != r->n)
+        return -EBADMSG;
+    for (unsigned i = 0; i < r->n; i++) {
+        struct rtc_clock *c = &r->clocks[i];
         uint8_t type = state_get_u8(s), smearing = state_get_u8(s), flags = state_get_u8(s);
         uint64_t alarm = state_get_u64(s), offset = state_get_u64(s), last = state_get_u64(s);
-        same = type == c->type && smearing == c->smearing && !s->error;
-        if (!same)
-            break;
+        if (type != c->type || smearing != c->smearing || s->error)
+            return -EBADMSG;
         continue_at(c, offset, last);
         if (!c->has_alarm)
             continue;
@@ -71,16 +60,5 @@ static void load_on_loop(void *ctx)
         c->serving = c->enabled && flags & SERVING;
         rtc_alarm_look(c);
     }
-    call->rc = same ? 0 : -EBADMSG;
-}
-
-int rtc_load(struct vdev *d, struct state_in *s)
-{
-    struct state_call call = {.r = vdev_priv(d), .in = s};
-    uint32_t version;
-    int rc = state_open(s, "RTCK", 1, &version);
-    if (rc < 0)
-        return rc;
-    loop_call(call.r->loop, load_on_loop, &call);
-    return call.rc < 0 ? call.rc : state_close(s);
+    return state_close(s);
 }

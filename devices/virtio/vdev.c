@@ -323,12 +323,18 @@ void vdev_reset(struct vdev *d)
     (void)pthread_mutex_unlock(&d->control);
 }
 
+static void power_on_loop(void *ctx)
+{
+    struct vdev *d = ctx;
+    d->ops->power_on(d);
+}
+
 void vdev_power_on(struct vdev *d)
 {
     (void)pthread_mutex_lock(&d->control);
     vdev_reset_locked(d);
     if (d->ops->power_on)
-        d->ops->power_on(d);
+        loop_call(d->env.loop, power_on_loop, d);
     (void)pthread_mutex_unlock(&d->control);
 }
 

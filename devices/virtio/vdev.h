@@ -50,7 +50,6 @@ struct vdev_ops {
     int (*start)(struct vdev *d);        /* DRIVER_OK: features are final; may be NULL */
     void (*reset)(struct vdev *d);       /* all queues have stopped and are empty; may be NULL */
     void (*queue_reset)(struct vdev *d, unsigned i); /* that one has (2.6.1); may be NULL */
-    void (*power_on)(struct vdev *d); /* after reset(): of the whole machine; may be NULL */
     /* Data, on the loop's thread. */
     void (*kick)(struct vdev *d, struct vq *q);
     void (*drain)(struct vdev *d, struct vq *q); /* hurry or drop what is held; may be NULL */
@@ -60,7 +59,9 @@ struct vdev_ops {
      * row is live; nothing to say. */
     int (*update)(struct vdev *d, const void *opts, struct err *e);
     void (*report)(const struct vdev *d, struct report *r);
-    /* State beyond features, status and queues; no request is in flight. May be NULL. */
+    void (*power_on)(struct vdev *d); /* after reset(): of the whole machine; may be NULL */
+    /* State beyond features, status and queues, on the loop's thread; no request is in flight. May
+     * be NULL. */
     void (*save)(const struct vdev *d, struct state_out *s);
     int (*load)(struct vdev *d, struct state_in *s);
     void (*free)(struct vdev *d); /* frees vdev_priv(); no queue is live */

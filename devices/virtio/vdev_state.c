@@ -26,6 +26,27 @@ void vdev_resume(struct vdev *d)
     (void)pthread_mutex_unlock(&d->control);
 }
 
+/* What a device keeps is its loop's. */
+struct state_call {
+    struct vdev *dev;
+    const struct vdev *saved;
+    struct state_out *out;
+    struct state_in *in;
+    int rc;
+};
+
+static void save_on_loop(void *ctx)
+{
+    const struct state_call *c = ctx;
+    c->saved->ops->save(c->saved, c->out);
+}
+
+static void load_on_loop(void *ctx)
+{
+    struct state_call *c = ctx;
+    c->rc = c->dev->ops->load(c->dev, c->in);
+}
+
 void vdev_save(const struct vdev *d, struct state_out *s)
 {
     state_begin(s, "VDEV", STATE_VERSION);
@@ -55,8 +76,9 @@ void vdev_save(const struct vdev *d, struct state_out *s)
     if (d->admin)
         admin_save(d->admin, s);
     state_end(s);
+    struct state_call c = {.saved = d, .out = s};
     if (d->ops->save)
-        d->ops->save(d, s);
+        loop_call(d->env.loop, save_on_loop, &c);
 }
 
 static int load_queue(struct queue *q, bool may_be_enabled, struct state_in *s)
@@ -126,9 +148,11 @@ static int load(struct vdev *d, struct state_in *s, uint8_t *status, uint8_t *fl
         rc = admin_load(d->admin, s);
     if (rc == 0)
         rc = state_close(s);
-    if (rc == 0 && d->ops->load)
-        rc = d->ops->load(d, s);
-    return rc;
+    if (rc < 0 || !d->ops->load)
+        return rc;
+    struct state_call c = {.dev = d, .in = s};
+    loop_call(d->env.loop, load_on_loop, &c);
+    return c.rc;
 }
 
 int vdev_load(struct vdev *d, struct state_in *s)

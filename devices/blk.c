@@ -12,10 +12,10 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 
 #include "base/log.h"
 #include "base/loop.h"
+#include "devices/hostfile.h"
 #include "devices/virtio/vdev.h"
 
 enum {
@@ -550,17 +550,6 @@ static void blk_free(struct vdev *d)
 
 /* --- creation --- */
 
-/* So that no image is written by two VMs, or changes under one that only reads it. */
-static int lock_image(int fd, const struct blk_opts *o, struct err *e)
-{
-    struct flock l = {.l_type = o->ro ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(fd, F_OFD_SETLK, &l) == 0)
-        return 0;
-    if (errno == EAGAIN || errno == EACCES)
-        return err_input(e, 0, "disk %s: in use: another process holds its lock", o->path);
-    return err_input(e, -errno, "disk %s: cannot be locked", o->path);
-}
-
 static int measure_file(struct blk *b, const struct blk_opts *o, const struct stat *st,
                         struct err *e)
 {
@@ -595,21 +584,8 @@ static int measure_block_device(struct blk *b, const struct blk_opts *o, struct 
 
 static int open_image(struct blk *b, const struct blk_opts *o, struct err *e)
 {
-    int flags = (o->ro ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-    struct stat st;
-    b->fd = open(o->path, flags);
-    if (b->fd < 0 && errno == EISDIR)
-        return err_input(e, 0, "disk %s: is a directory", o->path);
-    if (b->fd < 0)
-        return err_input(e, -errno, "disk %s", o->path);
-    if (fstat(b->fd, &st) < 0)
-        return err_input(e, -errno, "disk %s", o->path);
-    /* Not blocking was for opening: a FIFO must not hold us up, but file I/O may wait. */
-    if (fcntl(b->fd, F_SETFL, flags & O_ACCMODE) < 0)
-        return err_input(e, -errno, "disk %s", o->path);
-    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-        return err_input(e, 0, "disk %s: is neither a file nor a block device", o->path);
-    int rc = lock_image(b->fd, o, e);
+    struct stat st = {0};
+    int rc = hostfile_open("disk", o->path, o->ro, 0, &b->fd, &st, e);
     if (rc == 0)
         rc = S_ISREG(st.st_mode) ? measure_file(b, o, &st, e) : measure_block_device(b, o, e);
     if (rc < 0 || !o->direct)
@@ -619,7 +595,7 @@ static int open_image(struct blk *b, const struct blk_opts *o, struct err *e)
     char self[32];
     b->plain_fd = TAKE_FD(b->fd);
     (void)snprintf(self, sizeof(self), "/proc/self/fd/%d", b->plain_fd);
-    b->fd = open(self, (flags & ~O_NONBLOCK) | O_DIRECT);
+    b->fd = open(self, (o->ro ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_DIRECT);
     if (b->fd < 0)
         return err_input(e, -errno, "disk %s: direct I/O is not possible here", o->path);
     return 0;

@@ -12,11 +12,11 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 
 #include "base/gmem.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "devices/hostfile.h"
 #include "devices/hostmap.h"
 #include "devices/virtio/vdev.h"
 
@@ -177,29 +177,15 @@ static void pmem_free(struct vdev *d)
 
 /* --- creation --- */
 
-static int lock_file(int fd, const struct pmem_opts *o, struct err *e)
-{
-    struct flock l = {.l_type = o->ro ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(fd, F_OFD_SETLK, &l) == 0)
-        return 0;
-    if (errno == EAGAIN || errno == EACCES)
-        return err_input(e, 0, "pmem %s: in use: another process holds its lock", o->file);
-    return err_input(e, -errno, "pmem %s: cannot be locked", o->file);
-}
-
 /* How long it is, after it has grown if it may. */
-static int measure(int fd, const struct pmem_opts *o, uint64_t *len, bool *regular, struct err *e)
+static int measure(int fd, const struct pmem_opts *o, const struct stat *st, uint64_t *len,
+                   struct err *e)
 {
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return err_input(e, -errno, "pmem %s", o->file);
-    *regular = S_ISREG(st.st_mode);
-    if (S_ISDIR(st.st_mode) || (!*regular && !S_ISBLK(st.st_mode)))
-        return err_input(e, 0, "pmem %s: is neither a file nor a block device", o->file);
-    *len = (uint64_t)st.st_size;
-    if (!*regular && ioctl(fd, BLKGETSIZE64, len) < 0)
+    bool regular = S_ISREG(st->st_mode);
+    *len = (uint64_t)st->st_size;
+    if (!regular && ioctl(fd, BLKGETSIZE64, len) < 0)
         return err_input(e, -errno, "pmem %s: cannot be measured", o->file);
-    if (*regular && !o->ro && o->size > *len) {
+    if (regular && !o->ro && o->size > *len) {
         if (ftruncate(fd, (off_t)o->size) < 0)
             return err_input(e, -errno, "pmem %s: cannot grow to %llu MiB", o->file,
                              (unsigned long long)(o->size >> 20));
@@ -226,23 +212,17 @@ static int check_size(const struct pmem_opts *o, uint64_t len, uint64_t *size, s
 
 static int open_file(struct pmem *p, const struct pmem_opts *o, struct err *e)
 {
-    int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (o->ro ? O_RDONLY : O_RDWR) |
-                (o->size && !o->ro ? O_CREAT : 0);
-    p->fd = open(o->file, flags, 0600);
-    if (p->fd < 0 && errno == EISDIR)
-        return err_input(e, 0, "pmem %s: is a directory", o->file);
-    if (p->fd < 0)
-        return err_input(e, -errno, "pmem %s", o->file);
-    uint64_t len, size;
-    bool regular;
-    int rc = lock_file(p->fd, o, e);
+    uint64_t len = 0, size = 0;
+    struct stat st = {0};
+    int rc = hostfile_open("pmem", o->file, o->ro, o->size && !o->ro ? O_CREAT : 0, &p->fd, &st, e);
     if (rc == 0)
-        rc = measure(p->fd, o, &len, &regular, e);
+        rc = measure(p->fd, o, &st, &len, e);
     if (rc == 0)
         rc = check_size(o, len, &size, e);
     if (rc < 0)
         return rc;
-    if (regular && !o->ro && fallocate(p->fd, 0, 0, (off_t)size) < 0 && errno != EOPNOTSUPP)
+    if (S_ISREG(st.st_mode) && !o->ro && fallocate(p->fd, 0, 0, (off_t)size) < 0 &&
+        errno != EOPNOTSUPP)
         return err_input(e, -errno, "pmem %s: the host has not the room for all of it", o->file);
     rc = hostmap_new(p->fd, size, o->ro ? PROT_READ : PROT_READ | PROT_WRITE, &p->host);
     if (rc < 0)

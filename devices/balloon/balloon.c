@@ -182,11 +182,9 @@ static int check(const struct balloon_opts *o, const struct gmem *mem, struct er
     return 0;
 }
 
-static void set_target(struct balloon *b, uint64_t size)
+static uint32_t pages_of(uint64_t size)
 {
-    uint64_t pages = MIN(size >> VIRTIO_BALLOON_PFN_SHIFT, (uint64_t)UINT32_MAX);
-    if (atomic_exchange(&b->target, (uint32_t)pages) != pages)
-        vdev_config_changed(b->dev);
+    return (uint32_t)MIN(size >> VIRTIO_BALLOON_PFN_SHIFT, (uint64_t)UINT32_MAX);
 }
 
 static void set_interval(struct loop_timer *t, uint32_t *now, uint32_t seconds)
@@ -203,7 +201,8 @@ static int balloon_update(struct vdev *d, const void *opts, struct err *e)
     int rc = check(o, b->mem, e);
     if (rc < 0)
         return rc;
-    set_target(b, o->size);
+    if (atomic_exchange(&b->target, pages_of(o->size)) != pages_of(o->size))
+        vdev_config_changed(d);
     set_interval(&b->stats_timer, &b->stats_every, o->stats);
     set_interval(&b->hints_timer, &b->hints_every, o->hints);
     if (!o->hints)
@@ -354,8 +353,7 @@ static int balloon_create(const void *opts, const struct build_env *env, struct 
         return err_host(e, rc, "balloon");
     }
     b->dev = *out;
-    atomic_store(&b->target,
-                 (uint32_t)MIN(o->size >> VIRTIO_BALLOON_PFN_SHIFT, (uint64_t)UINT32_MAX));
+    atomic_store(&b->target, pages_of(o->size));
     set_interval(&b->stats_timer, &b->stats_every, o->stats);
     set_interval(&b->hints_timer, &b->hints_every, o->hints);
     offer(*out, o);

@@ -165,17 +165,15 @@ int vq_add_segment(const struct vq *q, struct vq_req *r, const struct vq_desc *d
         return 0;
     if (r->out_len + r->in_len + d->len > 1ull << 32)
         return -EMSGSIZE; /* 2.7.5.2 */
-    union {
-        const void *c;
-        void *m;
-    } host = {.c = in ? gmem_at(q->mem, GPA(d->addr), d->len)
-                      : gmem_at_ro(q->mem, GPA(d->addr), d->len)}; /* only read through */
-    if (!host.c)
+    gpa_t at = GPA(d->addr);
+    void *host = in ? gmem_at(q->mem, at, d->len)
+                    : (void *)gmem_at_ro(q->mem, at, d->len); /* only read through */
+    if (!host)
         return -EFAULT;
     struct iovec *v = req_more(r, r->n_out + r->n_in);
     if (!v)
         return -E2BIG;
-    *v = (struct iovec){.iov_base = host.m, .iov_len = d->len};
+    *v = (struct iovec){.iov_base = host, .iov_len = d->len};
     if (in) {
         r->n_in++;
         r->in_len += d->len;

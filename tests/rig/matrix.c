@@ -8,6 +8,8 @@
 #include <linux/virtio_pmem.h>
 #include <stdio.h>
 
+#include "tests/rig/scratch.h"
+
 char cell_name[160];
 uint32_t matrix_cut;
 
@@ -282,19 +284,16 @@ bool cell_next(struct cell *c, enum cells which)
 
 /* --- a device in its cell --- */
 
-/* Once for a process; removed at once, since the path of the descriptor remains. */
+/* Once for a process. */
 static const char *scratch(void)
 {
-    static char path[32];
+    static char path[SCRATCH_PATH];
     if (!path[0]) {
-        char name[] = "/tmp/vmm-matrix-XXXXXX";
         uint8_t bytes[8 * SECTOR];
-        int fd = mkstemp(name);
+        int fd = scratch_new(path);
         memset(bytes, BLK_MARK, sizeof(bytes));
         cr_assert_eq(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
         cr_assert_eq(ftruncate(fd, MIB(2)), 0); /* what persistent memory is made of */
-        cr_assert_eq(unlink(name), 0);
-        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     }
     return path;
 }

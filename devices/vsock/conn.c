@@ -85,7 +85,7 @@ static void unhash(struct conn *c)
 struct conn *conn_new(struct vsock *v, enum conn_state s, int fd)
 {
     struct conn *c = LIST_FIRST(&v->free);
-    if (!c)
+    if (!c || fd >= v->fd_end)
         return NULL;
     LIST_REMOVE(c, link);
     *c = (struct conn){
@@ -170,6 +170,8 @@ void conn_end(struct conn *c, bool flush)
     c->state = CONN_ENDED;
     c->due = 0;
     c->asked = false;
+    if (c->fd >= 0)
+        (void)host_takes_some(c);
     conn_deadline(c, c->fd >= 0 ? VSOCK_LINGER_TICKS : 0);
     c->v->count.resets++;
     conn_turn(c);
@@ -235,6 +237,10 @@ void conn_deadline(struct conn *c, unsigned ticks)
 
 static void expire(struct conn *c)
 {
+    if ((c->state == CONN_ENDED || c->state == CONN_LINGER) && host_takes_some(c)) {
+        conn_deadline(c, VSOCK_LINGER_TICKS);
+        return;
+    }
     c->v->count.expired++;
     if (c->state == CONN_OPEN || (c->state == CONN_ASKING && c->requested))
         conn_end(c, false);

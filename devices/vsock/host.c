@@ -6,13 +6,14 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include "devices/vsock/vsock_priv.h"
 
-enum { EVENTS = 64, ACCEPTS = 16, LISTENER = -1 };
+enum { EVENTS = 64, ACCEPTS = 16, LISTENER = -1, FD_RESERVE = 128 };
 static const char SUFFIX_MAX[] = "_4294967295";
 
 /* --- payload to the host --- */
@@ -79,6 +80,13 @@ void host_flush(struct conn *c)
     if (flush(c) < 0)
         conn_end(c, false);
     conn_settle(c);
+}
+
+bool host_takes_some(struct conn *c)
+{
+    int left = 0, before = c->unread;
+    c->unread = ioctl(c->fd, SIOCOUTQ, &left) == 0 ? left : 0;
+    return c->unread < before;
 }
 
 int host_send(struct conn *c, const struct iovec *iov, unsigned n, size_t skip, size_t len,
@@ -420,8 +428,24 @@ static int bind_path(struct vsock *v, struct err *e)
     return listen(v->listen_fd, ACCEPTS) < 0 ? err_host(e, -errno, "vsock: %s", v->path) : 0;
 }
 
+/* Connections are many, and a guest makes them: the rest of the machine keeps what it needs. */
+static void make_room(struct vsock *v)
+{
+    struct rlimit files;
+    v->fd_end = VSOCK_CONNS;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return;
+    rlim_t want = files.rlim_cur + MIN(files.rlim_max - files.rlim_cur, (rlim_t)VSOCK_CONNS);
+    const struct rlimit more = {.rlim_cur = want, .rlim_max = files.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &more) == 0)
+        files.rlim_cur = want;
+    v->fd_end =
+        files.rlim_cur > FD_RESERVE ? (int)MIN(files.rlim_cur - FD_RESERVE, (rlim_t)INT32_MAX) : 0;
+}
+
 int host_open(struct vsock *v, const char *path, struct err *e)
 {
+    make_room(v);
     v->path = strdup(path);
     if (!v->path)
         return err_host(e, -ENOMEM, "vsock");

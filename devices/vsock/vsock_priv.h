@@ -78,6 +78,7 @@ struct conn {
     uint8_t guest_shut, shut_due, shut_sent; /* VIRTIO_VSOCK_SHUTDOWN_* */
     bool asked;                              /* for credit, and nothing was heard since */
     uint16_t ticks;                          /* left; 0: no deadline */
+    int unread;                              /* host_takes_some() */
     /* 5.10.6.3; free-running. Ours first: what came, what was passed on, and what of that the
      * driver knows. */
     uint32_t rx_cnt, fwd_cnt, fwd_told;
@@ -109,6 +110,7 @@ struct vsock {
     char *path;
     uint64_t path_dev, path_ino;
     int listen_fd, epoll_fd;
+    int fd_end; /* no connection has a descriptor from here on: the others are for the machine */
     struct loop_watch watch; /* the epoll set */
     struct loop_timer tick;
     bool ticking, deaf;   /* deaf: accept() failed, until the next tick */
@@ -178,6 +180,8 @@ bool host_confirm(struct conn *c); /* "OK", to a client; false: it could not be 
 int CHECKED host_send(struct conn *c, const struct iovec *iov, unsigned n, size_t skip, size_t len,
                       bool end_of_message);
 void host_flush(struct conn *c);
+/* Since the last call: a program that reads slowly makes room in steps that are long. */
+bool host_takes_some(struct conn *c);
 /* Into the segments; what of it is a whole message's end. 0: nothing more, for now or for good.
  * -errno: the connection cannot go on. */
 ssize_t CHECKED host_recv(struct conn *c, struct iovec *iov, unsigned n, size_t room, bool *end);

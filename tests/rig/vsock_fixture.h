@@ -45,8 +45,8 @@ struct guest {
     struct rig *r;
     char dir[32], path[64];
     gpa_t tx;       /* room for a packet */
-    gpa_t rx[1024]; /* by the id of its buffer */
-    uint32_t rx_len[1024];
+    gpa_t rx[65536]; /* by the id of its buffer */
+    uint32_t rx_len[65536];
     bool repost;     /* what was read is given again */
     struct packet p; /* the last one that was received */
     /* The connection that guest_*() below are about. */

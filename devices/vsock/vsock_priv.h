@@ -175,11 +175,16 @@ void host_clients_go_on(struct vsock *v); /* those that waited for the driver to
 int CHECKED host_connect(struct vsock *v, uint32_t port, uint16_t type); /* a descriptor */
 int CHECKED host_watch(struct conn *c);
 bool host_confirm(struct conn *c); /* "OK", to a client; false: it could not be said */
+
+/* --- payload.c --- */
+
 /* Payload from the driver: as much as goes to the socket, the rest to the store. -errno: the
  * connection cannot go on. */
 int CHECKED host_send(struct conn *c, const struct iovec *iov, unsigned n, size_t skip, size_t len,
                       bool end_of_message);
 void host_flush(struct conn *c);
+/* Nobody receives there any more: what the driver sends goes nowhere, and it is told to stop. */
+void host_is_deaf(struct conn *c);
 /* Since the last call: a program that reads slowly makes room in steps that are long. */
 bool host_takes_some(struct conn *c);
 /* Into the segments; what of it is a whole message's end. 0: nothing more, for now or for good.

@@ -154,18 +154,10 @@ Test(vsock_more, a_message_that_can_never_be_received_ends_the_connection)
 
 /* --- state --- */
 
-/* Saved and loaded into the same device, which has been reset meanwhile. */
+/* Into the same device, which has been reset meanwhile. */
 static void save_and_load(struct guest *g)
 {
-    struct state_out s = {0};
-    vdev_pause(g->r->dev);
-    transport_save(g->r->transport, &s);
-    cr_assert_eq(s.error, 0);
-    transport_reset(g->r->transport);
-    struct state_in in = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(transport_load(g->r->transport, &in), 0);
-    state_out_free(&s);
-    vdev_resume(g->r->dev);
+    rig_save_and_load(g->r);
     rig_settle(g->r);
 }
 

@@ -44,7 +44,7 @@ struct packet {
 struct guest {
     struct rig *r;
     char dir[32], path[64];
-    gpa_t tx;       /* room for a packet */
+    gpa_t tx;        /* room for a packet */
     gpa_t rx[65536]; /* by the id of its buffer */
     uint32_t rx_len[65536];
     bool repost;     /* what was read is given again */

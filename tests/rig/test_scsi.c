@@ -386,7 +386,8 @@ Test(scsi, unmap)
     list[24 + 8] = 1; /* too much at once */
     is_refused(run_out(r, CMD(0, 0, 0x42, 0, 0, 0, 0, 0, 0, 0, 40, 0), list, 40), KEY_ILLEGAL, 0x26,
                0);
-    put_bytes(list + 2, 0x1004, 2); /* 65 descriptors */
+    list[24 + 6] = list[24 + 8] = 0;
+    put_bytes(list + 2, 0x1004, 2); /* 65 descriptors, each of them good */
     is_refused(run_out(r, CMD(0, 0, 0x42, 0, 0, 0, 0, 0, 0, 4, 24, 0), list, sizeof(list)),
                KEY_ILLEGAL, 0x26, 0);
     is_refused(run_out(r, CMD(0, 0, 0x42, 0, 0, 0, 0, 0, 0, 0, 7, 0), list, 7), KEY_ILLEGAL, 0x1a,

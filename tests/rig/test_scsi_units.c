@@ -223,7 +223,6 @@ Test(scsi_units, a_disk_grows_and_a_disc_is_another)
 Test(scsi_units, events_that_find_no_buffer)
 {
     PROVES("Device Types / SCSI Host Device / Device Operation / Device Operation: eventq#01");
-    PROVES("Device Types / SCSI Host Device / Device Operation / Device Operation: eventq#02");
     struct rig *r = up();
     struct opts o = both();
     struct event e;

@@ -60,6 +60,7 @@ int CHECKED transport_new(enum transport_kind k, struct vdev *d, const struct tr
                           const struct transport_place *at, struct transport **out);
 void transport_free(struct transport *t);  /* and its device; NULL is fine */
 void transport_reset(struct transport *t); /* as at power-on */
+struct vdev *transport_device(const struct transport *t); /* it stays the transport's */
 /* With the device paused; its own state follows in the stream. */
 void transport_save(struct transport *t, struct state_out *s);
 int CHECKED transport_load(struct transport *t, struct state_in *s);

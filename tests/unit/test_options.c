@@ -598,7 +598,8 @@ Test(options, free_takes_null_and_zeroes)
 static const char *const all_options[] = {
     "kernel",   "initrd",    "cmdline",  "cpus",      "mem",       "disk",
     "device",   "console",   "log",      "version",   "help",      "check-host",
-    "dump-dtb", "on-reboot", "watchdog", "discovery", "transport", "net"};
+    "dump-dtb", "on-reboot", "watchdog", "discovery", "transport", "net",
+    "api-sock", "config-file"};
 
 Test(options, help_tells_every_option_and_key)
 {

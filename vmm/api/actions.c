@@ -20,7 +20,7 @@ int api_show_instance(struct api_call *c, struct err *e)
 {
     enum api_state s = api_state(c->api);
     return reply(c,
-                 json_pack("{s:s, s:s, s:s, s:s}", "app_name", "vmm", "id", "anonymous-instance",
+                 json_pack("{s:s, s:s, s:s, s:s}", "app_name", "vmm", "id", API_INSTANCE_ID,
                            "state",
                            s == API_NOT_STARTED ? "Not started"
                            : s == API_RUNNING   ? "Running"
@@ -104,7 +104,7 @@ int api_act(struct api_call *c, struct err *e)
     }
     if (!strcasecmp(action, "SendCtrlAltDel"))
         return err_input(e, 0, "SendCtrlAltDel: this machine has no keyboard");
-    return err_input(e, 0, "FlushMetrics: no metrics_path has been set");
+    return api_flush_metrics(c->api, e);
 }
 
 int api_set_state(struct api_call *c, struct err *e)

@@ -6,6 +6,17 @@
 
 #include "vmm/api/api_priv.h"
 
+static int open_outputs(struct api *a, struct err *e)
+{
+    static const struct api_body *const bodies[] = {&api_logger, &api_metrics};
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(bodies); i++) {
+        const json_t *section = json_object_get(a->config.from, bodies[i]->section);
+        rc = section ? api_open_output(a, bodies[i], section, e) : 0;
+    }
+    return rc;
+}
+
 static int set_up(struct api *a, struct err *e)
 {
     json_t *json = NULL;
@@ -17,6 +28,8 @@ static int set_up(struct api *a, struct err *e)
     if (rc == 0)
         rc = api_config_make(a->base, json, &a->config, e);
     json_decref(json);
+    if (rc == 0)
+        rc = open_outputs(a, e);
     if (rc == 0 && a->base->api_sock)
         rc = http_open(a, a->base->api_sock, &a->http, e);
     return rc;
@@ -27,8 +40,9 @@ int api_new(const struct vm_config *base, struct api **out, struct err *e)
     struct api *a = calloc(1, sizeof(*a));
     if (!a)
         return err_host(e, -ENOMEM, "control socket");
-    *a = (struct api){.base = base, .metrics = {.fd = -1}};
-    int rc = set_up(a, e);
+    *a = (struct api){
+        .base = base, .outputs = {.log_fd = -1, .metrics_fd = -1}, .kept = json_array()};
+    int rc = a->kept ? set_up(a, e) : err_host(e, -ENOMEM, "control socket");
     if (rc < 0) {
         api_free(a);
         return rc;
@@ -42,15 +56,18 @@ void api_free(struct api *a)
     if (!a)
         return;
     http_close(a->http);
+    api_close_outputs(a);
     machine_free(a->machine);
     api_config_drop(&a->config);
+    json_decref(a->kept);
     free(a);
 }
 
 static int timeout_ms(void *ctx)
 {
     const struct api *a = ctx;
-    return a->http ? http_timeout_ms(a->http) : -1;
+    int http = a->http ? http_timeout_ms(a->http) : -1, metrics = api_metrics_timeout_ms(a);
+    return http < 0 ? metrics : metrics < 0 ? http : MIN(http, metrics);
 }
 
 static void ready(void *ctx)
@@ -58,6 +75,7 @@ static void ready(void *ctx)
     struct api *a = ctx;
     if (a->http)
         http_run(a->http);
+    api_metrics_tick(a);
 }
 
 /* False: it is one that ends us. */

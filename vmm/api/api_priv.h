@@ -1,5 +1,5 @@
 /* vmm/api/api_priv.h - the control socket from inside: http.c has the protocol, routes.c what is
- * there and when, actions.c what it does, metrics.c what it writes. */
+ * there and when, actions.c and device.c what it does, outputs.c what it writes. */
 #pragma once
 
 #include "vmm/api/api.h"
@@ -8,12 +8,14 @@
 enum api_state { API_NOT_STARTED = 1, API_RUNNING = 2, API_PAUSED = 4, API_ALWAYS = 7 };
 
 enum { API_BODY_MAX = 51200 };
+#define API_INSTANCE_ID "anonymous-instance"
 
-struct api_metrics {
-    int fd;          /* -1: none */
-    bool torn;       /* the last line is there in part */
-    int64_t due_ms;  /* CLOCK_MONOTONIC */
-    uint64_t missed; /* lines that could not be written */
+/* Where the log and the metrics go; outputs.c */
+struct api_outputs {
+    int log_fd, metrics_fd; /* -1: none */
+    bool torn;              /* the last line of metrics is there in part */
+    int64_t due_ms;         /* the next, by CLOCK_MONOTONIC */
+    uint64_t missed;        /* lines that could not be written */
 };
 
 struct api_http;
@@ -21,7 +23,8 @@ struct api {
     const struct vm_config *base;
     struct api_config config; /* what is configured, or runs */
     struct machine *machine;  /* NULL: not started */
-    struct api_metrics metrics;
+    struct api_outputs outputs;
+    json_t *kept; /* bodies that a device's options point to */
     uint64_t requests, refused;
     struct api_http *http; /* NULL: no socket */
 };
@@ -61,6 +64,28 @@ int api_put(struct api_call *c, struct err *e);
 int api_merge(struct api_call *c, struct err *e);
 int api_act(struct api_call *c, struct err *e);
 int api_set_state(struct api_call *c, struct err *e);
+
+/* device.c: of devices that are there */
+int api_patch_device(struct api_call *c, struct err *e);
+int api_patch_balloon(struct api_call *c, struct err *e);
+int api_show_balloon(struct api_call *c, struct err *e);
+int api_show_balloon_stats(struct api_call *c, struct err *e);
+int api_show_hinting(struct api_call *c, struct err *e);
+int api_start_hinting(struct api_call *c, struct err *e);
+int api_stop_hinting(struct api_call *c, struct err *e);
+int api_show_hotplug(struct api_call *c, struct err *e);
+/* What the device reports, as an object. */
+json_t *api_report(const struct vdev *d);
+
+/* outputs.c */
+int api_put_output(struct api_call *c, struct err *e);
+/* Opens what a logger or metrics section names, and does what else it says. */
+int CHECKED api_open_output(struct api *a, const struct api_body *b, const json_t *json,
+                            struct err *e);
+int CHECKED api_flush_metrics(struct api *a, struct err *e);
+int api_metrics_timeout_ms(const struct api *a); /* -1: never */
+void api_metrics_tick(struct api *a);            /* writes them, if it is time */
+void api_close_outputs(struct api *a);
 
 /* http.c */
 int CHECKED http_open(struct api *a, const char *path, struct api_http **out, struct err *e);

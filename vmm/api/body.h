@@ -51,7 +51,6 @@ extern const struct api_body api_boot_source, api_machine, api_drive, api_drive_
 /* What is no option of the command line. */
 struct api_settings {
     const char *log_path, *metrics_path; /* NULL: none */
-    bool log_given;                      /* there is a logger section */
 };
 
 /* Names, types and, if `whole`, whether all required fields are there. `what` begins the sentence:

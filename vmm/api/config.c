@@ -79,11 +79,10 @@ static int add_section(const struct api_body *b, const json_t *json, struct api_
                        struct err *e)
 {
     char what[WHAT];
-    if (b == &api_logger)
-        out->settings.log_given = true;
+    struct api_settings s = {0}; /* whoever opens the files asks again: outputs.c */
     if (b->class)
         return add_device(b, json, &out->cfg, e);
-    return api_body_to_config(b, json, what_of(b, json, what), &out->cfg, &out->settings, e);
+    return api_body_to_config(b, json, what_of(b, json, what), &out->cfg, &s, e);
 }
 
 /* The root device is the first of its kind, by which the kernel names it. */

@@ -8,8 +8,7 @@
 
 /* A configuration made of the command line's and of JSON. */
 struct api_config {
-    struct vm_config cfg; /* devices owned; strings are `base`'s, `from`'s, or `cmdline` */
-    struct api_settings settings;
+    struct vm_config cfg;  /* devices owned; strings are `base`'s, `from`'s, or `cmdline` */
     const char *boot_args; /* the kernel's words without its root device; may be NULL */
     char *cmdline;         /* and with it; NULL: nobody has named one */
     json_t *from;

@@ -9,7 +9,8 @@
 # ran, for want of a usable /dev/kvm or of curl.
 
 set -u
-cases='life refusals config-file config-only outputs paused-end late socket'
+cases='life refusals config-file config-only outputs paused-end late socket hostile'
+here=$(realpath "$(dirname "$0")")
 guard=200 # looks at something that must come; a guard, not a measurement
 
 if [[ ${1:-} == --list ]]; then
@@ -238,7 +239,7 @@ refusals() {
     ok PUT /drives/a '{"drive_id": "a", "path_on_host": "disk", "is_root_device": true, "rate_limiter": null}'
     ok PUT /drives/a '{"drive_id": "a", "path_on_host": "disk", "is_root_device": true}'
     no 'each to be the root' PUT /drives/b '{"drive_id": "b", "path_on_host": "disk", "is_root_device": true}'
-    : > empty
+    truncate -s 1M empty
     ok PUT /drives/a '{"drive_id": "a", "path_on_host": "empty", "is_root_device": false}'
     no 'mac' PUT /network-interfaces/e '{"iface_id": "e", "host_dev_name": "tap0", "guest_mac": 7}'
     no 'mtu: 1 is out of range' PUT /network-interfaces/e '{"iface_id": "e", "host_dev_name": "tap0", "mtu": 1}'
@@ -375,6 +376,22 @@ socket() {
     want 200 'Not started' GET /
     kill -INT "$pid"
     ended 130
+}
+
+# The guest reads on, whatever clients send; VMM_API_REQUESTS says how much they do.
+hostile() {
+    begin
+    configure
+    start || return
+    local reads
+    reads=$(metric blk reads)
+    timeout 250 python3 "$here/hostile.py" sock "$pid" "${VMM_API_REQUESTS:-10000}" \
+        ${VMM_API_SEED:+"$VMM_API_SEED"} > said 2>&1 || fault "$(tail -n 3 said)"
+    ok PUT /metrics '{"metrics_path": "metrics"}'
+    ok PATCH /vm '{"state": "Resumed"}'
+    until_true 'a read after all that' grows "$reads"
+    sed 's/^/hostile: /' said
+    stop
 }
 
 failed=0

@@ -9,12 +9,21 @@
 
 #include "vmm/api/api_priv.h"
 
-enum { CONNECTIONS = 16, IDLE_SECONDS = 30, MEMORY = 16 << 10, BACKLOG = 16 };
+/* The library must not meet its own limit: it would listen no more, and not say when it would
+ * again. So one too many is turned away here. */
+enum {
+    CONNECTIONS = 16,
+    LIBRARY_CONNECTIONS = 64,
+    IDLE_SECONDS = 30,
+    MEMORY = 16 << 10,
+    BACKLOG = 16
+};
 
 struct api_http {
     struct api *api;
     struct MHD_Daemon *daemon;
     int fd; /* epoll's */
+    unsigned connections;
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
 
@@ -114,6 +123,21 @@ static void on_completed(void *ctx, struct MHD_Connection *c, void **own,
     *own = NULL;
 }
 
+static enum MHD_Result let_in(void *ctx, const struct sockaddr *addr, socklen_t len)
+{
+    const struct api_http *h = ctx;
+    (void)addr, (void)len;
+    return h->connections < CONNECTIONS ? MHD_YES : MHD_NO;
+}
+
+static void count_connection(void *ctx, struct MHD_Connection *c, void **own,
+                             enum MHD_ConnectionNotificationCode what)
+{
+    struct api_http *h = ctx;
+    (void)c, (void)own;
+    h->connections += what == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1;
+}
+
 /* Names have no characters that would be written as %xx: what has one is no name. */
 static size_t keep_as_is(void *ctx, struct MHD_Connection *c, char *s)
 {
@@ -157,11 +181,12 @@ static int listen_at(const char *path, struct err *e)
 static struct MHD_Daemon *start_daemon(struct api_http *h, int fd)
 {
     return MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER,
+        MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, let_in, h, on_request, h, MHD_OPTION_EXTERNAL_LOGGER,
         drop_message, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+        (unsigned)LIBRARY_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY, MHD_OPTION_UNESCAPE_CALLBACK,
-        keep_as_is, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
+        keep_as_is, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+        MHD_OPTION_NOTIFY_CONNECTION, count_connection, h, MHD_OPTION_END);
 }
 
 int http_open(struct api *a, const char *path, struct api_http **out, struct err *e)
@@ -212,4 +237,5 @@ int http_timeout_ms(const struct api_http *h)
 void http_run(struct api_http *h)
 {
     (void)MHD_run(h->daemon);
+    (void)MHD_run(h->daemon); /* it accepts again, if it had no descriptors left */
 }

@@ -446,7 +446,7 @@ const struct option_row option_rows[] = {
            .help = "read the guest's configuration from FILE, as JSON, and start it"},
      .group = GROUP_CONTROL,
      .man = "It has the bodies that the control socket takes, by the names of its resources.\n"
-            "Devices on the command line come in front of those in the file.\n"},
+            "Devices on the command line come behind those in the file.\n"},
     {.d = {.key = "check-host",
            .type = OPT_FLAG,
            .help = "say which KVM this is and whether it can boot a stock kernel"},

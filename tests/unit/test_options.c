@@ -596,10 +596,9 @@ Test(options, free_takes_null_and_zeroes)
 
 /* Spelled out, so that a row that is lost from the table is missed here. */
 static const char *const all_options[] = {
-    "kernel",   "initrd",    "cmdline",  "cpus",      "mem",       "disk",
-    "device",   "console",   "log",      "version",   "help",      "check-host",
-    "dump-dtb", "on-reboot", "watchdog", "discovery", "transport", "net",
-    "api-sock", "config-file"};
+    "kernel",   "initrd",    "cmdline",   "cpus", "mem",        "disk",       "device",
+    "console",  "log",       "version",   "help", "check-host", "dump-dtb",   "on-reboot",
+    "watchdog", "discovery", "transport", "net",  "api-sock",   "config-file"};
 
 Test(options, help_tells_every_option_and_key)
 {

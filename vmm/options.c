@@ -1,6 +1,6 @@
 /* vmm/options.c - reads the command line by the table in options_table.c, and refuses what makes
  * no sense as a whole. Nothing is opened here: names of files stay names. */
-#include "vmm/options_priv.h"
+#include "vmm/options_table.h"
 
 #include <assert.h>
 

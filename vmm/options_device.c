@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <linux/virtio_config.h>
 
-#include "vmm/options_priv.h"
+#include "vmm/options_table.h"
 
 enum { NO_TRANSPORT = -1 };
 

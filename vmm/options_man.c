@@ -1,6 +1,6 @@
 /* vmm/options_man.c - the manual page as mdoc(7): prose about the whole, and the sections OPTIONS
  * and DEVICES from the tables that the parser reads. */
-#include "vmm/options_priv.h"
+#include "vmm/options_table.h"
 
 #include <ctype.h>
 
@@ -238,7 +238,7 @@ static const char control[] =
     "Devices of the command line have the names that\n"
     ".Cm id=\n"
     "gave them.\n"
-    ".It At any time\n"
+    ".It Always\n"
     "GET of\n"
     ".Pa / , /version , /vm/config , /machine-config , /balloon , /hotplug/memory ;\n"
     "PUT of\n"

@@ -1,6 +1,6 @@
 /* vmm/options_table.c - every option that vmm has, one row each, and how the values are read that
  * no type of base/opts.h covers. Order here is order in --help and in the manual page. */
-#include "vmm/options_priv.h"
+#include "vmm/options_table.h"
 
 /* --mem */
 

@@ -37,6 +37,7 @@ fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/vmm-api.XXXXXX") || exit 1
 cd "$work" || exit 1
 pid=
+export ASAN_OPTIONS=${ASAN_OPTIONS:-quarantine_size_mb=1} # or memory grows that nobody uses
 cleanup() {
     [[ -z $pid ]] || kill -KILL "$pid" 2> /dev/null
     rm -rf "$work"
@@ -345,7 +346,7 @@ s.send(b"PUT /actions HTTP/1.1\r\nHost: l\r\nContent-Length: 100\r\n\r\n{")
 print("here", flush=True)
 s.recv(1)' > silent &
     local silent=$!
-    until_true 'the silent client' grep -q here silent
+    until_true 'the silent client' grep -qs here silent
     kill -TERM "$pid"
     ended 143
     wait "$silent" || fault 'the silent client was not let go'

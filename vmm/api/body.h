@@ -5,7 +5,7 @@
 
 #include <jansson.h>
 
-#include "vmm/options_priv.h"
+#include "vmm/options_table.h"
 
 enum api_kind {
     API_TEXT,   /* a string */

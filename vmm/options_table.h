@@ -1,4 +1,4 @@
-/* vmm/options_priv.h - the table behind the command line. One row is all that the parser, --help
+/* vmm/options_table.h - the table behind the command line. One row is all that the parser, --help
  * and the manual page know about an option, so they cannot disagree. */
 #pragma once
 

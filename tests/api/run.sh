@@ -9,7 +9,7 @@
 # ran, for want of a usable /dev/kvm or of curl.
 
 set -u
-cases='life refusals config-file config-only outputs paused-end late socket hostile'
+cases='life refusals config-file config-only outputs paused-end reboots late socket hostile'
 here=$(realpath "$(dirname "$0")")
 guard=200 # looks at something that must come; a guard, not a measurement
 
@@ -350,6 +350,24 @@ s.recv(1)' > silent &
     kill -TERM "$pid"
     ended 143
     wait "$silent" || fault 'the silent client was not let go'
+}
+
+# A guest that resets itself is paused and resumed all the while: it lives as often as without.
+reboots() {
+    begin --kernel "$dir/reboot.guest" --mem 128M --discovery cmdline --transport mmio \
+        --cmdline "how=restart cpus=1 sectors=2048 now=$(date +%s)" --disk disk
+    while ! gone; do # answers end where the guest does
+        ask PATCH /vm '{"state": "Paused"}'
+        [[ $code == 204 || $code == 000 ]] || fault "a pause: $code $answer"
+        ask PATCH /vm '{"state": "Resumed"}'
+        [[ $code == 204 || $code == 000 ]] || fault "a resumption: $code $answer"
+    done
+    ended 0
+    local life
+    for life in 0 1 2 3; do
+        grep -qx "reboot: life $life" out || fault "no life $life"
+    done
+    grep -q 'guest-test reboot PASS' out || fault "the guest says: $(tail -n 1 out)"
 }
 
 # What the command line has started is controlled all the same, by the names it gave.

@@ -4,7 +4,7 @@ the process still answers and has not grown.
 
 usage: hostile.py SOCKET PID [REQUESTS [SEED]]
 
-The guest behind it runs. Exit status: 0 all is well; 1 it is not, and why is printed, with what
+Whether the guest behind it runs is the caller's to see. Exit status: 0 all is well; 1 it is not, and why is printed, with what
 repeats it.
 """
 import json
@@ -133,7 +133,7 @@ def answers(path):
         except (BrokenPipeError, ConnectionResetError):
             continue
         if got:
-            return b'"state": "Running"' in got
+            return b'"state": "' in got
     return False
 
 

@@ -399,18 +399,26 @@ socket() {
 
 # The guest reads on, whatever clients send; VMM_API_REQUESTS says how much they do.
 hostile() {
+    local count=${VMM_API_REQUESTS:-10000}
+    begin # what is configured meanwhile is nobody's guest
+    storm $((count / 5))
+    kill -TERM "$pid"
+    ended 143
     begin
     configure
     start || return
     local reads
     reads=$(metric blk reads)
-    timeout 250 python3 "$here/hostile.py" sock "$pid" "${VMM_API_REQUESTS:-10000}" \
-        ${VMM_API_SEED:+"$VMM_API_SEED"} > said 2>&1 || fault "$(tail -n 3 said)"
+    storm "$count"
     ok PUT /metrics '{"metrics_path": "metrics"}'
     ok PATCH /vm '{"state": "Resumed"}'
     until_true 'a read after all that' grows "$reads"
-    sed 's/^/hostile: /' said
     stop
+}
+storm() {
+    timeout 250 python3 "$here/hostile.py" sock "$pid" "$1" ${VMM_API_SEED:+"$VMM_API_SEED"} \
+        > said 2>&1 || fault "$(tail -n 3 said)"
+    sed 's/^/hostile: /' said
 }
 
 failed=0

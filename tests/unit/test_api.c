@@ -256,6 +256,21 @@ Test(api, other_devices)
            "metrics: properties: it must be an object of strings");
 }
 
+/* What no body could say is not shown as one that it could. */
+Test(api, network_that_is_no_tap)
+{
+    cr_assert_eq(option_add_device(&base, option_find_class("net", 3), "--net", "backend=user",
+                                   "--net user", &err),
+                 0, "%s", err.msg);
+    ACCEPT(&api_net, "e", "{\"iface_id\": \"e\", \"host_dev_name\": \"tap7\"}");
+    json_t *shown = api_config_show_section(&c, &api_net);
+    cr_expect_eq(json_array_size(shown), 1);
+    json_t *tap = json_pack("{s:s, s:s}", "iface_id", "e", "host_dev_name", "tap7");
+    cr_expect(json_equal(json_array_get(shown, 0), tap));
+    json_decref(shown);
+    json_decref(tap);
+}
+
 /* The class may come later than these lines. */
 Test(api, vsock)
 {
@@ -325,7 +340,9 @@ Test(api, a_file_is_what_is_shown)
     cr_assert_eq(
         load("{\"boot-source\": {\"kernel_image_path\": \"k\"}, \"drives\": [{\"drive_id\":"
              " \"d\", \"path_on_host\": \"p\", \"is_root_device\": true}], "
-             "\"vsock\": null, \"network-interfaces\": [], \"balloon\": {\"amount_mib\": "
+             "\"vsock\": null, \"network-interfaces\": [{\"iface_id\": \"n\", "
+             "\"host_dev_name\": \"tap0\"}], \"memory-hotplug\": {\"total_size_mib\": 128}, "
+             "\"balloon\": {\"amount_mib\": "
              "1, \"deflate_on_oom\": false}}",
              &file),
         0, "%s", err.msg);

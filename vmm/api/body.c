@@ -276,10 +276,11 @@ static json_t *from_row(const struct opt_desc *row, const struct api_field *f, c
     case OPT_FLAG:
         return json_boolean(*(const bool *)at);
     case OPT_U32:
-        return json_integer(*(const uint32_t *)at);
     case OPT_U64:
     case OPT_SIZE:
-        memcpy(&n, at, sizeof(n));
+        memcpy(&n, at, row->type == OPT_U32 ? sizeof(uint32_t) : sizeof(n));
+        if (n < row->min) /* nobody has set it */
+            return NULL;
         return json_integer((json_int_t)(f->kind == API_MIB ? n >> 20 : n));
     case OPT_STR:
         memcpy(&text, at, sizeof(text));
@@ -291,6 +292,13 @@ static json_t *from_row(const struct opt_desc *row, const struct api_field *f, c
         break;
     }
     return NULL;
+}
+
+bool api_body_can_show(const struct api_body *b, const void *opts, const struct opt_desc *keys)
+{
+    const struct opt_desc *row = b->always.key ? option_key(keys, b->always.key) : NULL;
+    return !row ||
+           !strcmp(row->names[*(const int *)((const char *)opts + row->offset)], b->always.value);
 }
 
 void api_body_from_device(const struct api_body *b, const void *opts, const struct opt_desc *keys,

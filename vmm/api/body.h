@@ -36,7 +36,7 @@ struct api_body {
     const char *section; /* its name in a file */
     const char *id;      /* the field that tells several apart; NULL: there is one */
     const char *class;   /* of the device that it makes; NULL: none */
-    struct {             /* of that device, besides the fields; may be NULL */
+    struct {             /* of that device, an OPT_ENUM besides the fields; may be NULL */
         const char *key, *value;
     } always;
     const struct api_field *fields; /* the last one's name is NULL */
@@ -64,6 +64,8 @@ int CHECKED api_body_to_device(const struct api_body *b, const json_t *json, con
 /* The same for a body without a class. */
 int CHECKED api_body_to_config(const struct api_body *b, const json_t *json, const char *what,
                                struct vm_config *cfg, struct api_settings *s, struct err *e);
+/* Whether the device is one that such a body makes. */
+bool api_body_can_show(const struct api_body *b, const void *opts, const struct opt_desc *keys);
 /* And back: puts what the options are into `json`. */
 void api_body_from_device(const struct api_body *b, const void *opts, const struct opt_desc *keys,
                           json_t *json);

@@ -279,7 +279,7 @@ static json_t *from_row(const struct opt_desc *row, const struct api_field *f, c
     case OPT_U64:
     case OPT_SIZE:
         memcpy(&n, at, row->type == OPT_U32 ? sizeof(uint32_t) : sizeof(n));
-        if (n < row->min) /* nobody has set it */
+        if (n < row->min || (n == 0 && f->kind == API_MIB && !f->required)) /* nobody has set it */
             return NULL;
         return json_integer((json_int_t)(f->kind == API_MIB ? n >> 20 : n));
     case OPT_STR:

@@ -1,6 +1,6 @@
 /* guest-tests/linger.c - a guest that stays: it counts, and does what the host asks of it through a
- * balloon and memory to be plugged, until the first sector of the disk says "stop". tests/api/
- * looks at it from outside. */
+ * balloon and memory to be plugged, and takes what is typed, until the first sector of the disk
+ * says "stop". tests/api/ looks at it from outside. */
 #include <linux/virtio_balloon.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_mem.h>
@@ -9,8 +9,8 @@
 
 enum { SIZE = 16, SECTOR = 512, ANNOUNCE = 4, PAGE_SHIFT = 12 };
 
-static struct virtio disk, balloon, memory;
-static struct ring disk_ring, inflate, requests;
+static struct virtio disk, balloon, memory, console;
+static struct ring disk_ring, inflate, requests, typed;
 
 static void ask(struct ring *r, const struct seg *s, unsigned n)
 {
@@ -69,6 +69,19 @@ static void follow_memory(void)
     CHECK_EQ(resp.type, VIRTIO_MEM_RESP_ACK);
 }
 
+/* Always one buffer that waits. */
+static void listen(bool first)
+{
+    static char line[64];
+    const struct seg s[] = {{.at = line, .len = sizeof(line), .writable = true}};
+    uint16_t head;
+    uint32_t len;
+    if (!first && !ring_take(&typed, &head, &len))
+        return;
+    CHECK(ring_add(&typed, s, ARRAY_SIZE(s)) >= 0);
+    ring_kick(&typed);
+}
+
 void guest_main(void)
 {
     virtio_find(VIRTIO_ID_BLOCK, &disk);
@@ -83,10 +96,16 @@ void guest_main(void)
     virtio_begin(&memory, FEATURE(VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE));
     ring_start(&requests, &memory, 0, SIZE);
     virtio_go(&memory);
+    virtio_find(VIRTIO_ID_CONSOLE, &console);
+    virtio_begin(&console, 0);
+    ring_start(&typed, &console, 0, SIZE);
+    virtio_go(&console);
+    listen(true);
     out("linger: here\n");
     while (!told_to_stop()) {
         follow_balloon();
         follow_memory();
+        listen(false);
     }
     end();
 }

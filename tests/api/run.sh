@@ -52,9 +52,11 @@ fault() {
 
 # begin [OPTION...]: a vmm with a control socket, which is there when this returns.
 begin() {
-    rm -f sock disk metrics log
+    rm -f sock disk metrics log keys
+    mkfifo keys
+    exec 4<> keys # whatever is written there is typed
     truncate -s 1M disk
-    "$vmm" --api-sock sock "$@" < /dev/null > out 2> err &
+    "$vmm" --api-sock sock "$@" <&4 4<&- > out 2> err &
     pid=$!
     until_true 'the socket' test -S sock
 }
@@ -136,6 +138,11 @@ grows() {
     [[ $(metric blk reads) -gt $1 ]]
 }
 
+# What the threads that run the guest are doing: S, they wait.
+vcpu_states() {
+    grep -l vcpu "/proc/$pid"/task/*/comm | sed 's/comm$/stat/' | xargs cut -d ' ' -f 3 | sort -u
+}
+
 configure() {
     ok PUT /machine-config '{"vcpu_count": 2, "mem_size_mib": 128}'
     ok PUT /boot-source "{\"kernel_image_path\": \"$dir/linger.guest\", \"boot_args\": \"x=y\"}"
@@ -182,8 +189,15 @@ life() {
     reads=$(metric blk reads)
     ask GET /vm/config # something else happens in between
     [[ $(metric blk reads) == "$reads" ]] || fault 'a paused guest reads'
+    [[ $(vcpu_states) == S ]] || fault "a vCPU of a paused guest runs: $(vcpu_states)"
+    echo word >&4
+    ask GET /vm/config
+    [[ $(metric console input_bytes) -eq 0 && $(metric console input_bytes) -eq 0 ]] ||
+        fault 'a paused console takes input'
     ok PATCH /vm '{"state": "Resumed"}'
     until_true 'a read after the pause' grows "$reads"
+    word_came() { [[ $(metric console input_bytes) -eq 5 ]]; }
+    until_true 'what was typed meanwhile' word_came
 
     ok PATCH /balloon '{"amount_mib": 16}'
     until_true 'the balloon' has /balloon/statistics '"target_mib": 16.*"actual_mib": 16'

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Does memory that the guest plugs at the start become its own, in full, and does it keep what is
+# written to it? The laboratory says what the VMM then has.
+#
+# shellcheck shell=dash
+
+fail() {
+    grep Mem /proc/meminfo
+    echo "VMM-TEST mem FAIL $*"
+    exit 0
+}
+
+kib() {
+    awk -v key="$1:" '$1 == key { print $2 }' /proc/meminfo
+}
+
+read -r cmdline < /proc/cmdline
+plugged=${cmdline##*vmm.plugged=}
+plugged=$((${plugged%% *} * 1024))
+tries=0
+until [ "$(kib MemTotal)" -gt $plugged ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 600 ] || fail "it did not get it"
+    usleep 100000
+done
+before=$(/usr/lib/vmm/ask rss)
+mkdir /tmp/fill
+mount -t tmpfs -o size=64G fill /tmp/fill
+dd if=/dev/urandom of=/tmp/chunk bs=1M count=16 2> /dev/null
+sum=$(sha256sum < /tmp/chunk)
+chunks=$(($(kib MemAvailable) / 1024 / 16 - 8)) n=0
+while [ $n -lt $chunks ]; do
+    cp /tmp/chunk "/tmp/fill/$n" || fail "chunk $n of $chunks"
+    n=$((n + 1))
+done
+after=$(/usr/lib/vmm/ask rss)
+while [ $n -gt 0 ]; do
+    n=$((n - 1))
+    cmp /tmp/chunk "/tmp/fill/$n" || fail "chunk $n differs"
+done
+[ "$(sha256sum < /tmp/chunk)" = "$sum" ] || fail "the first chunk has changed"
+echo "VMM-NOTE mem $(($(kib MemTotal) / 1024)) MiB: the VMM has $((before / 1024)) MiB," \
+    "with $((chunks * 16)) MiB in use $((after / 1024)) MiB"
+[ $((after - before)) -gt $((plugged * 8 / 10)) ] || fail "that is not the memory in use"
+echo "VMM-TEST mem PASS"

@@ -6,7 +6,7 @@
 
 #include "arch/x86_64/devices.h"
 
-enum { LEN = 16 };
+enum { LEN = 16, PAINT = 0xa5 };
 static struct gmem *mem;
 static struct vmgenid *gen;
 static int irq = -1;
@@ -81,9 +81,10 @@ Test(vmgenid, a_change_is_in_ram_when_the_guest_is_told)
 Test(vmgenid, only_the_id_is_written)
 {
     uint8_t *around = gmem_at(mem, GPA(LAYOUT_VMGENID - 1), LEN + 2);
+    memset(around, PAINT, LEN + 2);
     vmgenid_write(gen);
-    cr_expect_eq(around[0], 0);
-    cr_expect_eq(around[LEN + 1], 0);
+    cr_expect_eq(around[0], PAINT);
+    cr_expect_eq(around[LEN + 1], PAINT);
 }
 
 Test(vmgenid, a_machine_without_that_ram)

@@ -337,6 +337,23 @@ ends mem-device-good 0 "$vmm" --kernel good --device mem,512M,requested=256M "${
 ends mem-device-mmio 0 "$vmm" --kernel good --device mem,512M --device pmem,new-pmem,shm \
     --transport mmio "${quiet[@]}"
 
+# Sockets.
+bad vsock-no-cid 2 'cid' "$vmm" --kernel good --device vsock,uds=new-uds
+bad vsock-no-uds 2 'uds' "$vmm" --kernel good --device vsock,cid=3
+bad vsock-host-cid 2 'cid: 2 is out of range' "$vmm" --kernel good --device vsock,cid=2,uds=new-uds
+bad vsock-any-cid 2 'cid: 0xffffffff' "$vmm" --kernel good --device vsock,cid=0xffffffff,uds=new-uds
+bad vsock-wide-cid 2 'cid: 4294967299' "$vmm" --kernel good --device vsock,cid=4294967299,uds=new-uds
+bad vsock-path-exists 2 'vsock.*disk.*exists' "$vmm" --kernel good --device vsock,cid=3,uds=disk
+bad vsock-path-nowhere 2 'vsock.*nowhere/uds' "$vmm" --kernel good --device vsock,cid=3,uds=nowhere/uds
+bad vsock-path-long 2 'vsock.*at most' "$vmm" --kernel good \
+    --device "vsock,cid=3,uds=$(printf '%0120d' 0)"
+bad vsock-twice 2 'vsock.*new-uds.*exists' "$vmm" --kernel good --device vsock,cid=3,uds=new-uds \
+    --device vsock,cid=4,uds=new-uds
+bad vsock-legacy 2 'vsock.*no legacy interface' "$vmm" --kernel good \
+    --device vsock,cid=3,uds=new-uds --transport pci-legacy
+ends vsock-good 0 "$vmm" --kernel good --device vsock,cid=3,uds=new-uds "${quiet[@]}"
+ends vsock-leaves-no-socket 0 "$vmm" --kernel good --device vsock,cid=3,uds=new-uds "${quiet[@]}"
+
 # Other files that are named.
 bad console-file 2 'nowhere/log' "$vmm" --kernel good --console file=nowhere/log
 bad dump-dtb-file 2 'nowhere/dtb' "$vmm" --dump-dtb nowhere/dtb

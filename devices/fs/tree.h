@@ -111,10 +111,14 @@ int CHECKED tree_create(struct tree *t, const struct tree_user *u, struct tree_n
 int CHECKED tree_open_folder(struct tree *t, struct tree_node *n, uint64_t *handle);
 void tree_close(struct tree *t, uint64_t handle);
 /* For reading, writing, fsync, fallocate, lseek, copy_file_range, mmap: the descriptor, whose
- * position is nobody's; what it may be used for is tree_file_flags(). */
+ * position is nobody's; what it may be used for is tree_file_flags(). Negative, an -errno: the file
+ * was gone when it was loaded. */
 int tree_file_fd(const struct tree_file *f);
 unsigned tree_file_flags(const struct tree_file *f);
 struct tree_node *tree_file_node(const struct tree_file *f);
+/* Before the data is changed through the descriptor for somebody who has no CAP_FSETID: setuid and
+ * setgid bits go. What "security.capability" says goes by itself. */
+int CHECKED tree_kill_suid(struct tree *t, struct tree_file *f);
 /* The folder's next entries from cookie `at` on: bytes of struct linux_dirent64 in buf; 0 at the
  * end. "." and ".." are among them. */
 int CHECKED tree_read_folder(struct tree *t, struct tree_file *f, uint64_t at, void *buf,

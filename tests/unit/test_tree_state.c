@@ -24,7 +24,7 @@ static void save_and_reopen(void)
 {
     save();
     tree_free(t);
-    open_tree();
+    new_tree();
 }
 
 static int stat_id(uint64_t id)
@@ -91,7 +91,7 @@ BOTH(tree_state, what_is_gone_is_lost)
     host_file(at("g"), "another");
     cr_assert_eq(unlink(at("l")), 0);
     cr_assert_eq(symlink("../outside/canary", at("l")), 0);
-    open_tree();
+    new_tree();
     cr_assert_eq(load(), 0);
     uint64_t lost[] = {d.id, f.id, g.id, l.id};
     for (unsigned i = 0; i < ARRAY_SIZE(lost); i++) {
@@ -434,7 +434,7 @@ BOTH(tree_state, locks_are_taken_again)
     fd = open(at("f"), O_RDWR | O_CLOEXEC);
     struct flock l = {.l_type = F_WRLCK, .l_start = 10, .l_len = 1};
     cr_assert_eq(fcntl(fd, F_OFD_SETLK, &l), 0);
-    open_tree();
+    new_tree();
     cr_assert_eq(load(), 0);
     cr_assert_eq(lock(h, 1, F_WRLCK, 10, 1, false), -EAGAIN);
     close(fd);

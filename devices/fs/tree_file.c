@@ -4,8 +4,6 @@
 
 #include "devices/fs/tree_priv.h"
 
-enum { OPEN_FLAGS = O_ACCMODE | O_APPEND | O_DIRECT | O_SYNC | O_DSYNC };
-
 /* struct linux_dirent64, which no header has: u64 ino, u64 off, u16 length, u8 type, name. */
 enum { DIRENT_LEN = 16, DIRENT_NAME = 19 };
 
@@ -38,7 +36,7 @@ int tree_file_add(struct tree *t, struct tree_node *n, int fd, unsigned flags, u
     pthread_mutex_init(&f->lock, NULL);
     pthread_mutex_lock(&t->lock);
     n->refs++;
-    if (*handle == 0)
+    if (*handle == 0) /* it is not loaded */
         *handle = ++t->last_handle;
     f->handle = *handle;
     tree_file_insert(t, f);
@@ -46,8 +44,7 @@ int tree_file_add(struct tree *t, struct tree_node *n, int fd, unsigned flags, u
     return 0;
 }
 
-/* What an open of `n` is refused for, before anything is touched. */
-static int may_open(const struct tree *t, const struct tree_node *n, unsigned flags)
+int tree_may_open(const struct tree *t, const struct tree_node *n, unsigned flags)
 {
     int want = (flags & O_ACCMODE) == O_WRONLY ? 0 : R_OK;
     if (n->fd < 0)
@@ -67,7 +64,7 @@ static int may_open(const struct tree *t, const struct tree_node *n, unsigned fl
 
 static int open_file(struct tree *t, struct tree_node *n, unsigned flags, bool kill_suid)
 {
-    AUTO_FD fd = tree_reopen(t, n->fd, flags & OPEN_FLAGS);
+    AUTO_FD fd = tree_reopen(t, n->fd, flags & TREE_OPEN_FLAGS);
     if (fd < 0)
         return fd;
     if (flags & O_TRUNC) {
@@ -84,7 +81,7 @@ int tree_open(struct tree *t, const struct tree_user *u, struct tree_node *n, un
               bool kill_suid, uint64_t *handle)
 {
     (void)u; /* the guest's kernel has looked at the mode, and knows all of its user's groups */
-    int rc = may_open(t, n, flags);
+    int rc = tree_may_open(t, n, flags);
     if (rc == 0)
         rc = tree_take_slot(t, &t->files, t->max_files);
     if (rc < 0)
@@ -95,7 +92,7 @@ int tree_open(struct tree *t, const struct tree_user *u, struct tree_node *n, un
         return fd;
     }
     uint64_t h = 0;
-    rc = tree_file_add(t, n, fd, flags & OPEN_FLAGS, &h);
+    rc = tree_file_add(t, n, fd, flags & TREE_OPEN_FLAGS, &h);
     if (rc == 0)
         *handle = h;
     return rc;
@@ -130,7 +127,8 @@ static int create_new(struct tree *t, const struct tree_user *u, const struct tr
     int fd = tree_as_user(t, u, &as);
     if (fd < 0)
         return fd;
-    fd = tree_openat(n->fd, name, (flags & OPEN_FLAGS) | O_CREAT | O_EXCL | O_NOCTTY, mode & 07777);
+    fd = tree_openat(n->fd, name, (flags & TREE_OPEN_FLAGS) | O_CREAT | O_EXCL | O_NOCTTY,
+                     mode & 07777);
     tree_as_self(t, &as);
     return fd;
 }
@@ -172,7 +170,7 @@ static int create_done(struct tree *t, const struct tree_node *n, const char *na
         return rc;
     }
     uint64_t h = 0;
-    rc = tree_file_add(t, made, fd, flags & OPEN_FLAGS, &h);
+    rc = tree_file_add(t, made, fd, flags & TREE_OPEN_FLAGS, &h);
     tree_put(t, made);
     if (rc < 0) {
         tree_forget(t, entry.id, 1);

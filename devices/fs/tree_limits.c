@@ -5,7 +5,7 @@
 
 #include "devices/fs/tree_priv.h"
 
-enum { RESERVE = 512 };
+enum { RESERVE = 1024 };
 
 static atomic_uint_least64_t taken, room;
 

@@ -47,7 +47,10 @@ static int open_lock(const struct tree *t, const struct tree_node *n)
 
 static int add(struct tree *t, struct tree_node *n, uint64_t owner, struct tree_lock_owner **out)
 {
-    struct tree_lock_owner *o = calloc(1, sizeof(*o));
+    unsigned others = 0;
+    for (struct tree_lock_owner *o = n->locks; o; o = o->next)
+        others++;
+    struct tree_lock_owner *o = others < TREE_OWNERS_MAX ? calloc(1, sizeof(*o)) : NULL;
     if (!o || tree_take_slot(t, &t->files, t->max_files) < 0) {
         free(o);
         return -ENOLCK;
@@ -65,12 +68,17 @@ static int add(struct tree *t, struct tree_node *n, uint64_t owner, struct tree_
     return 0;
 }
 
+static bool sane(const struct flock *l)
+{
+    return l->l_whence == SEEK_SET && l->l_start >= 0 && l->l_len >= 0 &&
+           l->l_len <= INT64_MAX - l->l_start;
+}
+
 static int check(const struct tree_file *f, const struct flock *l)
 {
     if (f->fd < 0)
         return f->fd;
-    if (l->l_whence != SEEK_SET || l->l_start < 0 || l->l_len < 0 ||
-        l->l_len > INT64_MAX - l->l_start)
+    if (!sane(l))
         return -EINVAL;
     unsigned mode = f->flags & O_ACCMODE;
     switch (l->l_type) {
@@ -148,6 +156,27 @@ int tree_lock(struct tree *t, struct tree_file *f, uint64_t owner, const struct 
     rc = set(t, f->node, owner, l);
     pthread_mutex_unlock(&f->node->locks_lock);
     return rc;
+}
+
+int tree_lock_again(struct tree *t, struct tree_file *f, uint64_t owner, const struct flock *l,
+                    bool whole)
+{
+    if (f->fd < 0 || !sane(l))
+        return -ESTALE;
+    if (whole)
+        return lock_whole(f, l->l_type);
+    pthread_mutex_lock(&f->node->locks_lock);
+    int rc = set(t, f->node, owner, l);
+    pthread_mutex_unlock(&f->node->locks_lock);
+    return rc;
+}
+
+void tree_locks_each(struct tree_node *n, tree_owner_fn *fn, void *arg)
+{
+    pthread_mutex_lock(&n->locks_lock);
+    for (struct tree_lock_owner *o = n->locks; o; o = o->next)
+        fn(o->owner, o->fd, arg);
+    pthread_mutex_unlock(&n->locks_lock);
 }
 
 void tree_unlock_all(struct tree *t, struct tree_file *f, uint64_t owner)

@@ -32,6 +32,8 @@ struct tree_node {
     pthread_mutex_t locks_lock;
     struct tree_lock_owner *locks;
     unsigned files; /* open */
+    uint64_t round; /* the last of the tree's in which somebody who visits all was here */
+    unsigned char loading;
 };
 
 struct tree_file {
@@ -68,10 +70,15 @@ struct tree {
     struct tree_file **by_handle;
     struct tree_node *root;
     uint64_t last_id, last_handle;
+    uint64_t round;
     uint64_t nodes, files; /* descriptors that are taken for them; files: lock owners too */
 };
 
-enum { TREE_FILE_BUCKETS = 1024 };
+enum {
+    TREE_FILE_BUCKETS = 1024,
+    TREE_OPEN_FLAGS = O_ACCMODE | O_APPEND | O_DIRECT | O_SYNC | O_DSYNC,
+    TREE_OWNERS_MAX = 4096, /* of locks, for each node: they are gone through one by one */
+};
 
 /* errno as the guest shall see it: that we are out of descriptors is the system's limit to it. */
 int tree_errno(void);
@@ -133,6 +140,8 @@ void tree_as_self(const struct tree *t, struct tree_as *as);
 /* Takes `fd` and one slot of files, on failure too. */
 int CHECKED tree_file_add(struct tree *t, struct tree_node *n, int fd, unsigned flags,
                           uint64_t *handle);
+/* What an open is refused for, before anything is touched. */
+int CHECKED tree_may_open(const struct tree *t, const struct tree_node *n, unsigned flags);
 void tree_file_insert(struct tree *t, struct tree_file *f); /* with the lock held */
 
 /* ---- tree_attr.c ---- */
@@ -144,3 +153,13 @@ int CHECKED tree_truncate(const struct tree *t, const struct tree_node *n, uint6
 
 /* All of them, unless somebody has the file open again. */
 void tree_locks_drop(struct tree *t, struct tree_node *n);
+typedef void tree_owner_fn(uint64_t owner, int fd, void *arg);
+void tree_locks_each(struct tree_node *n, tree_owner_fn *fn, void *arg);
+/* As when it was first taken, whatever the file is open for: it may have been by another handle. */
+int CHECKED tree_lock_again(struct tree *t, struct tree_file *f, uint64_t owner,
+                            const struct flock *l, bool whole);
+
+/* ---- tree_lock_state.c ---- */
+
+void tree_locks_save(struct tree *t, struct state_out *s);
+int CHECKED tree_locks_load(struct tree *t, struct state_in *s);

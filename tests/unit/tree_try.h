@@ -38,7 +38,7 @@ static inline void host_file(const char *path, const char *text)
     close(fd);
 }
 
-static inline void open_tree(void)
+static inline void new_tree(void)
 {
     config.dir = share;
     cr_assert_eq(tree_new(&config, &t, &e), 0, "%s", e.msg);
@@ -64,7 +64,7 @@ static inline void setup_root(void)
     if (geteuid() != 0)
         cr_skip_test("needs root");
     make_folders();
-    open_tree();
+    new_tree();
 }
 
 /* The saved id stays: tidying up, and what counts lines, are ours again. */
@@ -83,7 +83,7 @@ static inline void setup_user(void)
 {
     make_folders();
     become_user();
-    open_tree();
+    new_tree();
 }
 
 static inline void teardown(void)

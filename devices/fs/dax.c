@@ -168,6 +168,8 @@ static int map_by_handle(struct fuse_call *c, const struct fs_mapping *m, uint64
              : tree_file_node(f) != n                               ? -EBADF
              : mode == O_RDWR || (mode == O_RDONLY && !m->writable) ? 0
                                                                     : -EACCES;
+    if (rc == 0 && m->writable)
+        rc = tree_kill_suid(c->tree, f);
     if (rc == 0)
         rc = window_map(&c->fs->window, m, fd);
     tree_file_put(c->tree, f);
@@ -258,8 +260,7 @@ static void map_anew(struct fs *fs, const struct fs_mapping *m)
         tree_file_put(fs->tree, f);
         tree_close(fs->tree, handle);
     }
-    if (n)
-        tree_put(fs->tree, n);
+    tree_put(fs->tree, n);
 }
 
 int window_load(struct fs *fs, struct state_in *s)

@@ -15,8 +15,7 @@ int fuse_getattr(struct fuse_call *c)
     struct tree_node *n = fuse_node(c);
     struct statx st;
     int rc = n ? tree_stat(c->tree, n, &st) : -ESTALE;
-    if (n)
-        tree_put(c->tree, n);
+    tree_put(c->tree, n);
     return rc < 0 ? rc : attr_of(c, &st);
 }
 
@@ -70,8 +69,7 @@ int fuse_setattr(struct fuse_call *c)
         rc = -EBADF;
     else
         rc = tree_change(c->tree, &c->user, n, f, &ch, &st);
-    if (f)
-        tree_file_put(c->tree, f);
+    tree_file_put(c->tree, f);
     tree_put(c->tree, n);
     return rc < 0 ? rc : attr_of(c, &st);
 }
@@ -81,8 +79,7 @@ int fuse_statfs(struct fuse_call *c)
     struct tree_node *n = fuse_node(c);
     struct statvfs st;
     int rc = n ? tree_statfs(c->tree, n, &st) : -ESTALE;
-    if (n)
-        tree_put(c->tree, n);
+    tree_put(c->tree, n);
     if (rc < 0)
         return rc;
     const struct fuse_statfs_out out = {.st = {.blocks = st.f_blocks,
@@ -104,8 +101,7 @@ int fuse_access(struct fuse_call *c)
         return -EINVAL;
     struct tree_node *n = fuse_node(c);
     int rc = n ? tree_access(c->tree, &c->user, n, (int)in.mask) : -ESTALE;
-    if (n)
-        tree_put(c->tree, n);
+    tree_put(c->tree, n);
     return rc;
 }
 
@@ -113,8 +109,7 @@ int fuse_syncfs(struct fuse_call *c)
 {
     struct tree_node *n = fuse_node(c);
     int rc = n ? tree_syncfs(c->tree, n) : -ESTALE;
-    if (n)
-        tree_put(c->tree, n);
+    tree_put(c->tree, n);
     return rc;
 }
 

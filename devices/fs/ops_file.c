@@ -201,6 +201,8 @@ int fuse_fsync(struct fuse_call *c)
     return rc;
 }
 
+/* With HANDLE_KILLPRIV_V2 setuid and setgid bits are ours to take away, where there is no flag too.
+ */
 int fuse_fallocate(struct fuse_call *c)
 {
     const struct fuse_fallocate_in in = FUSE_ARG(c, struct fuse_fallocate_in);
@@ -213,8 +215,9 @@ int fuse_fallocate(struct fuse_call *c)
     int fd = file_of(c, in.fh, &f);
     if (fd < 0)
         return fd;
-    int rc = fallocate(fd, (int)in.mode, (off_t)in.offset, (off_t)in.length);
-    rc = rc < 0 ? -errno : 0;
+    int rc = tree_kill_suid(c->tree, f);
+    if (rc == 0 && fallocate(fd, (int)in.mode, (off_t)in.offset, (off_t)in.length) < 0)
+        rc = -errno;
     tree_file_put(c->tree, f);
     return rc;
 }
@@ -248,14 +251,12 @@ int fuse_copy(struct fuse_call *c)
     struct tree_file *from = NULL, *to = NULL;
     off_t at_from = (off_t)in.off_in, at_to = (off_t)in.off_out;
     int fd_from = file_of(c, in.fh_in, &from), fd_to = file_of(c, in.fh_out, &to);
-    int rc = fd_from < 0 ? fd_from : fd_to < 0 ? fd_to : 0;
+    int rc = fd_from < 0 ? fd_from : fd_to < 0 ? fd_to : tree_kill_suid(c->tree, to);
     ssize_t n = rc < 0 ? 0 : copy_file_range(fd_from, &at_from, fd_to, &at_to, len, 0);
     if (n < 0)
         rc = -errno;
-    if (from)
-        tree_file_put(c->tree, from);
-    if (to)
-        tree_file_put(c->tree, to);
+    tree_file_put(c->tree, from);
+    tree_file_put(c->tree, to);
     if (rc < 0)
         return rc;
     const struct fuse_write_out out = {.size = (uint32_t)n};

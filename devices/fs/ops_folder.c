@@ -11,8 +11,7 @@ int fuse_opendir(struct fuse_call *c)
         .open_flags = c->fs->cache == FS_CACHE_ALWAYS ? FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR : 0};
     struct tree_node *n = fuse_node(c);
     int rc = n ? tree_open_folder(c->tree, n, &out.fh) : -ESTALE;
-    if (n)
-        tree_put(c->tree, n);
+    tree_put(c->tree, n);
     if (rc < 0)
         return rc;
     FUSE_OUT(c, out);
@@ -89,8 +88,7 @@ static int read_folder(struct fuse_call *c, bool plus)
         fits = put_entry(c, limit, h, plus ? tree_file_node(f) : NULL);
         at += h->len;
     }
-    if (f)
-        tree_file_put(c->tree, f);
+    tree_file_put(c->tree, f);
     if (rc < 0)
         return rc;
     return rc > 0 && c->out_len == 0 ? -EINVAL : 0; /* no room for one: not the folder's end */

@@ -90,8 +90,7 @@ int fuse_link(struct fuse_call *c)
         return rc;
     struct tree_node *what = tree_get(c->tree, in.oldnodeid);
     rc = what ? tree_link(c->tree, what, folder, name, &e) : -ESTALE;
-    if (what)
-        tree_put(c->tree, what);
+    tree_put(c->tree, what);
     return entry_of(c, folder, rc, &e);
 }
 
@@ -129,10 +128,8 @@ static int rename_to(struct fuse_call *c, size_t at, uint64_t to_id, uint32_t fl
         return rc;
     struct tree_node *from = fuse_node(c), *to = tree_get(c->tree, to_id);
     rc = from && to ? tree_rename(c->tree, from, name[0], to, name[1], flags) : -ESTALE;
-    if (from)
-        tree_put(c->tree, from);
-    if (to)
-        tree_put(c->tree, to);
+    tree_put(c->tree, from);
+    tree_put(c->tree, to);
     return rc;
 }
 

@@ -386,6 +386,17 @@ Test(fs_files, setuid_goes_when_somebody_writes)
     cr_assert_eq(ask_for(FUSE_WRITE, FUSE_ROOT_ID, ARGS(VALUE(in), RAW("y", 1)), &out, sizeof(out)),
                  0);
     cr_assert_eq(host_stat("f").st_mode & 07777, 0755);
+    cr_assert_eq(chmod(in_folder("f"), 04755), 0);
+    const struct fuse_fallocate_in grow = {.fh = fh, .length = 4096};
+    cr_assert_eq(ask_for(FUSE_FALLOCATE, FUSE_ROOT_ID, ARGS(VALUE(grow)), NULL, 0), 0);
+    cr_assert_eq(host_stat("f").st_mode & 07777, 0755);
+    cr_assert_eq(chmod(in_folder("f"), 04755), 0);
+    write_file("g", "from", 4);
+    const struct fuse_copy_file_range_in copy = {
+        .fh_in = open_name("g", O_RDONLY), .fh_out = fh, .len = 4};
+    cr_assert_eq(ask_for(FUSE_COPY_FILE_RANGE, FUSE_ROOT_ID, ARGS(VALUE(copy)), &out, sizeof(out)),
+                 0);
+    cr_assert_eq(host_stat("f").st_mode & 07777, 0755);
     down();
 }
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "tests/rig/reported.h"
 #include "tests/rig/rig.h"
 
 enum {
@@ -297,24 +298,4 @@ static inline int release(uint64_t fh)
 {
     const struct fuse_release_in in = {.fh = fh};
     return ask_for(FUSE_RELEASE, FUSE_ROOT_ID, ARGS(VALUE(in)), NULL, 0);
-}
-
-/* --- what the device says of itself --- */
-
-struct asked {
-    struct report report;
-    const char *name;
-    uint64_t value;
-};
-static inline void asked_number(struct report *report, const char *name, uint64_t value)
-{
-    struct asked *a = (struct asked *)(void *)report;
-    if (strcmp(name, a->name) == 0)
-        a->value = value;
-}
-static inline uint64_t told(const char *name)
-{
-    struct asked a = {.report.number = asked_number, .name = name, .value = UINT64_MAX};
-    vdev_report(rig->dev, &a.report);
-    return a.value;
 }

@@ -344,13 +344,13 @@ Test(fs, tells_what_it_has_done)
     cr_assert_eq(read_at(fh, 0, buf, 4), 4);
     cr_assert_eq(write_at(fh, 0, "abc", 3), 3);
     cr_assert_eq(write_at(99, 0, "abc", 3), -EBADF);
-    cr_assert_eq(told("read_bytes"), 4);
-    cr_assert_eq(told("written_bytes"), 3);
-    cr_assert_eq(told("failed_requests"), 1);
-    cr_assert_eq(told("requests"), 6);
-    cr_assert_eq(told("open_files"), 1);
-    cr_assert_eq(told("known_files"), 2);
-    cr_assert_eq(told("waiting_for_locks"), 0);
-    cr_assert_eq(told("mappings"), 0);
+    cr_assert_eq(reported(rig, "read_bytes"), 4);
+    cr_assert_eq(reported(rig, "written_bytes"), 3);
+    cr_assert_eq(reported(rig, "failed_requests"), 1);
+    cr_assert_eq(reported(rig, "requests"), 6);
+    cr_assert_eq(reported(rig, "open_files"), 1);
+    cr_assert_eq(reported(rig, "known_files"), 2);
+    cr_assert_eq(reported(rig, "waiting_for_locks"), 0);
+    cr_assert_eq(reported(rig, "mappings"), 0);
     down();
 }

@@ -117,13 +117,13 @@ Test(fs_dax, a_file_is_seen)
     cr_assert_eq(page_at(6), -1);
     cr_assert_not(writable_at(0));
     cr_assert(writable_at(5));
-    cr_assert_eq(told("mappings"), 2);
+    cr_assert_eq(reported(rig, "mappings"), 2);
     uint64_t fh = open_name("f", O_RDWR);
     cr_assert_eq(read_at(fh, 20 * PAGE, buf, PAGE), PAGE, "and is read all the same");
     cr_assert_eq(buf[100], 7);
     cr_assert_eq(write_at(fh, 10 * PAGE, "\x63\0\0\0", 4), 4);
     cr_assert_eq(page_at(0), 0x63);
-    cr_assert_eq(told("open_files"), 1, "a mapping keeps nothing open");
+    cr_assert_eq(reported(rig, "open_files"), 1, "a mapping keeps nothing open");
     down();
 }
 
@@ -135,28 +135,28 @@ Test(fs_dax, mappings_over_mappings)
     cr_assert_eq(map(0, 10, 0, READ), 0);
     cr_assert_eq(map(100, 10, 0, READ), 0); /* the same range */
     cr_assert_eq(page_at(0), 100);
-    cr_assert_eq(told("mappings"), 1);
+    cr_assert_eq(reported(rig, "mappings"), 1);
     cr_assert_eq(map(200, 2, 4, READ), 0); /* in the middle */
-    cr_assert_eq(told("mappings"), 3);
+    cr_assert_eq(reported(rig, "mappings"), 3);
     cr_assert_eq(page_at(3), 103);
     cr_assert_eq(page_at(4), 200);
     cr_assert_eq(page_at(6), 106);
     cr_assert_eq(map(300, 5, 8, READ), 0); /* across the end */
-    cr_assert_eq(told("mappings"), 4);
+    cr_assert_eq(reported(rig, "mappings"), 4);
     cr_assert_eq(page_at(7), 107);
     cr_assert_eq(page_at(8), 300);
     cr_assert_eq(page_at(12), 304);
     cr_assert_eq(map(400, 6, 1, READ), 0); /* over several */
-    cr_assert_eq(told("mappings"), 4);
+    cr_assert_eq(reported(rig, "mappings"), 4);
     static const int now[] = {100, 400, 401, 402, 403, 404, 405, 107, 300, 301, 302, 303, 304, -1};
     for (unsigned i = 0; i < ARRAY_SIZE(now); i++)
         cr_assert_eq(page_at(i), now[i], "page %u: %d", i, page_at(i));
 
     cr_assert_eq(unmap(2, 2), 0);
-    cr_assert_eq(told("mappings"), 5);
+    cr_assert_eq(reported(rig, "mappings"), 5);
     cr_assert(page_at(1) == 400 && page_at(2) == -1 && page_at(3) == -1 && page_at(4) == 403);
     cr_assert_eq(unmap(0, PAGES), 0, "all of it, mapped or not");
-    cr_assert_eq(told("mappings"), 0);
+    cr_assert_eq(reported(rig, "mappings"), 0);
     cr_assert_eq(page_at(8), -1);
     cr_assert_eq(unmap(8, 1), 0);
     down();
@@ -253,7 +253,7 @@ Test(fs_dax, the_end_of_a_session)
             cr_assert_eq(page_at(how), -1);
         (void)init_with(36, ~0ull);
         cr_assert_eq(page_at(how), -1);
-        cr_assert_eq(told("mappings"), 0);
+        cr_assert_eq(reported(rig, "mappings"), 0);
         node = node_of("f");
     }
     down();
@@ -287,15 +287,11 @@ Test(fs_dax, moves_with_the_machine)
     dax_up(",dax=4M", NULL);
     cr_assert_eq(map(10, 4, 0, READ), 0);
     cr_assert_eq(map(20, 1, 2, READ | WRITE), 0);
-    struct state_out s = {0};
-    vdev_pause(rig->dev);
-    transport_save(rig->transport, &s);
-    cr_assert_eq(s.error, 0);
+    struct state_out s = rig_save(rig);
     transport_reset(rig->transport);
     cr_assert_eq(page_at(0), -1);
-    struct state_in in = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(transport_load(rig->transport, &in), 0);
-    cr_assert_eq(told("mappings"), 3);
+    cr_assert_eq(rig_load(rig, s.buf, s.len), 0);
+    cr_assert_eq(reported(rig, "mappings"), 3);
     cr_assert(page_at(0) == 10 && page_at(1) == 11 && page_at(2) == 20 && page_at(3) == 13);
     cr_assert(writable_at(2) && !writable_at(0));
     vdev_resume(rig->dev);

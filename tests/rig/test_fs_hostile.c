@@ -108,7 +108,7 @@ Test(fs_hostile, no_room_for_an_answer)
         cr_assert_eq(error, room < HEAD_OUT ? 1 : -EINVAL);
         cr_assert_eq(access(in_folder("f"), F_OK), -1);
     }
-    cr_assert_eq(told("open_files"), 0);
+    cr_assert_eq(reported(rig, "open_files"), 0);
     still_well();
     down();
 }

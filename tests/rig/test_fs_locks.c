@@ -112,7 +112,7 @@ Test(fs_locks, a_flush_lets_go)
     cr_assert_eq(set_lock(ALICE, F_WRLCK, 0, 5), 0);
     struct waiting w = wait_for(BOB, F_WRLCK, 0, 9);
     cr_assert(nothing_ended());
-    cr_assert_eq(told("waiting_for_locks"), 1);
+    cr_assert_eq(reported(rig, "waiting_for_locks"), 1);
     const struct fuse_flush_in in = {.fh = fh, .lock_owner = ALICE};
     const struct fuse_in_header h = header(FUSE_FLUSH, node, sizeof(in));
     struct fuse_out_header o;
@@ -120,7 +120,7 @@ Test(fs_locks, a_flush_lets_go)
     rig_settle(rig);
     cr_assert_eq(take_answer(REQUESTS, in_at, &o), HEAD_OUT);
     cr_assert_eq(outcome(&w), 0);
-    cr_assert_eq(told("waiting_for_locks"), 0);
+    cr_assert_eq(reported(rig, "waiting_for_locks"), 0);
     cr_assert_eq(set_lock(ALICE, F_RDLCK, 9, 9), -EAGAIN, "it has it indeed");
     down();
 }
@@ -135,7 +135,7 @@ Test(fs_locks, one_after_the_other)
     cr_assert_eq(set_lock(ALICE, F_WRLCK, 0, 0), 0);
     for (unsigned i = 0; i < N; i++)
         w[i] = wait_for(100 + i, F_WRLCK, 0, 0);
-    cr_assert_eq(told("waiting_for_locks"), N);
+    cr_assert_eq(reported(rig, "waiting_for_locks"), N);
     uint64_t holder = ALICE;
     while (got < N) {
         const struct fuse_lk_in in = lock_arg(holder, F_UNLCK, 0, 0);
@@ -172,7 +172,7 @@ Test(fs_locks, a_lock_of_the_hosts)
     struct waiting w = wait_for(ALICE, F_RDLCK, 0, 0);
     cr_assert(nothing_ended());
     close(fd);
-    while (told("waiting_for_locks") || told("requests") < 5)
+    while (reported(rig, "waiting_for_locks") || reported(rig, "requests") < 5)
         (void)loop_step(rig->loop, -1);
     rig_settle(rig);
     cr_assert_eq(outcome(&w), 0);
@@ -207,7 +207,7 @@ Test(fs_locks, interrupted)
     tell(FUSE_INTERRUPT, 0, ARGS(VALUE(in)));
     cr_assert_eq(outcome(&b), -EINTR);
     cr_assert(nothing_ended());
-    cr_assert_eq(told("waiting_for_locks"), 1);
+    cr_assert_eq(reported(rig, "waiting_for_locks"), 1);
     /* It comes by a queue of its own, and so may come first. */
     const struct fuse_interrupt_in early = {.unique = last_unique + 2};
     tell(FUSE_INTERRUPT, 0, ARGS(VALUE(early)));
@@ -230,7 +230,7 @@ Test(fs_locks, a_reset_ends_the_waiting)
     rig_up_again(rig);
     buffers_up();
     (void)init_with(36, ~0ull);
-    cr_assert_eq(told("waiting_for_locks"), 0);
+    cr_assert_eq(reported(rig, "waiting_for_locks"), 0);
     node = node_of("f");
     cr_assert_eq(open_node(node, O_RDWR, &fh), 0);
     cr_assert_eq(set_lock(BOB, F_WRLCK, 0, 0), 0, "and the locks are gone");

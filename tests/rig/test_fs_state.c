@@ -2,22 +2,6 @@
  * guest goes on with its session, its files and its locks; and streams that are no such state. */
 #include "tests/rig/fs_fixture.h"
 
-static struct state_out save(void)
-{
-    struct state_out s = {0};
-    vdev_pause(rig->dev);
-    transport_save(rig->transport, &s);
-    cr_assert_eq(s.error, 0);
-    return s;
-}
-
-static int load(const struct state_out *s)
-{
-    struct state_in in = {.buf = s->buf, .len = s->len};
-    transport_reset(rig->transport);
-    return transport_load(rig->transport, &in);
-}
-
 Test(fs_state, in_mid_life)
 {
     struct fuse_attr a;
@@ -34,8 +18,8 @@ Test(fs_state, in_mid_life)
     struct fuse_lk_in lk = {.fh = fh, .owner = 5, .lk = {.end = 3, .type = F_WRLCK, .pid = 1}};
     cr_assert_eq(ask_for(FUSE_SETLK, f, ARGS(VALUE(lk)), NULL, 0), 0);
 
-    struct state_out s = save();
-    cr_assert_eq(load(&s), 0);
+    struct state_out s = rig_save(rig);
+    cr_assert_eq(rig_load(rig, s.buf, s.len), 0);
     vdev_resume(rig->dev);
     cr_assert_eq(getattr(f, &a), 0);
     cr_assert_eq(a.size, 9);
@@ -59,19 +43,19 @@ Test(fs_state, a_device_with_other_options)
 {
     static const char *const others[] = {",cache=none", ",cache=auto", ",cache=always,dax=2M"};
     up_with(",cache=always", NULL);
-    struct state_out s = save();
+    struct state_out s = rig_save(rig);
     transport_reset(rig->transport);
     rig_down(rig);
     for (unsigned i = 0; i < ARRAY_SIZE(others); i++) {
         rig = fs_rig(others[i], NULL);
-        cr_assert_eq(load(&s), -EBADMSG, "%s", others[i]);
+        cr_assert_eq(rig_load(rig, s.buf, s.len), -EBADMSG, "%s", others[i]);
         rig_up_again(rig);
         buffers_up();
         (void)init_with(36, ~0ull);
         rig_down(rig);
     }
     rig = fs_rig(",cache=always", NULL);
-    cr_assert_eq(load(&s), 0);
+    cr_assert_eq(rig_load(rig, s.buf, s.len), 0);
     state_out_free(&s);
     down();
 }
@@ -97,7 +81,7 @@ Test(fs_state, hostile)
     uint64_t node = node_of("f"), fh = open_name("f", O_RDWR);
     const struct fuse_setupmapping_in in = {.fh = fh, .len = 4096, .flags = 3, .moffset = 8192};
     cr_assert_eq(ask_for(FUSE_SETUPMAPPING, node, ARGS(VALUE(in)), NULL, 0), 0);
-    struct state_out s = save();
+    struct state_out s = rig_save(rig);
     unsigned tried = 0;
     for (unsigned t = 0; t < ARRAY_SIZE(tags); t++) {
         uint8_t *at = memmem(s.buf, s.len, tags[t], 4);
@@ -107,7 +91,7 @@ Test(fs_state, hostile)
             for (unsigned bit = 0; bit < 8; bit += 7) {
                 at[i] ^= (uint8_t)(1u << bit);
                 reseal(at);
-                int rc = load(&s);
+                int rc = rig_load(rig, s.buf, s.len);
                 cr_assert(rc == 0 || rc == -EBADMSG);
                 at[i] ^= (uint8_t)(1u << bit);
                 tried++;
@@ -116,7 +100,7 @@ Test(fs_state, hostile)
         reseal(at);
     }
     cr_assert_gt(tried, 80);
-    cr_assert_eq(load(&s), 0);
+    cr_assert_eq(rig_load(rig, s.buf, s.len), 0);
     transport_reset(rig->transport);
     vdev_resume(rig->dev);
     rig_up_again(rig);

@@ -1,0 +1,4 @@
+#!/bin/sh
+# A shared folder whose files are mapped: what fs does, by mount -o dax.
+
+. /usr/lib/vmm-test/fs

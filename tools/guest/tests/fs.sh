@@ -1,0 +1,86 @@
+#!/bin/sh
+# A shared folder, as the stock driver uses it: what the host put there is read, a tree is unpacked,
+# compared and removed, and many processes write and rename at once. What they leave, with checksums,
+# is for the host to check. As fs-dax it does the same with files that are mapped (mount -o dax).
+
+test=$(basename "$0")
+
+fail() {
+    echo "VMM-TEST $test FAIL $*"
+    umount /mnt
+    exit 0
+}
+
+options=noatime
+[ "$test" = fs ] || options=dax
+mount -t virtiofs -o "$options" shared /mnt || fail "mount -o $options"
+(cd /mnt/from-host && sha256sum -c sums > /dev/null) || fail "what the host has written"
+
+# ---- a tree ----
+
+mkdir /mnt/tree && cp -a /bin /lib /etc /usr /sbin /mnt/tree || fail "cp -a"
+for dir in bin lib etc usr sbin; do
+    diff -r --no-dereference /$dir /mnt/tree/$dir > /tmp/diff 2>&1 ||
+        diff -r /$dir /mnt/tree/$dir > /tmp/diff 2>&1 || fail "$dir: $(head -n 3 /tmp/diff)"
+    (cd /$dir && find . -exec stat -c '%n %f %u %g %Y %s' {} + | grep -v ' 41ed ' | sort) > /tmp/a
+    (cd /mnt/tree/$dir && find . -exec stat -c '%n %f %u %g %Y %s' {} + | grep -v ' 41ed ' | sort) > /tmp/b
+    cmp /tmp/a /tmp/b || fail "attributes below $dir: $(diff /tmp/a /tmp/b | head -n 4)"
+done
+find /mnt/tree | wc -l
+mkdir /mnt/again
+tar -C /mnt/tree -cf - . | tar -C /mnt/again -xf - || fail "tar"
+diff -r /mnt/tree/usr /mnt/again/usr > /dev/null || fail "tar's tree differs"
+# A program is mapped and run from there, and its libraries too.
+[ "$(chroot /mnt/tree /bin/echo mapped)" = mapped ] || fail "a program of the tree does not run"
+rm -rf /mnt/tree /mnt/again || fail "rm -rf"
+[ ! -e /mnt/tree ] && [ ! -e /mnt/again ] || fail "the trees are still there"
+
+# ---- many at once ----
+
+mkdir /mnt/many
+worker() {
+    n=0
+    while [ $n -lt 25 ]; do
+        f=/mnt/many/$1-$n
+        dd if=/dev/urandom of="$f.tmp" bs=$((1000 * n + 17)) count=$((n % 7 + 1)) 2> /dev/null || return
+        sync "$f.tmp"
+        echo "$(sha256sum < "$f.tmp" | cut -d ' ' -f 1)  many/$1-$n" >> "/mnt/many/sums-$1" || return
+        mv "$f.tmp" "$f" || return
+        # One name that all of them fight for.
+        cp "$f" "/mnt/many/common.$1" && mv "/mnt/many/common.$1" /mnt/many/common || return
+        n=$((n + 1))
+    done
+    touch "/mnt/many/done-$1"
+}
+for w in 1 2 3 4 5 6; do
+    worker $w &
+done
+wait
+for w in 1 2 3 4 5 6; do
+    [ -e /mnt/many/done-$w ] || fail "worker $w has not come to its end"
+done
+cat /mnt/many/sums-? > /mnt/sums
+echo 3 > /proc/sys/vm/drop_caches
+[ "$(wc -l < /mnt/sums)" -eq 150 ] || fail "$(wc -l < /mnt/sums) checksums"
+(cd /mnt && sha256sum -c sums > /tmp/sums) || fail "$(grep -v OK /tmp/sums | head -n 3)"
+
+# ---- odds and ends ----
+
+(
+    flock 9 || exit
+    sleep 1
+    echo first >> /mnt/order
+) 9> /mnt/lock &
+sleep 0.3
+(flock 9 && echo second >> /mnt/order) 9> /mnt/lock
+wait
+[ "$(echo $(cat /mnt/order))" = "first second" ] || fail "a lock was not waited for"
+truncate -s 10M /mnt/long && [ "$(stat -c %s /mnt/long)" -eq 10485760 ] || fail "truncate"
+ln -s ../nowhere /mnt/link && [ "$(readlink /mnt/link)" = ../nowhere ] || fail "a symbolic link"
+ln /mnt/long /mnt/longer && [ "$(stat -c %h /mnt/long)" -eq 2 ] || fail "a hard link"
+df /mnt > /dev/null || fail "df"
+echo more >> /mnt/long && [ "$(tail -c 5 /mnt/long)" = more ] || fail "append"
+umount /mnt || fail "umount"
+mount -t virtiofs -o "$options" shared /mnt && sha256sum /mnt/long > /dev/null || fail "mount again"
+umount /mnt || fail "umount again"
+echo "VMM-TEST $test PASS"

@@ -128,7 +128,7 @@ static void use_node(struct worker *w, struct tree_node *n)
     struct statx st;
     uint64_t h;
     char buf[64];
-    struct tree_change c = {.what = 1u << any(w, 7), .mode = 0666 | any(w, 0x200), .size = 1};
+    struct tree_change c = {.what = 1u << any(w, 7), .mode = 0700 | any(w, 010000), .size = 1};
     switch (any(w, 6)) {
     case 0:
         if (tree_open(t, &w->u, n, any(w, 3) | (any(w, 2) ? O_TRUNC : 0), true, &h) == 0)

@@ -14,10 +14,10 @@
 
 set -u
 cases='ports mmio blk blk-direct blk-2cpus console memory-mmio memory-pci memory-ro memory-touched
-smp reboot reboot-2cpus exit-acpi exit-i8042 exit-syscon off-syscon crash-panic crash-triple-fault hostile-pci-split hostile-pci-packed
-hostile-pci-modern-face hostile-pci-legacy-face hostile-pci-legacy hostile-mmio-split
-hostile-mmio-packed hostile-mmio-legacy hostile-rng-pci-packed hostile-rng-pci-legacy
-hostile-rng-mmio-split'
+smp reboot reboot-2cpus exit-acpi exit-i8042 exit-syscon off-syscon crash-panic crash-triple-fault
+hostile-pci-split hostile-pci-packed hostile-pci-modern-face hostile-pci-legacy-face
+hostile-pci-legacy hostile-mmio-split hostile-mmio-packed hostile-mmio-legacy
+hostile-rng-pci-packed hostile-rng-pci-legacy hostile-rng-mmio-split'
 hang=60             # seconds; a guard, not a measurement
 sectors=16384       # of the scratch disk: 8 MiB
 log_most=200        # lines that the VMM may say about a guest that does everything wrong
@@ -110,7 +110,8 @@ disk_holds_answer() {
     [ "$answer" = 'from the guest' ] || faults="$faults; the disk's last sector lacks the text"
 }
 
-# memory NAME: a file and memory to be plugged; read only; or until the guest touches what is not there.
+# memory NAME: a file and memory to be plugged; read only; or until the guest touches what is not
+# there.
 memory() {
     status=0
     [ "$1" = memory-mmio ] || transport=pci

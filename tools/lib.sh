@@ -98,8 +98,8 @@ need_packages() {
         apt-get install -qq -y --no-install-recommends "${missing[@]}" >&2
 }
 
-# Where package_field and fetch_package look; use_backports changes it.
-apt_options=() apt_lists=/var/lib/apt/lists
+# Where package_field and fetch_package look, and as whom; use_backports adds to it.
+apt_options=(-o "APT::Sandbox::User=$(id -un)") apt_lists=/var/lib/apt/lists
 
 # From now on packages come from Debian's backports, by this machine's own sources with the suite's
 # name changed; its own lists stay as they are. Fails where there are none, with the reason in "why".
@@ -120,14 +120,14 @@ use_backports() {
     why="$release-backports cannot be reached"
     [[ -n $release && -s $file ]] || return
     apt_lists=$dir/lists
-    apt_options=(-o "Dir::State::Lists=$apt_lists" -o "Dir::Etc::SourceList=$file"
+    apt_options+=(-o "Dir::State::Lists=$apt_lists" -o "Dir::Etc::SourceList=$file"
         -o Dir::Etc::SourceParts=/dev/null -o "Dir::Cache::pkgcache=" -o "Dir::Cache::srcpkgcache="
-        -o "APT::Sandbox::User=$(id -un)" -o Acquire::Retries=0)
+        -o Acquire::Retries=0)
     apt-get update -q "${apt_options[@]}" > "$dir/log" 2>&1 && ! grep -q '^Err:' "$dir/log"
 }
 
 apt_known() {
-    apt-cache ${apt_options[@]+"${apt_options[@]}"} show --no-all-versions "$@" > /dev/null 2>&1
+    apt-cache "${apt_options[@]}" show --no-all-versions "$@" > /dev/null 2>&1
 }
 
 apt_update() {
@@ -146,14 +146,13 @@ package_field() {
 
 ask_apt() {
     apt_known "$2" || apt_update
-    apt-cache ${apt_options[@]+"${apt_options[@]}"} show --no-all-versions "$2" > "$1/control"
+    apt-cache "${apt_options[@]}" show --no-all-versions "$2" > "$1/control"
 }
 
 # fetch_package PACKAGE: downloads PACKAGE_*.deb into WORK; nothing is installed.
 fetch_package() {
     say "downloading $1"
-    (cd "$WORK" && apt-get download -qq -o APT::Sandbox::User="$(id -un)" \
-        ${apt_options[@]+"${apt_options[@]}"} "$1" >&2)
+    (cd "$WORK" && apt-get download -qq "${apt_options[@]}" "$1" >&2)
 }
 
 # hash_of WORD...: a cache key from words and the contents of files (words that start with @).

@@ -133,7 +133,7 @@ static int check_limits(struct machine *m, struct err *e)
     if (m->platform.cpus > m->vm.max_cpus)
         return err_input(e, 0, "--cpus: %u are asked for, and this KVM has at most %u",
                          m->platform.cpus, m->vm.max_cpus);
-    unsigned bits = m->address_bits = address_bits(m->cpuid);
+    unsigned bits = address_bits(m->cpuid);
     m->address_limit = platform_address_limit(bits);
     if (m->platform.ram_high && LAYOUT_HOLE_END + m->platform.ram_high > m->address_limit)
         return err_input(e, 0, "--mem: %llu MiB are more than the host can address (%u bits)",

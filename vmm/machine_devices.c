@@ -167,7 +167,7 @@ static int build_pci(struct machine *m, struct err *e)
 {
     struct pci_host *h = &m->platform.pci;
     if (h->present)
-        pci_host_init(h, m->high_end - LAYOUT_HOLE_END, m->address_bits);
+        pci_host_init(h, m->high_end, m->address_limit);
     const struct pci_env env = {.pio = m->pio,
                                 .mmio = m->mmio,
                                 .loop = m->io,

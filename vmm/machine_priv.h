@@ -30,8 +30,7 @@ struct machine {
     struct pci_bus *pci;       /* NULL: no device is on it */
     struct i6300esb *watchdog; /* NULL: none is asked for */
     struct log_limit bites;
-    unsigned address_bits;      /* of guest-physical addresses */
-    uint64_t address_limit;     /* the first that there is not */
+    uint64_t address_limit;     /* the first guest-physical one that there is not */
     uint64_t high_end;          /* where RAM and devices' memory end */
     struct transport **devices; /* as many as the configuration has, in its order */
     unsigned n_devices;         /* of them are there */

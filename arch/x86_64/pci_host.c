@@ -9,10 +9,9 @@ uint64_t platform_address_limit(unsigned address_bits)
 }
 
 /* A page table's largest page is 1 GiB, so that nothing of RAM shares one with BARs. */
-void pci_host_init(struct pci_host *h, uint64_t high, unsigned address_bits)
+void pci_host_init(struct pci_host *h, uint64_t base_address, uint64_t limit)
 {
-    uint64_t limit = platform_address_limit(address_bits);
-    uint64_t base = align_up(LAYOUT_HOLE_END + high, LAYOUT_HIGH_ALIGN);
+    uint64_t base = align_up(base_address, LAYOUT_HIGH_ALIGN);
 
     *h = (struct pci_host){.present = true};
     if (base >= limit)

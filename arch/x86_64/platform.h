@@ -20,10 +20,11 @@ struct pci_host {
         uint64_t base, len; /* len 0: there is none */
     } mem64;
 };
-/* The window above RAM and devices' memory, `high` bytes from 4 GiB on, as far as a CPU with so
- * many physical address bits can reach. */
-void pci_host_init(struct pci_host *h, uint64_t high, unsigned address_bits);
-uint64_t platform_address_limit(unsigned address_bits); /* the first address that there is not */
+/* The first address that there is not, for a CPU with so many physical address bits. */
+uint64_t platform_address_limit(unsigned address_bits);
+/* The window for 64-bit BARs: from `base_address`, where RAM and devices' memory end (at least
+ * 4 GiB), to `limit`, the first address that there is not. */
+void pci_host_init(struct pci_host *h, uint64_t base_address, uint64_t limit);
 
 /* INTA# of a slot, as pin of the I/O APIC: neighbours have different ones (PCI Local Bus 3.0,
  * 2.2.6). */

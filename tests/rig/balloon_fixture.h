@@ -1,12 +1,12 @@
 /* tests/rig/balloon_fixture.h - what the tests of the balloon share: pages that are there or not,
- * what the device reports, options that change while it lives, and a timer that fires when told. */
+ * and a timer that fires when told. */
 #pragma once
 
 #include <endian.h>
 #include <linux/virtio_balloon.h>
 #include <sys/mman.h>
 
-#include "tests/rig/rig.h"
+#include "tests/rig/reported.h"
 
 enum { PAGE = 4096, MARK = 0x5a, INFLATEQ = 0, DEFLATEQ, STATSQ, HINTQ, REPORTQ };
 enum { NUM_PAGES = 0, ACTUAL = 4, CMD_ID = 8, POISON = 12 };
@@ -86,36 +86,6 @@ static inline void inflate(struct rig *r, gpa_t page)
 {
     uint32_t pfn = htole32((uint32_t)(page.v / PAGE));
     name_pages(r, INFLATEQ, &pfn, 1);
-}
-
-/* What report() says of a name; UINT64_MAX: nothing. */
-struct asked {
-    struct report report;
-    const char *name;
-    uint64_t value;
-};
-static inline void asked_number(struct report *report, const char *name, uint64_t value)
-{
-    struct asked *a = (struct asked *)(void *)report;
-    if (strcmp(name, a->name) == 0)
-        a->value = value;
-}
-static inline uint64_t told(struct rig *r, const char *name)
-{
-    struct asked a = {.report.number = asked_number, .name = name, .value = UINT64_MAX};
-    vdev_report(r->dev, &a.report);
-    return a.value;
-}
-
-/* All of the options anew, as on the command line. */
-static inline int update(struct rig *r, const char *text, struct err *e)
-{
-    extern const struct vdev_class balloon_class;
-    const struct vdev_class *c = &balloon_class;
-    AUTO_FREE void *opts = malloc(c->opts_size);
-    memcpy(opts, c->opts_default, c->opts_size);
-    cr_assert_eq(opts_parse(c->opts, "balloon", text, opts, e), 0, "%s", e->msg);
-    return vdev_update(r->dev, opts, e);
 }
 
 static const enum rig_transport legacy[] = {RIG_MMIO_LEGACY, RIG_PCI_TRANSITIONAL_LEGACY,

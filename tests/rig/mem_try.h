@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 
 #include "base/gmem.h"
-#include "tests/rig/rig.h"
+#include "tests/rig/reported.h"
 
 #define BLOCK  MIB(2)
 #define SIZE   MIB(512)
@@ -127,14 +127,13 @@ static inline unsigned resident(void *host, size_t len)
     return n;
 }
 
-struct mem_opts { /* as mem.c has it: `requested` is live */
-    uint64_t size, requested, block;
-};
-
 static inline int update(struct rig *r, uint64_t requested, struct err *e)
 {
-    const struct mem_opts o = {.size = SIZE, .requested = requested};
-    int rc = vdev_update(r->dev, &o, e);
+    char text[64];
+    cr_assert_eq(requested % MIB(1), 0);
+    (void)snprintf(text, sizeof(text), "size=512M,requested=%lluM",
+                   (unsigned long long)(requested >> 20));
+    int rc = rig_update(r, text, e);
     rig_settle(r);
     return rc;
 }
@@ -146,7 +145,7 @@ static inline void resize(struct rig *r, uint64_t requested)
 }
 
 /* Of a change of the configuration, since the last question. */
-static inline bool told(struct rig *r)
+static inline bool notified(struct rig *r)
 {
     bool it = r->regs->pending(r) & 2;
     (void)rig_irqs(r);

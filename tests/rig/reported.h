@@ -19,10 +19,24 @@ static inline void wanted_number(struct report *r, const char *name, uint64_t va
     }
 }
 
+static inline struct wanted wanted(struct rig *r, const char *name)
+{
+    struct wanted w = {.report.number = wanted_number, .name = name, .value = UINT64_MAX};
+    vdev_report(r->dev, &w.report);
+    cr_assert_leq(w.found, 1, "%s is said %u times", name, w.found);
+    return w;
+}
+
+/* UINT64_MAX: it says nothing by that name. */
+static inline uint64_t told(struct rig *r, const char *name)
+{
+    return wanted(r, name).value;
+}
+
+/* What it must say. */
 static inline uint64_t reported(struct rig *r, const char *name)
 {
-    struct wanted w = {.report.number = wanted_number, .name = name};
-    vdev_report(r->dev, &w.report);
-    cr_assert_eq(w.found, 1, "%s is said %u times", name, w.found);
+    struct wanted w = wanted(r, name);
+    cr_assert_eq(w.found, 1, "%s is not said", name);
     return w.value;
 }

@@ -109,13 +109,19 @@ static const struct vdev_class *class_of(const char *device, size_t len)
     return NULL;
 }
 
+static void *default_opts(const struct vdev_class *c)
+{
+    void *opts = calloc(1, c->opts_size + 1);
+    if (c->opts_default)
+        memcpy(opts, c->opts_default, c->opts_size);
+    return opts;
+}
+
 struct rig *rig_up(const char *device, const struct rig_options *o)
 {
     size_t len = strcspn(device, ",");
     const struct vdev_class *c = class_of(device, len);
-    void *opts = calloc(1, c->opts_size + 1);
-    if (c->opts_default)
-        memcpy(opts, c->opts_default, c->opts_size);
+    void *opts = default_opts(c);
     struct err e = {0};
     if (device[len] == ',')
         cr_assert_eq(opts_parse(c->opts, "--device", device + len + 1, opts, &e), 0, "%s", e.msg);
@@ -226,7 +232,7 @@ void rig_refuses(const char *device, const struct rig_options *o, const char *wo
     size_t len = strcspn(device, ",");
     const struct vdev_class *c = class_of(device, len);
     struct rig *r = calloc(1, sizeof(*r));
-    void *opts = calloc(1, c->opts_size + 1);
+    void *opts = default_opts(c);
     struct err e = {0};
     r->o = o ? *o : (struct rig_options){0};
     machine_up(r);
@@ -236,6 +242,43 @@ void rig_refuses(const char *device, const struct rig_options *o, const char *wo
     cr_assert_null(r->dev);
     free(opts);
     machine_down(r);
+}
+
+/* --- the host's user --- */
+
+int rig_update(struct rig *r, const char *text, struct err *e)
+{
+    const char *name = vdev_name(r->dev);
+    const struct vdev_class *c = class_of(name, strlen(name));
+    AUTO_FREE void *opts = default_opts(c);
+    cr_assert_eq(opts_parse(c->opts, name, text, opts, e), 0, "%s", e->msg);
+    return vdev_update(r->dev, opts, e);
+}
+
+struct state_out rig_save(struct rig *r)
+{
+    struct state_out s = {0};
+    vdev_pause(r->dev);
+    transport_save(r->transport, &s);
+    cr_assert_eq(s.error, 0);
+    return s;
+}
+
+int rig_load(struct rig *r, const void *buf, size_t len)
+{
+    struct state_in in = {.buf = buf, .len = len};
+    transport_reset(r->transport);
+    int rc = transport_load(r->transport, &in);
+    cr_assert(rc != 0 || in.pos == len, "%zu of %zu bytes are read", in.pos, len);
+    return rc;
+}
+
+void rig_save_and_load(struct rig *r)
+{
+    struct state_out s = rig_save(r);
+    cr_assert_eq(rig_load(r, s.buf, s.len), 0);
+    vdev_resume(r->dev);
+    state_out_free(&s);
 }
 
 /* --- guest RAM --- */

@@ -136,6 +136,15 @@ void rig_down(struct rig *r);
 void rig_refuses(const char *device, const struct rig_options *o, const char *words);
 void rig_up_again(struct rig *r); /* the machine was reset: found anew, negotiated */
 
+/* The options that are left when "size=4M" is given for such a device, at run time. */
+int CHECKED rig_update(struct rig *r, const char *text, struct err *e);
+
+/* A life in two parts. Saving pauses the device; loading, in the same RAM, begins with a machine
+ * reset and leaves the device paused; save_and_load is both, and the device goes on. */
+struct state_out rig_save(struct rig *r);
+int CHECKED rig_load(struct rig *r, const void *buf, size_t len);
+void rig_save_and_load(struct rig *r);
+
 /* Of mmio only. */
 uint32_t rig_reg(struct rig *r, uint32_t off);
 void rig_reg_set(struct rig *r, uint32_t off, uint32_t v);

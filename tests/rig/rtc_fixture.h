@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "devices/rtc/rtc_priv.h"
-#include "tests/rig/rig.h"
+#include "tests/rig/reported.h"
 
 static const uint64_t NS = 1000000000;
 enum { FILL = 0xee, ALARM_CAP = 1 };
@@ -220,22 +220,4 @@ static inline int announced(struct rig *r, gpa_t at)
     cr_assert_eq(get_bytes(p + 10, 6), 0, "reserved");
     cr_assert_eq(p[16], FILL);
     return (int)get_bytes(p + 8, 2);
-}
-
-struct asked {
-    struct report report;
-    const char *name;
-    uint64_t value;
-};
-static inline void asked_number(struct report *report, const char *name, uint64_t value)
-{
-    struct asked *a = (struct asked *)(void *)report;
-    if (strcmp(name, a->name) == 0)
-        a->value = value;
-}
-static inline uint64_t told(struct rig *r, const char *name)
-{
-    struct asked a = {.report.number = asked_number, .name = name, .value = UINT64_MAX};
-    vdev_report(r->dev, &a.report);
-    return a.value;
 }

@@ -162,28 +162,15 @@ Test(admin, commands_are_done_in_their_order)
 
 /* --- its state --- */
 
-static struct state_out saved(struct rig *r)
-{
-    struct state_out s = {0};
-    vdev_pause(r->dev);
-    transport_save(r->transport, &s);
-    transport_reset(r->transport);
-    return s;
-}
-
 Test(admin, the_list_is_loaded)
 {
     struct rig *r = admin_up((struct rig_options){0});
     uint64_t list = BOTH | 1 << CAP_ID_LIST_QUERY;
     admin_expect(r, admin_use(&list, 1), ST_OK, Q_OK);
-    struct state_out s = saved(r);
-    struct state_in in = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(transport_load(r->transport, &in), 0);
-    vdev_resume(r->dev);
+    rig_save_and_load(r);
     rig_settle(r);
     admin_expect(r, (struct admin_command){.opcode = CAP_ID_LIST_QUERY}, ST_OK, Q_OK);
     admin_expect(r, (struct admin_command){.opcode = DEVICE_CAP_GET}, ST_EINVAL, Q_OPCODE);
-    state_out_free(&s);
     rig_down(r);
 }
 

@@ -17,8 +17,8 @@ Test(balloon, pages_in_the_balloon_leave_the_host)
         cr_assert_eq(resident(r, page_at(at, i)), !gone[i], "page %u", i);
     for (unsigned i = 0; i < 16; i++)
         cr_assert_eq(byte_at(r, page_at(at, i)), gone[i] ? 0 : MARK, "page %u", i);
-    cr_assert_eq(told(r, "inflated_bytes"), 9 * PAGE);
-    cr_assert_eq(told(r, "released_bytes"), 9 * PAGE, "what was named twice went twice");
+    cr_assert_eq(reported(r, "inflated_bytes"), 9 * PAGE);
+    cr_assert_eq(reported(r, "released_bytes"), 9 * PAGE, "what was named twice went twice");
     rig_down(r);
 }
 
@@ -34,7 +34,7 @@ static void used_before_the_host_is_told(struct rig *r)
     uint32_t pfn = htole32((uint32_t)(at.v / PAGE));
     name_pages(r, DEFLATEQ, &pfn, 1);
     cr_assert_eq(byte_at(r, at), 0x77);
-    cr_assert_eq(told(r, "deflated_bytes"), PAGE);
+    cr_assert_eq(reported(r, "deflated_bytes"), PAGE);
     cr_assert(!rig_needs_reset(r));
 }
 
@@ -84,12 +84,12 @@ Test(balloon, what_is_no_ram_is_ignored)
     name_pages(r, DEFLATEQ, list, ARRAY_SIZE(list));
     cr_assert(resident(r, at));
     cr_assert_eq(byte_at(r, at), MARK);
-    cr_assert_eq(told(r, "released_bytes"), 0);
+    cr_assert_eq(reported(r, "released_bytes"), 0);
     /* A run that leaves RAM loses only what is RAM. */
     gpa_t last = GPA(RIG_RAM - PAGE);
     memset(rig_at(r, last, PAGE), MARK, PAGE);
     name_pages(r, INFLATEQ, (const uint32_t[]){end - 1, end, end + 1}, 3);
-    cr_assert_eq(told(r, "released_bytes"), PAGE);
+    cr_assert_eq(reported(r, "released_bytes"), PAGE);
     cr_assert_eq(byte_at(r, last), 0);
     rig_down(r);
 }
@@ -106,13 +106,13 @@ Test(balloon, odd_buffers)
     for (unsigned i = 0; i < 11; i++)
         s[i] = bytes(r, list + i, 1);
     cr_assert_eq(submit(r, INFLATEQ, s, 11, NULL, 0), 0);
-    cr_assert_eq(told(r, "released_bytes"), 2 * PAGE);
+    cr_assert_eq(reported(r, "released_bytes"), 2 * PAGE);
     cr_assert(!resident(r, at) && !resident(r, page_at(at, 1)));
     cr_assert_eq(submit(r, INFLATEQ, s, 3, NULL, 0), 0, "not even one");
     const struct rig_seg in = {rig_alloc(r, 64), 64};
     for (unsigned q = INFLATEQ; q <= DEFLATEQ; q++)
         cr_assert_eq(submit(r, q, NULL, 0, &in, 1), 0, "nothing to read");
-    cr_assert_eq(told(r, "released_bytes"), 2 * PAGE);
+    cr_assert_eq(reported(r, "released_bytes"), 2 * PAGE);
     rig_down(r);
 }
 
@@ -141,12 +141,12 @@ Test(balloon, a_giant_request_leaves_others_their_turn)
         (void)loop_step(r->loop, -1);
     cr_assert_lt(turns, 20);
     cr_assert(!rig_used(r, INFLATEQ, &id, &len), "it takes two thousand turns");
-    uint64_t before = told(r, "inflated_bytes");
+    uint64_t before = reported(r, "inflated_bytes");
     (void)loop_step(r->loop, -1);
-    cr_assert_leq(told(r, "inflated_bytes") - before, 1024 * PAGE, "pages named in one turn");
+    cr_assert_leq(reported(r, "inflated_bytes") - before, 1024 * PAGE, "pages named in one turn");
     rig_settle(r);
     cr_assert(rig_used(r, INFLATEQ, &id, &len));
-    cr_assert_eq(told(r, "inflated_bytes"), (uint64_t)GIANT / 4 * PAGE);
+    cr_assert_eq(reported(r, "inflated_bytes"), (uint64_t)GIANT / 4 * PAGE);
     rig_down(r);
 }
 
@@ -154,15 +154,15 @@ Test(balloon, a_giant_request_may_be_given_up)
 {
     struct rig *r = rig_up("balloon", NULL);
     begin_giant(r);
-    uint64_t named = told(r, "inflated_bytes");
+    uint64_t named = reported(r, "inflated_bytes");
     rig_status_set(r, 0);
     rig_settle(r);
-    cr_assert_eq(told(r, "inflated_bytes"), named);
+    cr_assert_eq(reported(r, "inflated_bytes"), named);
     rig_negotiate(r);
     gpa_t at = pages(r, 1);
     inflate(r, at);
     cr_assert(!resident(r, at), "not a number of the old one");
-    cr_assert_eq(told(r, "inflated_bytes"), named + PAGE);
+    cr_assert_eq(reported(r, "inflated_bytes"), named + PAGE);
     rig_down(r);
 }
 
@@ -186,16 +186,16 @@ Test(balloon, the_target_and_what_the_driver_has)
     struct rig *r = rig_up("balloon,size=8M", NULL);
     struct err e = {0};
     cr_assert_eq(rig_config(r, NUM_PAGES, 4), 2048);
-    cr_assert_eq(told(r, "target_bytes"), MIB(8));
+    cr_assert_eq(reported(r, "target_bytes"), MIB(8));
     rig_config_set(r, ACTUAL, 4, 1000);
     cr_assert_eq(rig_config(r, ACTUAL, 4), 1000);
-    cr_assert_eq(told(r, "actual_bytes"), 1000 * PAGE);
+    cr_assert_eq(reported(r, "actual_bytes"), 1000 * PAGE);
     (void)rig_irqs(r);
-    cr_assert_eq(update(r, "size=4M", &e), 0);
+    cr_assert_eq(rig_update(r, "size=4M", &e), 0);
     cr_assert_eq(r->regs->pending(r), 2, "the configuration changed");
     cr_assert_eq(rig_irqs(r), 1);
     cr_assert_eq(rig_config(r, NUM_PAGES, 4), 1024);
-    cr_assert_eq(update(r, "size=4M", &e), 0);
+    cr_assert_eq(rig_update(r, "size=4M", &e), 0);
     cr_assert_eq(rig_irqs(r), 0, "it did not change");
     rig_config_set(r, NUM_PAGES, 4, 7); /* read-only, as is the other one */
     rig_config_set(r, CMD_ID, 4, 7);
@@ -203,7 +203,7 @@ Test(balloon, the_target_and_what_the_driver_has)
     cr_assert_eq(rig_config(r, CMD_ID, 4), 0);
     rig_status_set(r, 0);
     cr_assert_eq(rig_config(r, ACTUAL, 4), 0, "the guest has all of its memory again");
-    cr_assert_eq(told(r, "actual_bytes"), 0);
+    cr_assert_eq(reported(r, "actual_bytes"), 0);
     cr_assert_eq(rig_config(r, NUM_PAGES, 4), 1024);
     rig_down(r);
 }
@@ -212,13 +212,13 @@ Test(balloon, more_than_there_is)
 {
     struct rig *r = rig_up("balloon", NULL);
     struct err e = {0};
-    cr_assert_lt(update(r, "size=33M,stats=3", &e), 0);
+    cr_assert_lt(rig_update(r, "size=33M,stats=3", &e), 0);
     cr_assert_str_eq(e.msg, "balloon: size: the guest has only 32 MiB of memory");
     cr_assert_eq(e.kind, ERR_INPUT);
-    cr_assert_lt(update(r, "hints=3", &e), 0);
+    cr_assert_lt(rig_update(r, "hints=3", &e), 0);
     cr_assert_str_eq(e.msg, "balloon: hints=3 needs hinting=on");
     cr_assert_null(armed, "and nothing has changed");
-    cr_assert_eq(update(r, "size=32M", &e), 0);
+    cr_assert_eq(rig_update(r, "size=32M", &e), 0);
     cr_assert_eq(rig_config(r, NUM_PAGES, 4), RIG_RAM / PAGE);
     rig_down(r);
 }
@@ -248,11 +248,11 @@ Test(balloon, legacy_configuration_is_little_endian)
             cr_assert_eq(rig_config(r, NUM_PAGES + i, 1), i == 1 ? 8 : 0);
         const uint8_t value[] = {0x11, 0x22, 0x01, 0x00};
         for (unsigned i = 0; i < 4; i++) {
-            cr_assert_eq(told(r, "actual_bytes"), 0, "before the last byte, byte %u", i);
+            cr_assert_eq(reported(r, "actual_bytes"), 0, "before the last byte, byte %u", i);
             rig_config_set(r, ACTUAL + i, 1, value[i]);
             cr_assert_eq(rig_config(r, ACTUAL + i, 1), value[i]);
         }
-        cr_assert_eq(told(r, "actual_bytes"), 0x12211 * (uint64_t)PAGE);
+        cr_assert_eq(reported(r, "actual_bytes"), 0x12211 * (uint64_t)PAGE);
         rig_down(r);
     }
 }
@@ -286,15 +286,8 @@ Test(balloon, queues_with_holes_and_without)
         if (!compact)
             report_on(r, STATSQ, false);
         /* And still so after a load. */
-        vdev_pause(r->dev);
-        struct state_out s = {0};
-        transport_save(r->transport, &s);
-        transport_reset(r->transport);
-        struct state_in in = {.buf = s.buf, .len = s.len};
-        cr_assert_eq(transport_load(r->transport, &in), 0);
-        vdev_resume(r->dev);
+        rig_save_and_load(r);
         report_on(r, compact ? STATSQ : REPORTQ, true);
-        state_out_free(&s);
         rig_down(r);
     }
 }

@@ -51,8 +51,8 @@ Test(balloon_more, statistics_in_any_order_and_unknown_ones)
     e[19] = (struct entry){UINT16_MAX, 2};
     offer_stats(r, e, 20, 9);
     for (unsigned i = 0; i < 16; i++)
-        cr_assert_eq(told(r, names[i]), i == 4 ? UINT64_MAX - 1 : 1000 + i, "%s", names[i]);
-    cr_assert_eq(told(r, "stats_updates"), 1);
+        cr_assert_eq(reported(r, names[i]), i == 4 ? UINT64_MAX - 1 : 1000 + i, "%s", names[i]);
+    cr_assert_eq(reported(r, "stats_updates"), 1);
     rig_status_set(r, 0);
     cr_assert_eq(told(r, "memtot"), UINT64_MAX, "of a guest that is gone");
     rig_down(r);
@@ -72,15 +72,15 @@ Test(balloon_more, the_device_asks_for_statistics)
     fire(r);
     cr_assert(!stats_used(r), "the driver has not answered");
     offer_stats(r, (struct entry[]){{4, 8}}, 1, 0);
-    cr_assert_eq(told(r, "memfree"), 8);
+    cr_assert_eq(reported(r, "memfree"), 8);
     offer_stats(r, (struct entry[]){{4, 9}}, 1, 0); /* one too many */
-    cr_assert_eq(told(r, "memfree"), 9);
+    cr_assert_eq(reported(r, "memfree"), 9);
     cr_assert(stats_used(r) && !stats_used(r), "one of them is kept");
-    cr_assert_eq(update(r, "stats=60", &err), 0);
+    cr_assert_eq(rig_update(r, "stats=60", &err), 0);
     cr_assert_eq(armed_ns, UINT64_C(60000000000));
     fire(r);
     cr_assert(stats_used(r));
-    cr_assert_eq(update(r, "", &err), 0);
+    cr_assert_eq(rig_update(r, "", &err), 0);
     cr_assert_eq(armed_ns, 0, "never again");
     cr_assert(!rig_needs_reset(r));
     rig_down(r);
@@ -91,13 +91,13 @@ Test(balloon_more, statistics_without_end)
     struct rig *r = rig_up("balloon", NULL);
     struct entry e[300] = {[255] = {5, 1}, [256] = {6, 2}};
     offer_stats(r, e, 300, 0);
-    cr_assert_eq(told(r, "memtot"), 1);
+    cr_assert_eq(reported(r, "memtot"), 1);
     cr_assert_eq(told(r, "avail"), UINT64_MAX, "nobody looks that far");
     const struct rig_seg in = {rig_alloc(r, 64), 64};
     rig_add(r, STATSQ, NULL, 0, &in, 1);
     rig_kick(r, STATSQ);
     rig_settle(r);
-    cr_assert_eq(told(r, "memtot"), 1, "nothing to read");
+    cr_assert_eq(reported(r, "memtot"), 1, "nothing to read");
     rig_down(r);
 }
 
@@ -115,7 +115,7 @@ Test(balloon_more, statistics_of_legacy_drivers)
         fire(r);
         cr_assert(stats_used(r));
         offer_stats(r, (struct entry[]){{4, 0x1122334455667788}}, 1, 0);
-        cr_assert_eq(told(r, "memfree"), 0x1122334455667788);
+        cr_assert_eq(reported(r, "memfree"), 0x1122334455667788);
         rig_status_set(r, 0);
         rig_negotiate(r);
         offer_stats(r, (struct entry[]){{4, 7}}, 1, 0);
@@ -189,9 +189,9 @@ static void rounds(enum rig_transport t)
             rig_negotiate(r);
         }
     }
-    cr_assert_eq(told(r, "hint_rounds"), 4);
-    cr_assert_eq(told(r, "hinted_bytes"), 8 * PAGE);
-    cr_assert_eq(told(r, "released_bytes"), 8 * PAGE);
+    cr_assert_eq(reported(r, "hint_rounds"), 4);
+    cr_assert_eq(reported(r, "hinted_bytes"), 8 * PAGE);
+    cr_assert_eq(reported(r, "released_bytes"), 8 * PAGE);
     rig_down(r);
 }
 
@@ -222,10 +222,10 @@ Test(balloon_more, a_round_that_the_user_ends)
     uint32_t id = begin_round(r);
     command(r, id);
     cr_assert(hint(r, at));
-    cr_assert_eq(update(r, "hinting", &e), 0);
+    cr_assert_eq(rig_update(r, "hinting", &e), 0);
     cr_assert_eq(rig_config(r, CMD_ID, 4), 1);
     cr_assert(!hint(r, at));
-    cr_assert_eq(update(r, "hinting,hints=1", &e), 0);
+    cr_assert_eq(rig_update(r, "hinting,hints=1", &e), 0);
     uint32_t next = begin_round(r);
     cr_assert_gt(next, id);
     command(r, 0); /* the answer to the first one */
@@ -248,12 +248,12 @@ Test(balloon_more, a_round_that_ends_within_a_request)
     rig_add(r, HINTQ, NULL, 0, in, 64);
     rig_kick(r, HINTQ);
     (void)loop_step(r->loop, -1);
-    uint64_t released = told(r, "released_bytes");
+    uint64_t released = reported(r, "released_bytes");
     cr_assert_geq(released, MIB(64));
-    cr_assert_eq(update(r, "hinting", &e), 0);
+    cr_assert_eq(rig_update(r, "hinting", &e), 0);
     rig_settle(r);
     cr_assert(rig_used(r, HINTQ, &id, &len));
-    cr_assert_eq(told(r, "released_bytes"), released);
+    cr_assert_eq(reported(r, "released_bytes"), released);
     rig_down(r);
 }
 
@@ -263,7 +263,7 @@ Test(balloon_more, no_hints_without_the_feature)
                            &(struct rig_options){.without = BALLOON_F(FREE_PAGE_HINT)});
     fire(r);
     cr_assert_eq(rig_config(r, CMD_ID, 4), 0);
-    cr_assert_eq(told(r, "hint_rounds"), 0);
+    cr_assert_eq(reported(r, "hint_rounds"), 0);
     rig_down(r);
     r = rig_up("balloon,hinting,hints=60", &(struct rig_options){.stop_before_driver_ok = true});
     fire(r);
@@ -293,8 +293,8 @@ Test(balloon_more, reported_pages_leave_the_host)
     struct rig *r =
         rig_up("balloon,reporting", &(struct rig_options){.without = BALLOON_F(PAGE_POISON)});
     cr_assert(report_pages(r, MARK));
-    cr_assert_eq(told(r, "reported_bytes"), 3 * PAGE);
-    cr_assert_eq(told(r, "released_bytes"), 3 * PAGE);
+    cr_assert_eq(reported(r, "reported_bytes"), 3 * PAGE);
+    cr_assert_eq(reported(r, "released_bytes"), 3 * PAGE);
     /* Parts of pages stay. */
     gpa_t at = pages(r, 2);
     const struct rig_seg in = {GPA(at.v + 1), 2 * PAGE - 2};
@@ -302,7 +302,7 @@ Test(balloon_more, reported_pages_leave_the_host)
     cr_assert(resident(r, at) && resident(r, page_at(at, 1)));
     const struct rig_seg out = bytes(r, "text", 4);
     cr_assert_eq(submit(r, REPORTQ, &out, 1, NULL, 0), 0);
-    cr_assert_eq(told(r, "released_bytes"), 3 * PAGE);
+    cr_assert_eq(reported(r, "released_bytes"), 3 * PAGE);
     rig_down(r);
 }
 
@@ -324,8 +324,8 @@ Test(balloon_more, reported_pages_keep_the_drivers_value)
     poison(r, 0x5a5a5a5a);
     cr_assert_eq(rig_config(r, POISON, 4), 0x5a5a5a5a);
     cr_assert(!report_pages(r, 0x5a));
-    cr_assert_eq(told(r, "reported_bytes"), 3 * PAGE);
-    cr_assert_eq(told(r, "released_bytes"), 0);
+    cr_assert_eq(reported(r, "reported_bytes"), 3 * PAGE);
+    cr_assert_eq(reported(r, "released_bytes"), 0);
     rig_config_set(r, POISON, 4, 0);
     cr_assert_eq(rig_config(r, POISON, 4), 0x5a5a5a5a, "not while it runs");
     cr_assert(!report_pages(r, 0x5a));
@@ -370,14 +370,14 @@ Test(balloon_more, a_giant_report_takes_turns)
     rig_add(r, REPORTQ, NULL, 0, in, 96);
     rig_kick(r, REPORTQ);
     (void)loop_step(r->loop, -1);
-    uint64_t before = told(r, "released_bytes");
+    uint64_t before = reported(r, "released_bytes");
     (void)loop_step(r->loop, -1);
-    cr_assert_eq(told(r, "released_bytes") - before, MIB(64), "in one turn");
+    cr_assert_eq(reported(r, "released_bytes") - before, MIB(64), "in one turn");
     cr_assert(!rig_used(r, REPORTQ, &id, &len));
     rig_settle(r);
     cr_assert(rig_used(r, REPORTQ, &id, &len));
-    cr_assert_eq(told(r, "released_bytes"), 96 * MIB(16));
-    cr_assert_eq(told(r, "reported_bytes"), 96 * MIB(16));
+    cr_assert_eq(reported(r, "released_bytes"), 96 * MIB(16));
+    cr_assert_eq(reported(r, "reported_bytes"), 96 * MIB(16));
     rig_down(r);
 }
 
@@ -390,38 +390,29 @@ Test(balloon_more, goes_on_elsewhere)
     poison(r, 0x5a5a5a5a);
     rig_config_set(r, ACTUAL, 4, 77);
     offer_stats(r, (struct entry[]){{4, 7}}, 1, 0);
-    cr_assert_eq(update(r, "size=4M,stats=3,hinting,reporting,hints=60", &e), 0);
+    cr_assert_eq(rig_update(r, "size=4M,stats=3,hinting,reporting,hints=60", &e), 0);
     uint32_t round = begin_round(r);
     command(r, round);
-    vdev_pause(r->dev);
-    struct state_out s = {0};
-    transport_save(r->transport, &s);
+    struct state_out s = rig_save(r);
     to = rig_up("balloon,size=8M,stats=3,hinting,reporting", NULL);
-    transport_reset(to->transport);
-    for (size_t cut = 0; cut < s.len; cut++) {
-        struct state_in in = {.buf = s.buf, .len = cut};
-        cr_assert_lt(transport_load(to->transport, &in), 0);
-        transport_reset(to->transport);
-    }
-    struct state_in in = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(transport_load(to->transport, &in), 0);
+    for (size_t cut = 0; cut < s.len; cut++)
+        cr_assert_lt(rig_load(to, s.buf, cut), 0);
+    cr_assert_eq(rig_load(to, s.buf, s.len), 0);
     cr_assert_eq(rig_config(to, NUM_PAGES, 4), 1024, "as the driver knows it");
     cr_assert_eq(rig_config(to, ACTUAL, 4), 77);
     cr_assert_eq(rig_config(to, POISON, 4), 0x5a5a5a5a);
     cr_assert_eq(rig_config(to, CMD_ID, 4), round);
-    cr_assert_eq(told(to, "memfree"), 7);
-    cr_assert_eq(told(to, "actual_bytes"), 77 * PAGE);
+    cr_assert_eq(reported(to, "memfree"), 7);
+    cr_assert_eq(reported(to, "actual_bytes"), 77 * PAGE);
     /* The rings are in the other rig's memory: back to it. */
-    transport_reset(r->transport);
-    in = (struct state_in){.buf = s.buf, .len = s.len};
-    cr_assert_eq(transport_load(r->transport, &in), 0);
+    cr_assert_eq(rig_load(r, s.buf, s.len), 0);
     vdev_resume(r->dev);
     rig_settle(r);
     cr_assert(hint(r, pages(r, 1)), "the round goes on");
     cr_assert(!report_pages(r, 0x5a));
     command(r, 0);
     cr_assert(!stats_used(r), "the buffer is kept still");
-    cr_assert_eq(update(r, "size=4M,stats=4,hinting,reporting", &e), 0);
+    cr_assert_eq(rig_update(r, "size=4M,stats=4,hinting,reporting", &e), 0);
     fire(r);
     state_out_free(&s);
     rig_down(to);

@@ -450,18 +450,11 @@ Test(blk, state_round_trip)
 {
     struct rig *r = up();
     set_wce(r, 0);
-    vdev_pause(r->dev);
-    struct state_out s = {0};
-    transport_save(r->transport, &s);
-    transport_reset(r->transport);
-    struct state_in i = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(transport_load(r->transport, &i), 0);
-    vdev_resume(r->dev);
+    rig_save_and_load(r);
     rig_settle(r);
     cr_assert_eq(config(r).wce, 0);
     uint8_t data[512];
     cr_assert_eq(request(r, VIRTIO_BLK_T_IN, 1, data, 512, true), VIRTIO_BLK_S_OK);
-    state_out_free(&s);
     down(r);
 }
 

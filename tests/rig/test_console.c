@@ -362,13 +362,9 @@ Test(console, state_round_trip)
     struct rig *r = up_channel();
     open_ports(r);
     control(r, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
-    vdev_pause(r->dev);
-    struct state_out s = {0}, again = {0};
-    transport_save(r->transport, &s);
-    transport_reset(r->transport);
-    struct state_in i = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(transport_load(r->transport, &i), 0);
-    transport_save(r->transport, &again);
+    struct state_out s = rig_save(r);
+    cr_assert_eq(rig_load(r, s.buf, s.len), 0);
+    struct state_out again = rig_save(r);
     cr_assert(s.len == again.len && memcmp(s.buf, again.buf, s.len) == 0);
     vdev_resume(r->dev);
     rig_settle(r);

@@ -21,15 +21,6 @@ static void serve(struct rig *r)
     held_expect(r, id, 8);
 }
 
-static struct state_out save(struct rig *r)
-{
-    struct state_out s = {0};
-    vdev_pause(r->dev);
-    transport_save(r->transport, &s);
-    cr_assert_eq(s.error, 0);
-    return s;
-}
-
 /* Whatever was loaded or refused: a reset makes a good device of it. */
 static void revive(struct rig *r)
 {
@@ -37,13 +28,6 @@ static void revive(struct rig *r)
     vdev_resume(r->dev);
     rig_up_again(r);
     serve(r);
-}
-
-static int load(struct rig *r, const uint8_t *buf, size_t len)
-{
-    transport_reset(r->transport);
-    struct state_in in = {.buf = buf, .len = len};
-    return transport_load(r->transport, &in);
 }
 
 /* One device in each state worth having; `what` gets its stream. */
@@ -60,7 +44,7 @@ static void each_stream(void (*what)(struct rig *r, struct state_out *s, const c
                 serve(r);
             if (v & SUSPENDED)
                 rig_status_set(r, RUNNING | VDEV_S_SUSPEND);
-            struct state_out s = save(r);
+            struct state_out s = rig_save(r);
             what(r, &s, rig_transport_names[t]);
             state_out_free(&s);
             rig_down(r);
@@ -71,7 +55,7 @@ static void each_stream(void (*what)(struct rig *r, struct state_out *s, const c
 static void cut_one(struct rig *r, struct state_out *s, const char *name)
 {
     for (size_t n = 0; n < s->len; n++)
-        cr_assert_eq(load(r, s->buf, n), -EBADMSG, "%s: %zu bytes", name, n);
+        cr_assert_eq(rig_load(r, s->buf, n), -EBADMSG, "%s: %zu bytes", name, n);
 }
 
 static void cut(struct rig *r, struct state_out *s, const char *name)
@@ -89,7 +73,7 @@ static void flip_one(struct rig *r, struct state_out *s, const char *name)
 {
     for (size_t at = 0; at < s->len; at++) {
         s->buf[at] ^= 0x40;
-        cr_assert_eq(load(r, s->buf, s->len), -EBADMSG, "%s: byte %zu", name, at);
+        cr_assert_eq(rig_load(r, s->buf, s->len), -EBADMSG, "%s: byte %zu", name, at);
         s->buf[at] ^= 0x40;
     }
 }
@@ -119,18 +103,16 @@ static void reseal(uint8_t *section)
  * afterwards. */
 static void use(struct rig *r, const uint8_t *buf, size_t len, const char *name, size_t at)
 {
-    int rc = load(r, buf, len);
+    int rc = rig_load(r, buf, len);
     cr_assert(rc == 0 || rc == -EBADMSG, "%s: byte %zu: %d", name, at, rc);
     vdev_resume(r->dev);
     for (unsigned i = 0; i < 2; i++)
         vdev_kick(r->dev, 0);
     rig_settle(r);
-    vdev_pause(r->dev);
-    struct state_out s = {0};
-    transport_save(r->transport, &s);
+    struct state_out s = rig_save(r);
     if (rc == 0)
-        cr_assert_eq(load(r, s.buf, s.len), 0, "%s: byte %zu: it does not load what it saves", name,
-                     at);
+        cr_assert_eq(rig_load(r, s.buf, s.len), 0, "%s: byte %zu: it does not load what it saves",
+                     name, at);
     state_out_free(&s);
 }
 
@@ -169,7 +151,7 @@ Test(hostile_state, any_byte_may_be_any_other)
 static void forge_device(const char *spec)
 {
     struct rig *r = rig_up(spec, NULL);
-    struct state_out s = save(r);
+    struct state_out s = rig_save(r);
     cut_one(r, &s, spec);
     flip_one(r, &s, spec);
     forge_one(r, &s, spec);
@@ -196,7 +178,7 @@ Test(hostile_state, an_alarm_that_was_not_negotiated)
     uint32_t id, len;
     log_set_level(LOG_ERROR);
     rig_add(r, ALARMQ, NULL, 0, &in, 1);
-    struct state_out s = save(r);
+    struct state_out s = rig_save(r);
     forge_one(r, &s, "rtc without alarms");
     cr_assert(!rig_used(r, ALARMQ, &id, &len));
     state_out_free(&s);

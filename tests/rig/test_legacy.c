@@ -181,18 +181,6 @@ Test(legacy, alignments_that_are_none)
 
 /* --- drivers that mix both --- */
 
-static void expect_saves_and_loads(struct rig *r)
-{
-    vdev_pause(r->dev);
-    struct state_out s = {0};
-    transport_save(r->transport, &s);
-    transport_reset(r->transport);
-    struct state_in in = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(transport_load(r->transport, &in), 0);
-    vdev_resume(r->dev);
-    state_out_free(&s);
-}
-
 /* Features that a modern driver wrote, and never had accepted, are not a legacy driver's. */
 Test(mixed, a_legacy_driver_after_a_modern_one_that_stopped_half_way)
 {
@@ -211,7 +199,7 @@ Test(mixed, a_legacy_driver_after_a_modern_one_that_stopped_half_way)
     rig_queue_up(r, Q);
     rig_driver_ok(r);
     expect_served(r);
-    expect_saves_and_loads(r);
+    rig_save_and_load(r);
     expect_served(r);
     rig_down(r);
 }
@@ -229,7 +217,7 @@ Test(mixed, legacy_registers_under_a_modern_driver)
     cr_assert_eq(rig_status(r), A | D | FOK | OK);
     cr_assert(vdev_has(r->dev, VIRTIO_F_RING_PACKED));
     expect_served(r);
-    expect_saves_and_loads(r);
+    rig_save_and_load(r);
     expect_served(r);
 
     r->regs->queue_reset(r, Q);

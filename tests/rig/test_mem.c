@@ -84,20 +84,20 @@ Test(mem, the_user_wants_more_or_less)
     struct rig *r = rig_up("mem,size=512M,requested=2M", NULL);
     uint64_t before = FIELD(r, usable_region_size);
     cr_assert_lt(before, SIZE);
-    (void)told(r);
+    (void)notified(r);
     resize(r, MIB(128));
-    cr_assert(told(r));
+    cr_assert(notified(r));
     cr_assert_eq(FIELD(r, requested_size), MIB(128));
     cr_assert_gt(FIELD(r, usable_region_size), before);
     before = FIELD(r, usable_region_size);
     resize(r, MIB(4));
-    cr_assert(told(r));
+    cr_assert(notified(r));
     cr_assert_eq(FIELD(r, requested_size), MIB(4));
     cr_assert_eq(FIELD(r, usable_region_size), before, "it does not shrink");
     resize(r, MIB(4));
-    cr_assert_not(told(r), "nothing has changed");
+    cr_assert_not(notified(r), "nothing has changed");
     resize(r, SIZE);
-    cr_assert(told(r));
+    cr_assert(notified(r));
     cr_assert_eq(FIELD(r, usable_region_size), SIZE);
     rig_negotiate(r);
     cr_assert_eq(FIELD(r, usable_region_size), SIZE, "nor by the driver's reset");
@@ -109,7 +109,7 @@ Test(mem, the_user_wants_more_or_less)
     cr_assert_lt(update(r, MIB(3), &e), 0);
     cr_assert(strstr(e.msg, "multiple of the block, 2M"), "%s", e.msg);
     cr_assert_eq(FIELD(r, requested_size), SIZE);
-    cr_assert_not(told(r));
+    cr_assert_not(notified(r));
     rig_down(r);
 }
 
@@ -120,7 +120,7 @@ Test(mem, plugged_size_follows_in_silence)
     PROVES("Device Types / Memory Device / Device Operation / PLUG request#07");
     PROVES("Device Types / Memory Device / Device Operation / UNPLUG request#07");
     struct rig *r = rig_up(SPEC, NULL);
-    (void)told(r);
+    (void)notified(r);
     cr_assert_eq(plug(r, 0, 3), VIRTIO_MEM_RESP_ACK);
     cr_assert_eq(FIELD(r, plugged_size), 3 * BLOCK);
     cr_assert_eq(plug(r, 7 * BLOCK, 1), VIRTIO_MEM_RESP_ACK);

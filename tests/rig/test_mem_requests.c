@@ -153,7 +153,7 @@ Test(mem, unplug_all)
     uint8_t *own = dma(r, 254 * BLOCK, BLOCK);
     memset(cpu(r, 254 * BLOCK), 1, PAGE);
     resize(r, MIB(4));
-    (void)told(r);
+    (void)notified(r);
     cr_assert_eq(FIELD(r, usable_region_size), SIZE);
     struct virtio_mem_req req;
     memset(&req, 0xff, sizeof(req));
@@ -161,7 +161,7 @@ Test(mem, unplug_all)
     cr_assert_eq(ask_raw(r, &req, sizeof(req)).type, VIRTIO_MEM_RESP_ACK);
     cr_assert_eq(FIELD(r, plugged_size), 0);
     cr_assert_lt(FIELD(r, usable_region_size), SIZE);
-    cr_assert_not(told(r));
+    cr_assert_not(notified(r));
     cr_assert_eq(resident(own, BLOCK), 0);
     for (unsigned i = 0; i < 256; i++)
         cr_assert(!reachable(r, i * BLOCK) && !dma(r, i * BLOCK, 1));
@@ -275,31 +275,13 @@ Test(mem, a_reset_in_the_middle_of_an_unplug)
 
 /* --- state, report, mistakes --- */
 
-static struct state_out save(struct rig *r)
-{
-    struct state_out s = {0};
-    vdev_pause(r->dev);
-    transport_save(r->transport, &s);
-    cr_assert_eq(s.error, 0);
-    return s;
-}
-
-static int load(struct rig *r, const struct state_out *s)
-{
-    struct state_in in = {.buf = s->buf, .len = s->len};
-    transport_reset(r->transport);
-    return transport_load(r->transport, &in);
-}
-
 Test(mem, saved_and_loaded)
 {
     struct rig *r = rig_up("mem,size=512M,requested=512M", NULL);
     cr_assert_eq(plug(r, 3 * BLOCK, 4), VIRTIO_MEM_RESP_ACK);
     cr_assert_eq(plug(r, 64 * BLOCK, 65), VIRTIO_MEM_RESP_ACK);
     resize(r, WANTED);
-    struct state_out s = save(r);
-    cr_assert_eq(load(r, &s), 0);
-    vdev_resume(r->dev);
+    rig_save_and_load(r);
     rig_settle(r);
     cr_assert_eq(FIELD(r, plugged_size), 69 * BLOCK);
     cr_assert_eq(FIELD(r, requested_size), WANTED);
@@ -310,7 +292,6 @@ Test(mem, saved_and_loaded)
     cr_assert(reachable(r, 3 * BLOCK) && reachable(r, 129 * BLOCK - 1));
     cr_assert(!reachable(r, 129 * BLOCK) && !reachable(r, 3 * BLOCK - 1));
     cr_assert_not_null(dma(r, 64 * BLOCK, 65 * BLOCK));
-    state_out_free(&s);
     rig_down(r);
 }
 
@@ -329,7 +310,7 @@ Test(mem, a_state_that_cannot_be)
 {
     enum { HEADER = 16, AT = 0, REGION = 8, BLOCKS = 16, REQUESTED = 24, USABLE = 32, BITS = 40 };
     struct rig *r = rig_up("mem,size=512M,requested=2M", NULL);
-    struct state_out s = save(r);
+    struct state_out s = rig_save(r);
     uint8_t *section = memmem(s.buf, s.len, "MEM ", 4);
     cr_assert_not_null(section);
     const struct {
@@ -353,58 +334,33 @@ Test(mem, a_state_that_cannot_be)
         uint64_t was = get_bytes(p, 8);
         put_bytes(p, bad[i].v, 8);
         reseal(section);
-        cr_assert_eq(load(r, &s), -EBADMSG, "%u", i);
+        cr_assert_eq(rig_load(r, s.buf, s.len), -EBADMSG, "%u", i);
         put_bytes(p, was, 8);
     }
     put_bytes(section + HEADER + BITS, 7, 8); /* more than is requested, as after a resize */
     reseal(section);
-    cr_assert_eq(load(r, &s), 0);
+    cr_assert_eq(rig_load(r, s.buf, s.len), 0);
     cr_assert_eq(FIELD(r, plugged_size), 3 * BLOCK);
     protect_fails_after = 3;
-    cr_assert_eq(load(r, &s), -EBADMSG, "the host cannot");
+    cr_assert_eq(rig_load(r, s.buf, s.len), -EBADMSG, "the host cannot");
     state_out_free(&s);
     rig_down(r);
-}
-
-struct tally {
-    struct report report;
-    uint64_t size, block_size, requested, usable, plugged, plugs, unplugs, refused;
-};
-
-static void tally_number(struct report *r, const char *name, uint64_t v)
-{
-    struct tally *t = (struct tally *)(void *)r;
-    const struct {
-        const char *name;
-        uint64_t *to;
-    } known[] = {{"size", &t->size},
-                 {"block_size", &t->block_size},
-                 {"requested", &t->requested},
-                 {"usable", &t->usable},
-                 {"plugged", &t->plugged},
-                 {"plug_requests", &t->plugs},
-                 {"unplug_requests", &t->unplugs},
-                 {"refused_requests", &t->refused}};
-    for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
-        if (strcmp(known[i].name, name) == 0)
-            *known[i].to = v;
-    }
 }
 
 Test(mem, tells_its_sizes)
 {
     struct rig *r = rig_up(SPEC, NULL);
-    struct tally t = {.report.number = tally_number};
     cr_assert_eq(plug(r, 0, 3), VIRTIO_MEM_RESP_ACK);
     cr_assert_eq(plug(r, 0, 3), VIRTIO_MEM_RESP_ERROR);
     cr_assert_eq(unplug(r, 0, 1), VIRTIO_MEM_RESP_ACK);
-    vdev_report(r->dev, &t.report);
-    cr_assert_eq(t.size, SIZE);
-    cr_assert_eq(t.block_size, BLOCK);
-    cr_assert_eq(t.requested, WANTED);
-    cr_assert_eq(t.usable, FIELD(r, usable_region_size));
-    cr_assert_eq(t.plugged, 2 * BLOCK);
-    cr_assert(t.plugs == 1 && t.unplugs == 1 && t.refused == 1);
+    cr_assert_eq(reported(r, "size"), SIZE);
+    cr_assert_eq(reported(r, "block_size"), BLOCK);
+    cr_assert_eq(reported(r, "requested"), WANTED);
+    cr_assert_eq(reported(r, "usable"), FIELD(r, usable_region_size));
+    cr_assert_eq(reported(r, "plugged"), 2 * BLOCK);
+    cr_assert_eq(reported(r, "plug_requests"), 1);
+    cr_assert_eq(reported(r, "unplug_requests"), 1);
+    cr_assert_eq(reported(r, "refused_requests"), 1);
     rig_down(r);
 }
 

@@ -112,18 +112,12 @@ Test(net, features_that_need_others)
 Test(net, the_link_is_an_option_that_lives)
 {
     struct fx *f = fx_up(1, true, NULL, NULL);
-    const struct vdev_class *const *c = vdev_classes;
-    while (strcmp((*c)->name, "net") != 0)
-        c++;
     static const char *const texts[] = {"none,link=down", "none,link=up"};
     for (unsigned i = 0; i < ARRAY_SIZE(texts); i++) {
-        void *opts = calloc(1, (*c)->opts_size);
-        struct err e;
-        cr_assert_eq(opts_parse((*c)->opts, "--net", texts[i], opts, &e), 0);
-        cr_assert_eq(vdev_update(f->r->dev, opts, &e), 0);
+        struct err e = {0};
+        cr_assert_eq(rig_update(f->r, texts[i], &e), 0, "%s", e.msg);
         cr_expect_eq(fx_config(f).status, i == 0 ? 0 : VIRTIO_NET_S_LINK_UP);
         cr_expect_eq(rig_irqs(f->r), 1);
-        free(opts);
     }
     fx_down(f);
 }

@@ -494,12 +494,9 @@ Test(packed, survives_a_save_and_a_load)
         (void)rig_must_kick(r, Q);
         vdev_pause(r->dev);
         uint16_t waiting = held_add(r, 8); /* made available while nobody looks */
-        struct state_out s = {0}, again = {0};
-        transport_save(r->transport, &s);
-        transport_reset(r->transport);
-        struct state_in i = {.buf = s.buf, .len = s.len};
-        cr_assert_eq(transport_load(r->transport, &i), 0);
-        transport_save(r->transport, &again);
+        struct state_out s = rig_save(r);
+        cr_assert_eq(rig_load(r, s.buf, s.len), 0);
+        struct state_out again = rig_save(r);
         cr_assert(again.len == s.len && memcmp(again.buf, s.buf, s.len) == 0);
         vdev_resume(r->dev);
         rig_settle(r);

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/gmem.h"
-#include "tests/rig/rig.h"
+#include "tests/rig/reported.h"
 #include "tests/rig/rig_pci.h"
 
 enum { FILE_LEN = 4 << 20, SHMEM_REGION = 1 };
@@ -248,15 +248,8 @@ Test(pmem, a_flush_that_failed_stays_failed)
     cr_assert_eq(flush(r), UINT32_MAX, "what was lost is not back");
     rig_negotiate(r);
     cr_assert_eq(flush(r), UINT32_MAX, "nor by a reset of the device");
-    struct state_out s = {0};
-    vdev_pause(r->dev);
-    transport_save(r->transport, &s);
-    struct state_in load = {.buf = s.buf, .len = s.len};
-    transport_reset(r->transport);
-    cr_assert_eq(transport_load(r->transport, &load), 0);
-    vdev_resume(r->dev);
+    rig_save_and_load(r);
     cr_assert_eq(flush(r), UINT32_MAX, "nor by a load");
-    state_out_free(&s);
     transport_reset(r->transport);
     rig_up_again(r);
     cr_assert_eq(flush(r), 0);
@@ -397,15 +390,11 @@ Test(pmem, a_file_that_another_has)
 Test(pmem, a_state_of_another_place)
 {
     struct rig *r = up();
-    struct state_out s = {0};
-    vdev_pause(r->dev);
-    transport_save(r->transport, &s);
+    struct state_out s = rig_save(r);
     transport_free(r->transport); /* and one that is twice as long comes in its place */
     (void)unlink(path);
     struct rig *other = up_with(",size=8M", NULL);
-    struct state_in in = {.buf = s.buf, .len = s.len};
-    transport_reset(other->transport);
-    cr_assert_eq(transport_load(other->transport, &in), -EBADMSG);
+    cr_assert_eq(rig_load(other, s.buf, s.len), -EBADMSG);
     rig_up_again(other);
     cr_assert_eq(flush(other), 0);
     state_out_free(&s);
@@ -414,29 +403,14 @@ Test(pmem, a_state_of_another_place)
     rig_down(r);
 }
 
-struct tally {
-    struct report report;
-    uint64_t size, flushes, failed;
-};
-
-static void tally_number(struct report *r, const char *name, uint64_t v)
-{
-    struct tally *t = (struct tally *)(void *)r;
-    *(strcmp(name, "size") == 0      ? &t->size
-      : strcmp(name, "flushes") == 0 ? &t->flushes
-                                     : &t->failed) = v;
-}
-
 Test(pmem, tells_what_it_has_done)
 {
     struct rig *r = up();
-    struct tally t = {.report.number = tally_number};
     (void)flush(r);
     host.fails[0] = -ENOSPC;
     (void)flush(r);
-    vdev_report(r->dev, &t.report);
-    cr_assert_eq(t.size, FILE_LEN);
-    cr_assert_eq(t.flushes, 2);
-    cr_assert_eq(t.failed, 1);
+    cr_assert_eq(reported(r, "size"), FILE_LEN);
+    cr_assert_eq(reported(r, "flushes"), 2);
+    cr_assert_eq(reported(r, "failed_flushes"), 1);
     down(r);
 }

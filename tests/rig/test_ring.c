@@ -597,15 +597,9 @@ Test(state, survives_a_save_and_a_load)
     }
     vdev_pause(r->dev);
     rig_add(r, Q, NULL, 0, &in, 1); /* made available while nobody looks */
-    struct state_out s = {0}, again = {0};
-    transport_save(r->transport, &s);
-    cr_assert_eq(s.error, 0);
-
-    /* The same device, as at power-on, in the same RAM. */
-    transport_reset(r->transport);
-    struct state_in i = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(transport_load(r->transport, &i), 0);
-    transport_save(r->transport, &again);
+    struct state_out s = rig_save(r);
+    cr_assert_eq(rig_load(r, s.buf, s.len), 0);
+    struct state_out again = rig_save(r);
     cr_assert_eq(again.len, s.len);
     cr_assert(memcmp(again.buf, s.buf, s.len) == 0, "save, load, save is the identity");
     vdev_resume(r->dev);
@@ -620,19 +614,12 @@ Test(state, survives_a_save_and_a_load)
 Test(state, a_hostile_stream_is_refused)
 {
     struct rig *r = held_up(NULL, 8);
-    vdev_pause(r->dev);
-    struct state_out s = {0};
-    transport_save(r->transport, &s);
-    for (size_t cut = 0; cut < s.len; cut++) {
-        transport_reset(r->transport);
-        struct state_in i = {.buf = s.buf, .len = cut};
-        cr_assert_eq(transport_load(r->transport, &i), -EBADMSG, "cut at %zu", cut);
-    }
+    struct state_out s = rig_save(r);
+    for (size_t cut = 0; cut < s.len; cut++)
+        cr_assert_eq(rig_load(r, s.buf, cut), -EBADMSG, "cut at %zu", cut);
     for (size_t at = 0; at < s.len; at++) {
-        transport_reset(r->transport);
         s.buf[at] ^= 0x40;
-        struct state_in i = {.buf = s.buf, .len = s.len};
-        cr_assert_eq(transport_load(r->transport, &i), -EBADMSG, "flipped at %zu", at);
+        cr_assert_eq(rig_load(r, s.buf, s.len), -EBADMSG, "flipped at %zu", at);
         s.buf[at] ^= 0x40;
     }
     state_out_free(&s);
@@ -962,9 +949,7 @@ static int load_image(struct rig *r, const struct vdev_image *v)
     for (unsigned i = 0; i < v->more; i++)
         state_u8(&s, 0);
     state_end(&s);
-    struct state_in in = {.buf = s.buf, .len = s.len};
-    transport_reset(r->transport);
-    int rc = transport_load(r->transport, &in);
+    int rc = rig_load(r, s.buf, s.len);
     state_out_free(&s);
     return rc;
 }

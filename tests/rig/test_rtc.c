@@ -291,8 +291,8 @@ Test(rtc, tells_what_it_did)
     struct rig *r = rig_up("rtc", NULL);
     ask(r, 99, 0, 0);
     ask_cfg(r);
-    cr_assert_eq(told(r, "requests"), 2);
-    cr_assert_eq(told(r, "requests_refused"), 1);
-    cr_assert_eq(told(r, "clocks"), 2);
+    cr_assert_eq(reported(r, "requests"), 2);
+    cr_assert_eq(reported(r, "requests_refused"), 1);
+    cr_assert_eq(reported(r, "clocks"), 2);
     rig_down(r);
 }

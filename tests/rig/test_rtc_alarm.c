@@ -59,8 +59,8 @@ Test(rtc_alarm, expires_when_its_clock_gets_there)
             cr_assert_eq(announced(r, at), 0);
         }
     }
-    cr_assert_eq(told(r, "alarms_expired"), 3);
-    cr_assert_eq(told(r, "alarms_notified"), 3);
+    cr_assert_eq(reported(r, "alarms_expired"), 3);
+    cr_assert_eq(reported(r, "alarms_notified"), 3);
     rig_down(r);
 }
 
@@ -157,7 +157,7 @@ Test(rtc_alarm, waits_for_a_buffer)
     cr_assert_eq(set_alarm(r, 1, T, 1), RTC_OK);
     cr_assert_eq(set_alarm(r, 0, T, 1), RTC_OK);
     cr_assert_eq(set_alarm(r, 0, T, 1), RTC_OK);
-    cr_assert_eq(told(r, "alarms_notified"), 0);
+    cr_assert_eq(reported(r, "alarms_notified"), 0);
     uint32_t id, len;
     post(r, 15, &at);
     cr_assert(rig_used(r, RTC_ALARMQ, &id, &len) && len == 0, "too small for what there is to say");
@@ -189,7 +189,7 @@ Test(rtc_alarm, disabled_it_is_not_announced)
     cr_assert_eq(armed[0].at.tv_sec + armed[0].at.tv_nsec, 0, "no timer");
     advance(r, 0, T + 100);
     cr_assert_eq(announced(r, at), -1);
-    cr_assert_eq(told(r, "alarms_expired"), 1);
+    cr_assert_eq(reported(r, "alarms_expired"), 1);
     rig_down(r);
 }
 
@@ -209,7 +209,7 @@ Test(rtc_alarm, obsolete_it_is_not_announced)
         advance(r, 0, T);
         advance(r, 0, T + 50);
     }
-    cr_assert_eq(told(r, "alarms_expired"), 5);
+    cr_assert_eq(reported(r, "alarms_expired"), 5);
     post(r, 16, &at);
     cr_assert_eq(announced(r, at), 0);
     post(r, 16, &at);
@@ -293,7 +293,7 @@ Test(rtc_alarm, wakes_by_the_hosts_clock)
         post(r, 16, &at);
         uint64_t when = read_clock(r, clock) + NS / 50;
         cr_assert_eq(set_alarm(r, clock, when, 1), RTC_OK);
-        while (told(r, "alarms_notified") == clock)
+        while (reported(r, "alarms_notified") == clock)
             (void)loop_step(r->loop, -1);
         rig_settle(r);
         cr_assert_eq(announced(r, at), clock);
@@ -304,7 +304,7 @@ Test(rtc_alarm, wakes_by_the_hosts_clock)
         cr_assert_eq(set_alarm(r, clock, INT64_MAX, 1), RTC_OK);
     }
     rig_settle(r);
-    cr_assert_eq(told(r, "alarms_expired"), 2);
+    cr_assert_eq(reported(r, "alarms_expired"), 2);
     rig_down(r);
 }
 
@@ -328,18 +328,14 @@ Test(rtc_alarm, expires_while_the_device_is_suspended)
 
 static struct state_out save(struct rig *r)
 {
-    struct state_out s = {0};
-    vdev_pause(r->dev);
-    transport_save(r->transport, &s);
-    cr_assert_eq(s.error, 0);
+    struct state_out s = rig_save(r);
     transport_reset(r->transport);
     return s;
 }
 
 static int load(struct rig *r, const struct state_out *s)
 {
-    struct state_in in = {.buf = s->buf, .len = s->len};
-    int rc = transport_load(r->transport, &in);
+    int rc = rig_load(r, s->buf, s->len);
     if (rc == 0)
         vdev_resume(r->dev);
     rig_settle(r);
@@ -402,20 +398,17 @@ Test(rtc_alarm, loads_only_the_same_clocks)
     for (size_t cut = 0; cut < s.len; cut++) {
         struct state_out part = {.buf = s.buf, .len = cut};
         cr_assert_lt(load(r, &part), 0);
-        transport_reset(r->transport);
     }
     cr_assert_eq(load(r, &s), 0);
     rig_down(r);
     fake_tai = 0;
     r = rig_up("rtc", NULL);
     vdev_pause(r->dev);
-    transport_reset(r->transport);
     cr_assert_lt(load(r, &s), 0, "this host has no TAI");
     rig_down(r);
     fake_tai = 37;
     r = rig_up("rtc,leap=step", NULL);
     vdev_pause(r->dev);
-    transport_reset(r->transport);
     cr_assert_lt(load(r, &s), 0, "this host's UTC is another");
     state_out_free(&s);
     rig_down(r);

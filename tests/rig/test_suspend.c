@@ -76,20 +76,13 @@ Test(suspend, configuration_stands_still_across_a_load)
     held.config = 0x40;
     vdev_config_changed(r->dev);
     (void)rig_irqs(r);
-    vdev_pause(r->dev);
-    struct state_out s = {0};
-    transport_save(r->transport, &s);
-    transport_reset(r->transport);
-    struct state_in in = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(transport_load(r->transport, &in), 0);
-    vdev_resume(r->dev);
+    rig_save_and_load(r);
     cr_assert_eq(rig_status(r), SUSPENDED);
     cr_assert_eq(rig_config(r, 0, 1), FIRST);
     cr_assert_eq(r->regs->pending(r), 0);
     rig_status_set(r, RUNNING);
     cr_assert_eq(rig_config(r, 0, 1), 0x40);
     cr_assert_eq(r->regs->pending(r), 2, "the change is not forgotten");
-    state_out_free(&s);
     rig_down(r);
 }
 

@@ -369,17 +369,24 @@ Test(pci, shared_memory)
     }
 }
 
+/* The register of the BAR that has the shared memory. */
+static unsigned shm_bar(const struct cap *c, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (c[i].type == RIG_CAP_SHARED_MEMORY)
+            return PCI_BASE_ADDRESS_0 + 4 * c[i].bar;
+    }
+    cr_assert_fail("no capability is of shared memory");
+    return 0;
+}
+
 /* It is where the guest put the BAR, while that answers. */
 Test(pci, shared_memory_moves_with_its_bar)
 {
     struct cap c[CAPS_MAX];
     struct rig *r = board_up((struct board_options){.shm = {MIB(1), MIB(2)}},
                              &(struct rig_options){.transport = RIG_PCI});
-    unsigned n = virtio_caps(r, c), at = 0;
-    for (unsigned i = 0; i < n; i++) {
-        if (c[i].type == RIG_CAP_SHARED_MEMORY)
-            at = PCI_BASE_ADDRESS_0 + 4 * c[i].bar;
-    }
+    unsigned n = virtio_caps(r, c), at = shm_bar(c, n);
     uint64_t bar = (rig_pci_get(r, at, 4) & ~15u) | (uint64_t)rig_pci_get(r, at + 4, 4) << 32;
     expect_shm_at(r, c, n, bar);
     rig_pci_put(r, at + 4, 4, (uint32_t)(bar >> 32) + 1);
@@ -397,11 +404,7 @@ Test(pci, shared_memory_over_other_memory)
     struct cap c[CAPS_MAX];
     struct rig *r = board_up((struct board_options){.shm = {MIB(1), MIB(2)}},
                              &(struct rig_options){.transport = RIG_PCI});
-    unsigned n = virtio_caps(r, c), at = 0;
-    for (unsigned i = 0; i < n; i++) {
-        if (c[i].type == RIG_CAP_SHARED_MEMORY)
-            at = PCI_BASE_ADDRESS_0 + 4 * c[i].bar;
-    }
+    unsigned n = virtio_caps(r, c), at = shm_bar(c, n);
     uint64_t bar = (rig_pci_get(r, at, 4) & ~15u) | (uint64_t)rig_pci_get(r, at + 4, 4) << 32;
     const uint64_t taken = bar + GIB(1);
     r->windows[0] = (struct rig_window){GPA(taken), MIB(2), BOARD_SHM_HOST(7), false};

@@ -154,16 +154,12 @@ Test(common, generation_after_a_load)
            "Common configuration structure layout#06");
     struct rig *r = up(1, (struct rig_options){0});
     uint32_t before = generation_after_read(r, 0);
-    struct state_out s = {0};
-    vdev_pause(r->dev);
-    transport_save(r->transport, &s);
+    struct state_out s = rig_save(r);
     transport_reset(r->transport);
     r->regs->up(r);
     board.config[0] ^= 1;
     (void)generation_after_read(r, 0); /* before the load: it does not count */
-    transport_reset(r->transport);
-    struct state_in in = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(transport_load(r->transport, &in), 0);
+    cr_assert_eq(rig_load(r, s.buf, s.len), 0);
     cr_assert_eq(r->regs->generation(r), before);
     cr_assert_neq(generation_after_read(r, 0), before);
     state_out_free(&s);

@@ -230,18 +230,11 @@ Test(msix, vectors_are_loaded)
     cr_assert_eq(map_config(r, 2), 2);
     cr_assert_eq(map_queue(r, 0, 0), 0);
     cr_assert_eq(map_queue(r, 1, NO_VECTOR), NO_VECTOR);
-    struct state_out s = {0};
-    vdev_pause(r->dev);
-    transport_save(r->transport, &s);
-    transport_reset(r->transport);
-    struct state_in in = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(transport_load(r->transport, &in), 0);
-    vdev_resume(r->dev);
+    rig_save_and_load(r);
     rig_settle(r);
     cr_assert_eq(after_a_change(r), 2);
     cr_assert_eq(after_a_request(r, 0), 0);
     cr_assert_eq(after_a_request(r, 1), NO_VECTOR);
-    state_out_free(&s);
     rig_down(r);
 }
 
@@ -424,14 +417,11 @@ Test(intx, the_isr_is_loaded)
 {
     struct rig *r = up(1, (struct rig_options){.intx = true});
     raise_events(r, ISR_CONFIG);
-    struct state_out s = {0};
-    vdev_pause(r->dev);
-    transport_save(r->transport, &s);
+    struct state_out s = rig_save(r);
     transport_reset(r->transport);
     (void)intx_arrived(r);
     cr_assert_not(status_bit(r));
-    struct state_in in = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(transport_load(r->transport, &in), 0);
+    cr_assert_eq(rig_load(r, s.buf, s.len), 0);
     vdev_resume(r->dev);
     cr_assert(intx_arrived(r));
     cr_assert(status_bit(r));

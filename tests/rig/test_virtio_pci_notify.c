@@ -344,13 +344,10 @@ Test(doorbells, of_a_device_that_was_loaded)
     struct rig *r = up(RIG_PCI, 2, (struct vdev_options){0});
     unsigned bar = r->pci->cap[VIRTIO_PCI_CAP_NOTIFY_CFG].bar;
     move(r, bar, 0xc8000000);
-    struct state_out s = {0};
-    vdev_pause(r->dev);
-    transport_save(r->transport, &s);
+    struct state_out s = rig_save(r);
     transport_reset(r->transport);
     cr_assert_eq(bells.n, 0);
-    struct state_in in = {.buf = s.buf, .len = s.len};
-    cr_assert_eq(transport_load(r->transport, &in), 0);
+    cr_assert_eq(rig_load(r, s.buf, s.len), 0);
     vdev_resume(r->dev);
     rig_settle(r);
     expect_bells(r, 2, ring_modern);

@@ -95,12 +95,12 @@ static struct tables written(struct gmem *m, unsigned cpus, unsigned n_mmio)
     return tables_of(m, false);
 }
 
-static struct tables with_pci(struct gmem *m, unsigned n_mmio, unsigned address_bits)
+static struct tables with_pci(struct gmem *m, unsigned n_mmio, unsigned bits)
 {
     struct platform p = machine(4, n_mmio);
     struct err e = {0};
 
-    pci_host_init(&p.pci, GIB(5) + MIB(1), address_bits);
+    pci_host_init(&p.pci, GIB(9) + MIB(1), platform_address_limit(bits));
     cr_assert_eq(acpi_write(m, &p, &e), 0, "%s", e.msg);
     return tables_of(m, true);
 }
@@ -251,7 +251,7 @@ static void mem64_is(uint64_t ram_high, unsigned bits, uint64_t base, uint64_t l
 {
     struct pci_host h;
     memset(&h, PAINT, sizeof(h));
-    pci_host_init(&h, ram_high, bits);
+    pci_host_init(&h, GIB(4) + ram_high, platform_address_limit(bits));
     cr_expect(h.present);
     cr_expect_eq(h.mem64.base, base, "%#lx", h.mem64.base);
     cr_expect_eq(h.mem64.len, len, "%#lx", h.mem64.len);
@@ -369,12 +369,12 @@ Test(acpi, iasl_disassembles_and_recompiles)
 }
 
 /* The PCI bus as iasl shows it, with and without a window above 4 GiB. */
-static void iasl_shows_pci(unsigned address_bits, bool high)
+static void iasl_shows_pci(unsigned bits, bool high)
 {
     static char text[1 << 20];
     char dir[] = "/tmp/test_acpi.XXXXXX";
     struct gmem *m = ram_new();
-    struct tables t = with_pci(m, 2, address_bits);
+    struct tables t = with_pci(m, 2, bits);
 
     if (system("iasl -v >/dev/null 2>&1") != 0)
         cr_skip_test("iasl is not installed");

@@ -161,7 +161,7 @@ Test(fdt, no_pci)
 
 Test(fdt, pci)
 {
-    pci_host_init(&pci, GIB(1), 40);
+    pci_host_init(&pci, GIB(5), platform_address_limit(40));
     void *fdt = tree_of(1, GIB(1), "");
     int node = fdt_node_offset_by_prop_value(fdt, -1, "device_type", "pci", 4);
     uint32_t ioapic = fdt_get_phandle(fdt, compatible(fdt, "intel,ce4100-ioapic"));
@@ -179,7 +179,7 @@ Test(fdt, pci)
               0x1000, 0, 0, 1, ioapic, 18, 2, 0x1800, 0, 0, 1, ioapic, 19, 2);
     free(fdt);
 
-    pci_host_init(&pci, GIB(1), 32);
+    pci_host_init(&pci, GIB(5), platform_address_limit(32));
     fdt = tree_of(1, GIB(1), "");
     node = fdt_node_offset_by_prop_value(fdt, -1, "device_type", "pci", 4);
     cells_are(fdt, node, "ranges", 0x1000000, 0, 0x1000, 0, 0x1000, 0, 0xf000, 0x2000000, 0,
@@ -222,6 +222,6 @@ Test(fdt, dtc_has_nothing_to_say)
 
 Test(fdt, dtc_has_nothing_to_say_of_pci)
 {
-    pci_host_init(&pci, GIB(1), 40);
+    pci_host_init(&pci, GIB(5), platform_address_limit(40));
     dtc_has_nothing_to_say();
 }

@@ -1,5 +1,5 @@
 /* devices/fs/tree_node.c - the files that the guest knows: each once, whoever finds it and by
- * whatever name, for as long as the guest remembers it or somebody borrows it. */
+ * whatever name, for as long as the guest remembers it, has it open or somebody borrows it. */
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
@@ -83,26 +83,43 @@ struct tree_node *tree_find_key(struct tree *t, const struct tree_key *k)
     return n;
 }
 
+static void insert_id(struct tree *t, struct tree_node *n)
+{
+    struct tree_node **at = &t->by_id[n->id & t->mask];
+    n->next_by_id = *at;
+    *at = n;
+    n->known = true;
+}
+
+static void remove_id(struct tree *t, struct tree_node *n)
+{
+    struct tree_node **at = &t->by_id[n->id & t->mask];
+    while (*at != n)
+        at = &(*at)->next_by_id;
+    *at = n->next_by_id;
+    n->known = false;
+}
+
+static void remove_key(struct tree *t, struct tree_node *n)
+{
+    struct tree_node **at = &t->by_key[hash(&n->key) & t->mask];
+    while (*at != n)
+        at = &(*at)->next_by_key;
+    *at = n->next_by_key;
+}
+
 void tree_insert(struct tree *t, struct tree_node *n)
 {
-    struct tree_node **a = &t->by_id[n->id & t->mask], **b = &t->by_key[hash(&n->key) & t->mask];
-    n->next_by_id = *a;
-    *a = n;
-    n->next_by_key = *b;
-    *b = n;
-    n->known = true;
+    struct tree_node **at = &t->by_key[hash(&n->key) & t->mask];
+    n->next_by_key = *at;
+    *at = n;
+    insert_id(t, n);
 }
 
 void tree_remove(struct tree *t, struct tree_node *n)
 {
-    struct tree_node **a = &t->by_id[n->id & t->mask], **b = &t->by_key[hash(&n->key) & t->mask];
-    while (*a != n)
-        a = &(*a)->next_by_id;
-    *a = n->next_by_id;
-    while (*b != n)
-        b = &(*b)->next_by_key;
-    *b = n->next_by_key;
-    n->known = false;
+    remove_id(t, n);
+    remove_key(t, n);
 }
 
 struct tree_node *tree_node_new(void)
@@ -144,6 +161,8 @@ void tree_put(struct tree *t, struct tree_node *n)
         return;
     pthread_mutex_lock(&t->lock);
     bool last = --n->refs == 0 && !n->known;
+    if (last)
+        remove_key(t, n);
     pthread_mutex_unlock(&t->lock);
     if (last)
         tree_node_free(t, n);
@@ -156,10 +175,11 @@ void tree_forget(struct tree *t, uint64_t id, uint64_t times)
     bool last = false;
     if (n && n != t->root) {
         n->lookups -= MIN(n->lookups, times);
-        if (n->lookups == 0) {
-            tree_remove(t, n);
-            last = n->refs == 0;
-        }
+        if (n->lookups == 0)
+            remove_id(t, n);
+        last = n->lookups == 0 && n->refs == 0;
+        if (last)
+            remove_key(t, n);
     }
     pthread_mutex_unlock(&t->lock);
     if (last)
@@ -175,7 +195,8 @@ int tree_refuse_proc(int fd)
     return fs.f_type == PROC_SUPER_MAGIC ? -EACCES : 0;
 }
 
-/* Adds `fresh`, or says who was there before. With the lock held. */
+/* Adds `fresh`, or says who was there before: one that the guest has open and had forgotten gets a
+ * new id. With the lock held. */
 static struct tree_node *one_of(struct tree *t, struct tree_node *fresh)
 {
     struct tree_node *n = tree_find_key(t, &fresh->key);
@@ -183,6 +204,9 @@ static struct tree_node *one_of(struct tree *t, struct tree_node *fresh)
         n = fresh;
         n->id = ++t->last_id;
         tree_insert(t, n);
+    } else if (!n->known) {
+        n->id = ++t->last_id;
+        insert_id(t, n);
     }
     n->lookups++;
     return n;

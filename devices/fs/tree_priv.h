@@ -24,7 +24,7 @@ struct tree_node {
     unsigned refs; /* borrowers and open files */
     int fd;        /* O_PATH, or -ESTALE: the file was gone when this was loaded */
     mode_t type;   /* S_IFMT */
-    bool known;    /* in the tables */
+    bool known;    /* by its id; by its key it is for as long as it exists */
     struct tree_key key;
     int64_t born; /* seconds: tells a new file with an old number, when loading */
     uint64_t parent;

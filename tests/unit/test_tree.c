@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "devices/fs/tree_priv.h"
+
 BOTH(tree, a_name_is_one_component)
 {
     char longest[300];
@@ -164,6 +166,22 @@ BOTH(tree, a_borrowed_node_outlives_being_forgotten)
     tree_put(t, NULL);
 }
 
+BOTH(tree, what_is_open_stays_one_node)
+{
+    struct tree_entry en, again;
+    uint64_t h;
+    cr_assert_eq(create(TREE_ROOT, "f", &en, &h), 0);
+    tree_forget(t, en.id, 1);
+    cr_assert_null(tree_get(t, en.id));
+    cr_assert_eq(lookup(TREE_ROOT, "f", &again), 0);
+    cr_assert_gt(again.id, en.id, "but by another id");
+    cr_assert_eq(tree_nodes(t), 2);
+    cr_assert_eq(WITH(again.id, WITH_FILE(h, tree_file_node(f) == n)), 1);
+    tree_close(t, h);
+    tree_forget(t, again.id, 1);
+    cr_assert_eq(tree_nodes(t), 1);
+}
+
 BOTH(tree, an_open_file_that_is_removed_works)
 {
     struct tree_entry en;
@@ -189,6 +207,21 @@ BOTH(tree, an_open_file_that_is_removed_works)
     tree_close(t, 999);
     cr_assert_eq(tree_files(t), 0);
     cr_assert_eq(tree_nodes(t), 1);
+}
+
+/* Not even within the folder, should a name ever get this far with more than one component. */
+BOTH(tree, openat_goes_nowhere)
+{
+    struct tree_node *root = tree_get(t, TREE_ROOT);
+    cr_assert_eq(mkdir(at("d"), 0777), 0);
+    cr_assert_eq(symlink("d", at("l")), 0);
+    cr_assert_eq(symlink("/proc/self/fd", at("m")), 0);
+    cr_assert_eq(tree_openat(root->fd, "l/.", O_PATH, 0), -ELOOP);
+    cr_assert_eq(tree_openat(root->fd, "m/0", O_PATH, 0), -ELOOP);
+    cr_assert_eq(tree_openat(root->fd, "..", O_PATH, 0), -EXDEV);
+    cr_assert_eq(tree_openat(root->fd, "d/../../outside", O_PATH, 0), -EXDEV);
+    cr_assert_eq(tree_openat(root->fd, "/etc", O_PATH, 0), -EXDEV);
+    tree_put(t, root);
 }
 
 /* A name that gets another file does not lead to the one before, nor the other way around. */

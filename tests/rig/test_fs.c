@@ -277,6 +277,8 @@ Test(fs, high_priority_is_not_held_up)
 {
     PROVES("Device Types / File System Device / Device Operation / Device Operation: High "
            "Priority Queue#01");
+    PROVES("Device Types / File System Device / Device Operation / Device Operation: High "
+           "Priority Queue#02");
     enum { N = 20 };
     const struct fuse_forget_in once = {1};
     struct fuse_out_header o;

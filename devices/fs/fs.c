@@ -14,7 +14,8 @@ enum {
     HIPRIO_SIZE = 128,
     REQUEST_SIZE = 512, /* Linux takes four entries for itself, and one for each page of data */
     THREADS = 4,
-    BATCH_MAX = 4096, /* of BATCH_FORGET */
+    BATCH_MAX =
+        4096, /* entries of one BATCH_FORGET; a buffer that repeats itself could have more */
 };
 
 struct fs_opts {

@@ -52,7 +52,8 @@ int fuse_open(struct fuse_call *c)
     if (!n)
         return -ESTALE;
     int rc = tree_open(c->tree, &c->user, n, flags, kill, &out.fh);
-    if (rc == -EACCES && (in.flags & O_ACCMODE) == O_WRONLY) /* it was we who wanted to read */
+    bool more = (flags ^ in.flags) & O_ACCMODE;
+    if (rc == -EACCES && more) /* it was we who wanted to read */
         rc = tree_open(c->tree, &c->user, n, (flags & ~(unsigned)O_ACCMODE) | O_WRONLY, kill,
                        &out.fh);
     tree_put(c->tree, n);

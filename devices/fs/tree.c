@@ -77,7 +77,8 @@ static int set_up(struct tree *t, const struct tree_config *c, struct err *e)
     if (rc < 0)
         return rc;
     t->ro = c->ro;
-    t->max_nodes = c->max_nodes ? c->max_nodes : room;
+    /* A guest that remembers all it may must still be able to open some of it. */
+    t->max_nodes = c->max_nodes ? c->max_nodes : room - room / 4;
     t->max_files = c->max_files ? c->max_files : room / 2;
     rc = make_tables(t, e);
     return rc < 0 ? rc : open_root(t, c->dir, e);

@@ -56,6 +56,7 @@ struct tree {
     int proc; /* /proc/self/fd */
     bool ro;
     bool privileged; /* may act for others */
+    bool keeps_suid; /* setuid bits survive what we write, unless we clear them */
     bool mapped;     /* and only for those of the maps */
     struct tree_ids uids, gids;
     uid_t uid; /* our own */

@@ -13,7 +13,8 @@ static int open_proc(struct tree *t, struct err *e)
     /* Something else may be mounted there. */
     AUTO_FD again = tree_reopen(t, t->proc, O_PATH);
     struct stat a, b;
-    if (again < 0 || fstat(t->proc, &a) < 0 || fstat(again, &b) < 0 || a.st_ino != b.st_ino)
+    if (again < 0 || fstat(t->proc, &a) < 0 || fstat(again, &b) < 0 || a.st_dev != b.st_dev ||
+        a.st_ino != b.st_ino)
         return err_host(e, 0, "a shared folder needs /proc/self/fd: what is there is not /proc");
     return 0;
 }

@@ -374,6 +374,21 @@ BOTH(tree_lock, between_processes)
     cr_assert_eq(lock(h, 1, F_RDLCK, 20, 1), 0);
 }
 
+BOTH(tree_lock, so_many_owners)
+{
+    struct tree_entry en;
+    uint64_t h, owner = 0;
+    int rc;
+    cr_assert_eq(create(TREE_ROOT, "f", &en, &h), 0);
+    while ((rc = lock(h, owner, F_RDLCK, 0, 1)) == 0)
+        owner++;
+    cr_assert_eq(rc, -ENOLCK);
+    cr_assert_leq(owner, 4096);
+    cr_assert_eq(lock(h, 0, F_RDLCK, 1, 1), 0);
+    cr_assert_eq(lock(h, 0, F_UNLCK, 0, 0), 0);
+    cr_assert_eq(lock(h, owner, F_RDLCK, 0, 1), 0);
+}
+
 static void few_files(void)
 {
     config = (struct tree_config){.max_files = 3};

@@ -456,5 +456,11 @@ Test(tree_setup, proc, .init = setup_none, .fini = teardown)
     cr_assert_eq(mkdir("/proc/self", 0755), 0);
     cr_assert_eq(mkdir("/proc/self/fd", 0755), 0);
     try(ERR_HOST, "is not /proc");
+    for (int i = 0; i < 100; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "/proc/self/fd/%d", i);
+        host_file(name, "x");
+    }
+    try(ERR_HOST, "is not /proc");
     cr_assert_eq(umount("/proc"), 0);
 }

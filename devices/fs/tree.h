@@ -120,7 +120,8 @@ int tree_file_fd(const struct tree_file *f);
 unsigned tree_file_flags(const struct tree_file *f);
 struct tree_node *tree_file_node(const struct tree_file *f);
 /* Before the data is changed through the descriptor for somebody who has no CAP_FSETID: setuid and
- * setgid bits go. What "security.capability" says goes by itself. */
+ * setgid bits go; -EBADF when it is not open for writing. What "security.capability" says goes by
+ * itself. */
 int CHECKED tree_kill_suid(struct tree *t, struct tree_file *f);
 /* The folder's next entries from cookie `at` on: bytes of struct linux_dirent64 in buf; 0 at the
  * end. "." and ".." are among them. */

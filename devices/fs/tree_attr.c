@@ -32,10 +32,13 @@ int tree_clear_suid(const struct tree *t, int fd)
     return rc == -EPERM && !t->keeps_suid ? 0 : rc;
 }
 
+/* Whoever may not change the data may not change the mode by the way, as in a folder that is only
+ * read. */
 int tree_kill_suid(struct tree *t, struct tree_file *f)
 {
-    int fd = tree_file_fd(f);
-    return fd < 0 ? fd : tree_clear_suid(t, f->node->fd);
+    if (f->fd < 0)
+        return f->fd;
+    return (f->flags & O_ACCMODE) == O_RDONLY ? -EBADF : tree_clear_suid(t, f->node->fd);
 }
 
 int tree_truncate(const struct tree *t, const struct tree_node *n, uint64_t size)

@@ -106,6 +106,11 @@ BOTH(tree_attr, no_suid_survives_a_change_of_data)
     SUID(06777);
     cr_assert_eq(WITH_FILE(h, tree_kill_suid(t, f)), 0);
     cr_assert_eq(of("f").st_mode & 07777, 0777);
+    SUID(06777);
+    uint64_t ro;
+    cr_assert_eq(open_id(en.id, O_RDONLY, &ro), 0);
+    cr_assert_eq(WITH_FILE(ro, tree_kill_suid(t, f)), -EBADF);
+    cr_assert_eq(of("f").st_mode & 07777, 06777);
     SUID(02767); /* not to be run by the group: a mark for locks, once */
     cr_assert_eq(WITH_FILE(h, tree_kill_suid(t, f)), 0);
     cr_assert_eq(of("f").st_mode & 07777, 02767);

@@ -247,6 +247,7 @@ static void setup_ro(void)
     config = (struct tree_config){.ro = true};
     make_folders();
     host_file(at("f"), "x");
+    cr_assert_eq(chmod(at("f"), 06755), 0);
     cr_assert_eq(mkdir(at("d"), 0755), 0);
     new_tree();
 }
@@ -289,6 +290,7 @@ Test(tree_ro, nothing_is_changed, .init = setup_ro, .fini = teardown)
     cr_assert_eq(open_id(f, O_RDONLY, &h), 0);
     struct flock l = {.l_type = F_RDLCK};
     cr_assert_eq(WITH_FILE(h, tree_lock(t, f, 1, &l, false)), 0);
+    cr_assert_eq(WITH_FILE(h, tree_kill_suid(t, f)), -EBADF);
     struct stat after = of("f"), folder_after = of("");
     cr_assert_eq(memcmp(&before.st_ctim, &after.st_ctim, sizeof(before.st_ctim)), 0);
     cr_assert_eq(memcmp(&folder.st_ctim, &folder_after.st_ctim, sizeof(folder.st_ctim)), 0);

@@ -158,6 +158,12 @@ Test(tree_map, what_is_not_the_guest_s, .init = setup_map, .fini = teardown)
     cr_assert_eq(open_id(private, O_WRONLY, &h), -EACCES);
     cr_assert_eq(open_id(private, O_RDONLY | O_TRUNC, &h), -EACCES);
     cr_assert_eq(open_id(public, O_RDONLY, &h), 0);
+    /* A lock needs no more either: the host could not run a program that is open for writing. */
+    struct flock l = {.l_type = F_RDLCK};
+    cr_assert_eq(WITH_FILE(h, tree_lock(t, f, 1, &l, false)), 0);
+    int fd = open(at("public"), O_RDONLY | O_CLOEXEC);
+    cr_assert_eq(fcntl(fd, F_SETLEASE, F_RDLCK), 0);
+    close(fd);
     cr_assert_eq(open_id(public, O_RDWR, &h), -EACCES);
     cr_assert_eq(make_file(&root_user, "private", 0644, &en), -EACCES);
     cr_assert_eq(WITH(theirs, tree_open_folder(t, n, &h)), -EACCES);

@@ -233,6 +233,26 @@ Test(scsi_units, events_that_find_no_buffer)
     down(r);
 }
 
+/* The device touches nothing then; the event waits. */
+Test(scsi_units, a_unit_goes_while_the_driver_has_suspended_the_device)
+{
+    enum { RUNNING = 15 };
+    struct rig *r = up();
+    struct event e;
+    gpa_t at = event_buffer(r, 16);
+    rig_status_set(r, RUNNING | VDEV_S_SUSPEND);
+    update(r, DISK_ONLY);
+    cr_assert(!event_came(r, at, &e));
+    rig_status_set(r, RUNNING);
+    cr_assert(event_came(r, at, &e) && e.reason == VIRTIO_SCSI_EVT_RESET_REMOVED);
+    rig_status_set(r, 0);
+    update(r, BOTH);
+    rig_negotiate(r);
+    at = event_buffer(r, 16);
+    cr_assert(!event_came(r, at, &e), "a driver that begins looks for itself");
+    down(r);
+}
+
 Test(scsi_units, an_update_that_fails_changes_nothing)
 {
     struct rig *r = up();

@@ -285,3 +285,20 @@ Test(scsi_control, a_reset_with_commands_in_flight)
     calm(r, 0);
     down(r);
 }
+
+Test(scsi_control, a_legacy_driver)
+{
+    PROVES(
+        "legacy:Device Types / SCSI Host Device / Device Operation / Device Operation: controlq / "
+        "Legacy Interface: Device Operation: controlq#01");
+    struct rig *r = up_as("scsi,disk=%s,cd=%s",
+                          &(struct rig_options){.transport = RIG_PCI_TRANSITIONAL_LEGACY});
+    calm(r, 0);
+    struct cmd a = held_read(r, 0x0102030405060708);
+    cr_assert_eq(tmf(r, VIRTIO_SCSI_T_TMF_QUERY_TASK, 0, 0, 0x0102030405060708),
+                 VIRTIO_SCSI_S_FUNCTION_SUCCEEDED);
+    cr_assert_eq(tmf(r, VIRTIO_SCSI_T_TMF_QUERY_TASK, 0, 0, 0x0807060504030201), VIRTIO_SCSI_S_OK);
+    let_go(r);
+    cr_assert(cmd_ended(r, &a));
+    down(r);
+}

@@ -370,6 +370,9 @@ Test(scsi_units, a_legacy_driver)
         "Device configuration layout#01");
     PROVES("legacy:Device Types / SCSI Host Device / Device Operation / Device Operation: Request "
            "Queues / Legacy Interface: Device Operation: Request Queues#01");
+    PROVES("legacy:Device Types / SCSI Host Device / Device Operation / Device Operation: eventq / "
+           "Legacy Interface: Device Operation: eventq#01");
+    struct event e;
     struct rig *r = up_as("scsi,disk=%s,cd=%s",
                           &(struct rig_options){.transport = RIG_PCI_TRANSITIONAL_LEGACY});
     calm(r, 0);
@@ -379,5 +382,10 @@ Test(scsi_units, a_legacy_driver)
     cr_assert_eq(c.in[0], 3);
     c = run_in(r, CMD(0, 0, 0x28, 0, 0, 0, 0, 3, 0, 0, 1, 0), 1024);
     cr_assert_eq(c.residual, 512);
+    gpa_t at = event_buffer(r, 16);
+    update(r, DISK_ONLY);
+    cr_assert(event_came(r, at, &e));
+    cr_assert(e.event == VIRTIO_SCSI_T_TRANSPORT_RESET &&
+              e.reason == VIRTIO_SCSI_EVT_RESET_REMOVED);
     down(r);
 }

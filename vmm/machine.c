@@ -159,6 +159,8 @@ static int build_platform(struct machine *m, struct err *e)
         (void)fprintf(stderr, "vmm: console: %s\n", chardev_path(m->console));
     if (rc == 0)
         rc = machine_irq_line(m, IRQ_SERIAL, &m->serial_irq, e);
+    if (rc == 0)
+        rc = machine_irq_line(m, IRQ_GED, &m->vmgenid_irq, e);
     if (rc < 0)
         return rc;
     rc = serial_new(m->pio, m->console, m->serial_irq, &m->serial);
@@ -166,6 +168,8 @@ static int build_platform(struct machine *m, struct err *e)
         rc = cmos_new(m->pio, m->platform.ram_low, m->platform.ram_high, &m->cmos);
     if (rc == 0)
         rc = pm_new(m->pio, m->mmio, &events, m->console, &m->pm);
+    if (rc == 0)
+        rc = vmgenid_new(m->mem, m->vmgenid_irq, &m->vmgenid);
     return rc < 0 ? err_host(e, rc, "platform devices") : 0;
 }
 
@@ -206,6 +210,7 @@ static int load_guest(struct machine *m, struct err *e)
                                    .initrd_name = m->cfg->initrd,
                                    .cmdline = cmdline_of(m->cfg)};
     struct boot_entry entry;
+    vmgenid_write(m->vmgenid);
     int rc = boot_load(m->mem, &spec, &entry, e);
     return rc < 0 ? rc : cpu_boot(&m->vcpus[0].kvm, &entry, e);
 }
@@ -253,6 +258,7 @@ int machine_build(const struct vm_config *cfg, struct machine **out, struct err 
                           .initrd_fd = -1,
                           .vm = {.kvm_fd = -1, .fd = -1},
                           .serial_irq = -1,
+                          .vmgenid_irq = -1,
                           .wake_fd = -1,
                           .verdict = NOTHING_YET};
     (void)pthread_mutex_init(&m->lock, NULL);
@@ -276,6 +282,7 @@ void machine_free(struct machine *m)
     if (m->io)
         loop_stop(m->io);
     devices_free(m);
+    vmgenid_free(m->vmgenid);
     pm_free(m->pm);
     cmos_free(m->cmos);
     serial_free(m->serial);
@@ -290,6 +297,7 @@ void machine_free(struct machine *m)
     free(m->initial_irqchip);
     free(m->cpuid);
     fd_cleanup_(&m->serial_irq);
+    fd_cleanup_(&m->vmgenid_irq);
     vm_close(&m->vm);
     bus_free(m->pio);
     bus_free(m->mmio);

@@ -27,6 +27,8 @@ struct machine {
     int serial_irq;
     struct cmos *cmos;
     struct pm *pm;
+    struct vmgenid *vmgenid;
+    int vmgenid_irq;
     struct pci_bus *pci;       /* NULL: no device is on it */
     struct i6300esb *watchdog; /* NULL: none is asked for */
     struct log_limit bites;

@@ -329,6 +329,16 @@ ends pmem-good 0 "$vmm" --kernel good --device pmem,new-pmem,size=2M \
 ends pmem-ro 0 "$vmm" --kernel good --device pmem,new-pmem,ro "${quiet[@]}"
 bad pmem-legacy 2 'pmem.*no legacy interface' "$vmm" --kernel good --device pmem,new-pmem \
     --transport pci-legacy
+bad scsi-none 2 'scsi.*no disk' "$vmm" --kernel good --device scsi
+bad scsi-missing 2 'disk nowhere.*no such file' "$vmm" --kernel good --device scsi,disk=nowhere
+bad scsi-directory 2 'cd directory.*neither' "$vmm" --kernel good --device scsi,cd=directory
+bad scsi-target 2 '300:0:disk.*255' "$vmm" --kernel good --device scsi,300:0:disk
+bad scsi-lun 2 '0:16384:disk.*16383' "$vmm" --kernel good --device scsi,0:16384:disk
+bad scsi-no-file 2 '0:0:.*no file' "$vmm" --kernel good --device scsi,0:0:
+bad scsi-alike 2 'unit 1 of target 2.*twice' "$vmm" --kernel good \
+    --device scsi,disk=2:1:disk,cd=2:1:large-initrd
+bad scsi-same-file 2 'disk disk.*in use' "$vmm" --kernel good --device scsi,disk=disk,disk=disk
+ends scsi-good 0 "$vmm" --kernel good --device scsi,disk,cd=0:1:large-initrd,queues=2 "${quiet[@]}"
 bad mem-device-no-size 2 'size' "$vmm" --kernel good --device mem
 bad mem-device-odd-size 2 'size=511M.*multiple' "$vmm" --kernel good --device mem,511M
 bad mem-device-too-much 2 'requested=600M.*512M' "$vmm" --kernel good --device mem,512M,requested=600M

@@ -218,6 +218,22 @@ bad help-full-disk 1 'standard output|stdout' --full-stdout "$vmm" --help
 
 # The kernel.
 bad kernel-none 2 'kernel' "$vmm"
+bad api-sock-exists 2 'api-sock empty.*already' "$vmm" --api-sock empty
+bad api-sock-nowhere 2 'api-sock nowhere/s.*no such file' "$vmm" --api-sock nowhere/s
+bad api-sock-long 2 'at most 107 bytes' "$vmm" --api-sock "$(printf '%0108d' 0)"
+bad api-sock-none 2 'api-sock.*missing' "$vmm" --api-sock
+bad api-sock-dtb 2 'api-sock.*contradict' "$vmm" --api-sock s --dump-dtb d
+bad config-file-missing 2 'config-file nowhere/c.*no such file' "$vmm" --config-file nowhere/c
+bad config-file-directory 2 'config-file directory.*regular' "$vmm" --config-file directory
+bad config-file-fifo 2 'config-file fifo.*regular' "$vmm" --config-file fifo
+bad config-file-empty 2 'config-file empty: line 1' "$vmm" --config-file empty
+bad config-file-random 2 'config-file random: line' "$vmm" --config-file random
+bad config-file-and-kernel 2 'config-file.*kernel.*contradict' "$vmm" --config-file empty --kernel good
+printf '{"boot-source": {"kernel_image_path": "nowhere/kernel"}}' > boots-nothing
+bad config-file-no-kernel 2 'nowhere/kernel.*no such file' "$vmm" --config-file boots-nothing
+bad config-file-device-id 2 'id=x.*disk a' "$vmm" --kernel good --disk a,id=x --disk b,id=x
+printf '{"boot-source": {"kernel_image_path": "good"}, "drives": [{"drive_id": "a"}]}' > half
+bad config-file-half 2 'half: drives/a: path_on_host is missing' "$vmm" --config-file half
 bad kernel-missing 2 'nowhere/kernel.*no such file' "$vmm" --kernel nowhere/kernel
 bad kernel-empty 2 'empty' "$vmm" --kernel empty
 bad kernel-directory 2 'kernel directory' "$vmm" --kernel directory

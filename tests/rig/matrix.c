@@ -168,7 +168,6 @@ static void rtc_check(struct rig *r, const struct matrix_request *q, uint32_t le
     MUST(get_bytes(rig_at(r, GPA(q->at.v + 24), 8), 8) > 1, "1970");
 }
 
-<<<<<<< HEAD
 static void vsock_add(struct rig *r, struct matrix_request *q, bool indirect)
 {
     const struct virtio_vsock_hdr h = {.src_cid = 3, /* the end of a connection that is none */
@@ -178,7 +177,8 @@ static void vsock_add(struct rig *r, struct matrix_request *q, bool indirect)
     q->at = rig_alloc(r, sizeof(h));
     memcpy(rig_at(r, q->at, sizeof(h)), &h, sizeof(h));
     add(r, q, 1, indirect, (struct rig_seg){q->at, sizeof(h)}, (struct rig_seg){0});
-=======
+}
+
 enum { SCSI_HEADER = 51, SCSI_RESPONSE = 108, SCSI_DATA = 36 };
 
 static void scsi_add(struct rig *r, struct matrix_request *q, bool indirect)
@@ -197,7 +197,6 @@ static void scsi_check(struct rig *r, const struct matrix_request *q, uint32_t l
     const uint8_t *p = rig_at(r, GPA(q->at.v + SCSI_HEADER), len);
     MUST(p[10] == 0 && p[11] == 0, "status %u, response %u", p[10], p[11]);
     MUST(memcmp(p + SCSI_RESPONSE + 8, "VMM     ", 8) == 0, "whose disk is that?");
->>>>>>> scsi
 }
 
 static const struct matrix_class classes[] = {
@@ -205,21 +204,13 @@ static const struct matrix_class classes[] = {
     {"blk", "%s", 0, 2, blk_add, blk_check, SECTOR + 1, 0, false},
     {"console", "", 1, 1, console_add, out_check, 0, 0, false},
     {"mem", "size=128M,requested=64M", 0, 2, mem_add, mem_check, sizeof(struct virtio_mem_resp),
-<<<<<<< HEAD
      1u << VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE, false},
     {"net", "backend=none", 1, 1, net_add, out_check, 0, 0, false},
     {"pmem", "%s", 0, 2, pmem_add, pmem_check, sizeof(struct virtio_pmem_resp), 0, false},
     {"rng", "", 0, 1, rng_add, rng_check, 64, 0, false},
     {"rtc", "", 0, 2, rtc_add, rtc_check, 16, 0, false},
+    {"scsi", "%s", 2, 2, scsi_add, scsi_check, SCSI_RESPONSE + SCSI_DATA, 0, false},
     {"vsock", "cid=3,uds=%s", 1, 1, vsock_add, out_check, 0, 0, true},
-=======
-     1u << VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE},
-    {"net", "backend=none", 1, 1, net_add, out_check, 0, 0},
-    {"pmem", "%s", 0, 2, pmem_add, pmem_check, sizeof(struct virtio_pmem_resp), 0},
-    {"rng", "", 0, 1, rng_add, rng_check, 64, 0},
-    {"rtc", "", 0, 2, rtc_add, rtc_check, 16, 0},
-    {"scsi", "%s", 2, 2, scsi_add, scsi_check, SCSI_RESPONSE + SCSI_DATA, 0},
->>>>>>> scsi
 };
 
 static const struct matrix_class *class_named(const char *name)

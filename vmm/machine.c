@@ -335,8 +335,8 @@ static bool handle_verdict(struct machine *m, enum machine_end *end)
     (void)pthread_mutex_lock(&m->lock);
     int verdict = m->verdict;
     (void)pthread_mutex_unlock(&m->lock);
-    if (verdict == NOTHING_YET)
-        return true;
+    if (verdict == NOTHING_YET || (verdict == WANT_RESET && m->paused))
+        return true; /* machine_resume() comes back to it */
     vcpus_park(&m->team, m->vcpus, m->platform.cpus);
     if (verdict != WANT_RESET) {
         *end = (enum machine_end)verdict;
@@ -374,36 +374,85 @@ static bool handle_signal(struct machine *m, int signals, int *signo)
     return false;
 }
 
-static enum machine_end watch(struct machine *m, int signals, int *signo)
+static enum machine_end watch(struct machine *m, const struct machine_also *also, int signals,
+                              int *signo)
 {
     enum machine_end end;
     for (;;) {
         struct pollfd fds[] = {{.fd = m->wake_fd, .events = POLLIN},
-                               {.fd = signals, .events = POLLIN}};
+                               {.fd = signals, .events = POLLIN},
+                               {.fd = also ? also->fd : -1, .events = POLLIN}};
         uint64_t count;
-        if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
+        int timeout = also ? also->timeout_ms(also->ctx) : -1;
+        if (poll(fds, ARRAY_SIZE(fds), timeout) < 0) {
+            if (errno == EINTR)
+                continue;
             return MACHINE_FAILED;
+        }
         if (fds[1].revents && !handle_signal(m, signals, signo))
             return MACHINE_SIGNALLED;
         if (fds[0].revents && read(m->wake_fd, &count, sizeof(count)) > 0 &&
             !handle_verdict(m, &end))
             return end;
+        if (also)
+            also->ready(also->ctx);
     }
 }
 
-enum machine_end machine_run(struct machine *m, int *signo)
+int machine_start(struct machine *m, struct err *e)
+{
+    int rc = loop_start(m->io);
+    for (unsigned i = 0; rc == 0 && i < m->platform.cpus; i++)
+        rc = vcpu_start(&m->vcpus[i]);
+    return rc < 0 ? err_host(e, rc, "cannot start the machine's threads") : 0;
+}
+
+enum machine_end machine_run(struct machine *m, const struct machine_also *also, int *signo)
 {
     sigset_t mask;
     (void)pthread_sigmask(SIG_SETMASK, NULL, &mask); /* what main() blocked is what comes here */
     AUTO_FD signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-    int rc = signals < 0 ? -errno : loop_start(m->io);
-    for (unsigned i = 0; rc == 0 && i < m->platform.cpus; i++)
-        rc = vcpu_start(&m->vcpus[i]);
-    if (rc < 0) {
-        log_error("cannot start the machine's threads: %s", strerror(-rc));
+    if (signals < 0) {
+        log_error("signals: %s", strerror(errno));
         return MACHINE_FAILED;
     }
-    return watch(m, signals, signo);
+    return watch(m, also, signals, signo);
+}
+
+void machine_pause(struct machine *m)
+{
+    if (m->paused)
+        return;
+    vcpus_park(&m->team, m->vcpus, m->platform.cpus);
+    devices_pause(m);
+    for (unsigned i = 0; i < m->platform.cpus; i++)
+        vcpu_fd_was_paused(&m->vcpus[i].kvm);
+    m->paused = true;
+}
+
+void machine_resume(struct machine *m)
+{
+    if (!m->paused)
+        return;
+    m->paused = false;
+    devices_resume(m);
+    (void)pthread_mutex_lock(&m->lock);
+    bool go_on = m->verdict == NOTHING_YET;
+    (void)pthread_mutex_unlock(&m->lock);
+    if (go_on)
+        vcpus_resume(&m->team);
+    else
+        event_signal(m->wake_fd); /* a reset has waited */
+}
+
+bool machine_paused(const struct machine *m)
+{
+    return m->paused;
+}
+
+struct vdev *machine_device(const struct machine *m, unsigned i)
+{
+    return transport_device(m->devices[i]);
 }
 
 int machine_dump_dtb(const struct vm_config *cfg, struct err *e)

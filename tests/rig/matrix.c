@@ -179,6 +179,26 @@ static void vsock_add(struct rig *r, struct matrix_request *q, bool indirect)
     add(r, q, 1, indirect, (struct rig_seg){q->at, sizeof(h)}, (struct rig_seg){0});
 }
 
+enum { SCSI_HEADER = 51, SCSI_RESPONSE = 108, SCSI_DATA = 36 };
+
+static void scsi_add(struct rig *r, struct matrix_request *q, bool indirect)
+{
+    const uint8_t lun[] = {1, 0, 0x40, 0}, inquiry[] = {0x12, 0, 0, 0, SCSI_DATA, 0};
+    q->at = rig_alloc(r, SCSI_HEADER + SCSI_RESPONSE + SCSI_DATA);
+    memcpy(rig_at(r, q->at, sizeof(lun)), lun, sizeof(lun));
+    memcpy(rig_at(r, GPA(q->at.v + 19), sizeof(inquiry)), inquiry, sizeof(inquiry));
+    memset(rig_at(r, GPA(q->at.v + SCSI_HEADER), SCSI_RESPONSE), 0xff, SCSI_RESPONSE);
+    add(r, q, 2, indirect, (struct rig_seg){q->at, SCSI_HEADER},
+        (struct rig_seg){GPA(q->at.v + SCSI_HEADER), SCSI_RESPONSE + SCSI_DATA});
+}
+
+static void scsi_check(struct rig *r, const struct matrix_request *q, uint32_t len)
+{
+    const uint8_t *p = rig_at(r, GPA(q->at.v + SCSI_HEADER), len);
+    MUST(p[10] == 0 && p[11] == 0, "status %u, response %u", p[10], p[11]);
+    MUST(memcmp(p + SCSI_RESPONSE + 8, "VMM     ", 8) == 0, "whose disk is that?");
+}
+
 static const struct matrix_class classes[] = {
     {"balloon", "size=1M,hinting,reporting", 0, 1, balloon_add, balloon_check, 0, 0, false},
     {"blk", "%s", 0, 2, blk_add, blk_check, SECTOR + 1, 0, false},
@@ -189,6 +209,7 @@ static const struct matrix_class classes[] = {
     {"pmem", "%s", 0, 2, pmem_add, pmem_check, sizeof(struct virtio_pmem_resp), 0, false},
     {"rng", "", 0, 1, rng_add, rng_check, 64, 0, false},
     {"rtc", "", 0, 2, rtc_add, rtc_check, 16, 0, false},
+    {"scsi", "%s", 2, 2, scsi_add, scsi_check, SCSI_RESPONSE + SCSI_DATA, 0, false},
     {"vsock", "cid=3,uds=%s", 1, 1, vsock_add, out_check, 0, 0, true},
 };
 

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "vmm/options.h"
-#include "vmm/options_priv.h"
+#include "vmm/options_table.h"
 
 #ifdef __SANITIZE_ADDRESS__
 size_t __sanitizer_get_current_allocated_bytes(void); /* gcc 12 ships no header for it */

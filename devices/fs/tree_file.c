@@ -1,0 +1,314 @@
+/* devices/fs/tree_file.c - files and folders that the guest has open. Only regular files and
+ * folders ever are: what else there is might block, or do something, when it is opened. */
+#include <sys/syscall.h>
+
+#include "devices/fs/tree_priv.h"
+
+/* struct linux_dirent64, which no header has: u64 ino, u64 off, u16 length, u8 type, name. */
+enum { DIRENT_LEN = 16, DIRENT_NAME = 19 };
+
+static bool writes(unsigned flags)
+{
+    return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
+}
+
+void tree_file_insert(struct tree *t, struct tree_file *f)
+{
+    struct tree_file **at = &t->by_handle[f->handle % TREE_FILE_BUCKETS];
+    f->next = *at;
+    *at = f;
+    f->node->files++;
+}
+
+int tree_file_add(struct tree *t, struct tree_node *n, int fd, unsigned flags, uint64_t *handle)
+{
+    struct tree_file *f = calloc(1, sizeof(*f));
+    if (!f) {
+        if (fd >= 0)
+            close(fd);
+        tree_give_slot(t, &t->files);
+        return -ENOMEM;
+    }
+    f->node = n;
+    f->fd = fd;
+    f->flags = flags;
+    f->refs = 1;
+    pthread_mutex_init(&f->lock, NULL);
+    pthread_mutex_lock(&t->lock);
+    n->refs++;
+    if (*handle == 0) /* it is not loaded */
+        *handle = ++t->last_handle;
+    f->handle = *handle;
+    tree_file_insert(t, f);
+    pthread_mutex_unlock(&t->lock);
+    return 0;
+}
+
+int tree_may_open(const struct tree *t, const struct tree_node *n, unsigned flags)
+{
+    int want = (flags & O_ACCMODE) == O_WRONLY ? 0 : R_OK;
+    if (n->fd < 0)
+        return n->fd;
+    if (S_ISDIR(n->type))
+        return -EISDIR;
+    if (S_ISLNK(n->type))
+        return -ELOOP;
+    if (!S_ISREG(n->type))
+        return -EPERM;
+    if ((flags & O_ACCMODE) == O_ACCMODE)
+        return -EINVAL;
+    if (t->ro && writes(flags))
+        return -EROFS;
+    return tree_may(t, n->fd, want | (writes(flags) ? W_OK : 0));
+}
+
+static int open_file(struct tree *t, struct tree_node *n, unsigned flags, bool kill_suid)
+{
+    AUTO_FD fd = tree_reopen(t, n->fd, flags & TREE_OPEN_FLAGS);
+    if (fd < 0)
+        return fd;
+    if (flags & O_TRUNC) {
+        int rc = kill_suid ? tree_clear_suid(t, n->fd) : 0;
+        if (rc == 0)
+            rc = tree_truncate(t, n, 0);
+        if (rc < 0)
+            return rc;
+    }
+    return TAKE_FD(fd);
+}
+
+int tree_open(struct tree *t, const struct tree_user *u, struct tree_node *n, unsigned flags,
+              bool kill_suid, uint64_t *handle)
+{
+    (void)u; /* the guest's kernel has looked at the mode, and knows all of its user's groups */
+    int rc = tree_may_open(t, n, flags);
+    if (rc == 0)
+        rc = tree_take_slot(t, &t->files, t->max_files);
+    if (rc < 0)
+        return rc;
+    int fd = open_file(t, n, flags, kill_suid);
+    if (fd < 0) {
+        tree_give_slot(t, &t->files);
+        return fd;
+    }
+    uint64_t h = 0;
+    rc = tree_file_add(t, n, fd, flags & TREE_OPEN_FLAGS, &h);
+    if (rc == 0)
+        *handle = h;
+    return rc;
+}
+
+int tree_open_folder(struct tree *t, struct tree_node *n, uint64_t *handle)
+{
+    int rc = n->fd < 0 ? n->fd : S_ISDIR(n->type) ? 0 : -ENOTDIR;
+    if (rc == 0)
+        rc = tree_may(t, n->fd, R_OK);
+    if (rc == 0)
+        rc = tree_take_slot(t, &t->files, t->max_files);
+    if (rc < 0)
+        return rc;
+    int fd = tree_reopen(t, n->fd, O_RDONLY | O_DIRECTORY);
+    if (fd < 0) {
+        tree_give_slot(t, &t->files);
+        return fd;
+    }
+    uint64_t h = 0;
+    rc = tree_file_add(t, n, fd, O_RDONLY | O_DIRECTORY, &h);
+    if (rc == 0)
+        *handle = h;
+    return rc;
+}
+
+/* A new file, and only a new one: what stands there already may be no file at all. */
+static int create_new(struct tree *t, const struct tree_user *u, const struct tree_node *n,
+                      const char *name, uint32_t mode, unsigned flags)
+{
+    struct tree_as as;
+    int fd = tree_as_user(t, u, &as);
+    if (fd < 0)
+        return fd;
+    fd = tree_openat(n->fd, name, (flags & TREE_OPEN_FLAGS) | O_CREAT | O_EXCL | O_NOCTTY,
+                     mode & 07777);
+    tree_as_self(t, &as);
+    return fd;
+}
+
+static int open_old(struct tree *t, const struct tree_user *u, struct tree_node *n,
+                    const char *name, unsigned flags, bool kill_suid, struct tree_entry *out,
+                    uint64_t *handle)
+{
+    struct tree_entry entry;
+    int rc = tree_lookup(t, n, name, &entry);
+    if (rc < 0)
+        return rc;
+    struct tree_node *old = tree_get(t, entry.id);
+    rc = old ? tree_open(t, u, old, flags, kill_suid, handle) : -ESTALE;
+    if (rc == 0 && (flags & O_TRUNC))
+        rc = tree_stat(t, old, &entry.st);
+    tree_put(t, old);
+    if (rc == 0)
+        *out = entry;
+    else
+        tree_forget(t, entry.id, 1);
+    return rc;
+}
+
+/* The new file's node is what was opened, whatever has its name by now. `fd` and both slots are
+ * taken, on failure too. */
+static int create_done(struct tree *t, const struct tree_node *n, const char *name, int fd,
+                       unsigned flags, struct tree_entry *out, uint64_t *handle)
+{
+    struct tree_node *made;
+    struct tree_entry entry;
+    int path = tree_reopen(t, fd, O_PATH);
+    int rc = path < 0 ? path : tree_intern(t, path, n, name, &entry, &made);
+    if (path < 0)
+        tree_give_slot(t, &t->nodes);
+    if (rc < 0) {
+        close(fd);
+        tree_give_slot(t, &t->files);
+        return rc;
+    }
+    uint64_t h = 0;
+    rc = tree_file_add(t, made, fd, flags & TREE_OPEN_FLAGS, &h);
+    tree_put(t, made);
+    if (rc < 0) {
+        tree_forget(t, entry.id, 1);
+        return rc;
+    }
+    *out = entry;
+    *handle = h;
+    return 0;
+}
+
+int tree_create(struct tree *t, const struct tree_user *u, struct tree_node *n, const char *name,
+                uint32_t mode, unsigned flags, bool kill_suid, struct tree_entry *out,
+                uint64_t *handle)
+{
+    int rc = tree_check_name(name);
+    if (rc == 0 && t->ro)
+        rc = -EROFS;
+    if (rc == 0 && n->fd < 0)
+        rc = n->fd;
+    if (rc == 0 && (flags & O_ACCMODE) == O_ACCMODE)
+        rc = -EINVAL;
+    if (rc == 0)
+        rc = tree_may(t, n->fd, W_OK | X_OK);
+    if (rc == 0)
+        rc = tree_take_slot(t, &t->nodes, t->max_nodes);
+    if (rc < 0)
+        return rc;
+    rc = tree_take_slot(t, &t->files, t->max_files);
+    if (rc < 0) {
+        tree_give_slot(t, &t->nodes);
+        return rc;
+    }
+    int fd = create_new(t, u, n, name, mode, flags);
+    if (fd >= 0)
+        return create_done(t, n, name, fd, flags, out, handle);
+    tree_give_slot(t, &t->nodes);
+    tree_give_slot(t, &t->files);
+    if (fd == -EEXIST && !(flags & O_EXCL))
+        return open_old(t, u, n, name, flags, kill_suid, out, handle);
+    return fd;
+}
+
+static struct tree_file *find_file(struct tree *t, uint64_t handle)
+{
+    struct tree_file *f = t->by_handle[handle % TREE_FILE_BUCKETS];
+    while (f && f->handle != handle)
+        f = f->next;
+    return f;
+}
+
+struct tree_file *tree_file_get(struct tree *t, uint64_t handle)
+{
+    pthread_mutex_lock(&t->lock);
+    struct tree_file *f = find_file(t, handle);
+    if (f)
+        f->refs++;
+    pthread_mutex_unlock(&t->lock);
+    return f;
+}
+
+void tree_file_put(struct tree *t, struct tree_file *f)
+{
+    if (!f)
+        return;
+    pthread_mutex_lock(&t->lock);
+    bool last = --f->refs == 0;
+    bool unlock = last && --f->node->files == 0;
+    pthread_mutex_unlock(&t->lock);
+    if (!last)
+        return;
+    if (unlock)
+        tree_locks_drop(t, f->node);
+    if (f->fd >= 0)
+        close(f->fd);
+    tree_put(t, f->node);
+    pthread_mutex_destroy(&f->lock);
+    free(f);
+    tree_give_slot(t, &t->files);
+}
+
+void tree_close(struct tree *t, uint64_t handle)
+{
+    pthread_mutex_lock(&t->lock);
+    struct tree_file *f = find_file(t, handle);
+    if (f) {
+        struct tree_file **at = &t->by_handle[handle % TREE_FILE_BUCKETS];
+        while (*at != f)
+            at = &(*at)->next;
+        *at = f->next;
+    }
+    pthread_mutex_unlock(&t->lock);
+    tree_file_put(t, f);
+}
+
+int tree_file_fd(const struct tree_file *f)
+{
+    return f->fd;
+}
+
+unsigned tree_file_flags(const struct tree_file *f)
+{
+    return f->flags;
+}
+
+struct tree_node *tree_file_node(const struct tree_file *f)
+{
+    return f->node;
+}
+
+/* What is above the root is none of the guest's business. */
+static void hide_above(const struct tree *t, char *buf, size_t len)
+{
+    for (size_t at = 0; at < len;) {
+        if (strcmp(buf + at + DIRENT_NAME, "..") == 0)
+            put_bytes(buf + at, t->root->key.ino, 8);
+        at += get_bytes(buf + at + DIRENT_LEN, 2);
+    }
+}
+
+int tree_read_folder(struct tree *t, struct tree_file *f, uint64_t at, void *buf, size_t len)
+{
+    if (f->fd < 0)
+        return f->fd;
+    pthread_mutex_lock(&f->lock);
+    long n = lseek(f->fd, (off_t)at, SEEK_SET) < 0 ? -1 : 0;
+    if (n == 0)
+        n = syscall(SYS_getdents64, f->fd, buf, MIN(len, (size_t)INT32_MAX));
+    n = n < 0 ? tree_errno() : n;
+    pthread_mutex_unlock(&f->lock);
+    if (n > 0 && f->node == t->root)
+        hide_above(t, buf, (size_t)n);
+    return (int)n;
+}
+
+uint64_t tree_files(struct tree *t)
+{
+    pthread_mutex_lock(&t->lock);
+    uint64_t n = t->files;
+    pthread_mutex_unlock(&t->lock);
+    return n;
+}

@@ -1,0 +1,198 @@
+/* devices/fs/tree_lock.c - locks that other processes of the host see and respect. Each owner in
+ * the guest has a descriptor of its own for each file that it locks: OFD locks of one descriptor
+ * are to those of another as POSIX has them between processes. */
+#include <sys/file.h>
+
+#include "devices/fs/tree_priv.h"
+
+struct tree_lock_owner {
+    struct tree_lock_owner *next;
+    uint64_t owner;
+    int fd;
+};
+
+/* With locks_lock held, all of these. */
+static struct tree_lock_owner *find(struct tree_node *n, uint64_t owner)
+{
+    struct tree_lock_owner *o = n->locks;
+    while (o && o->owner != owner)
+        o = o->next;
+    return o;
+}
+
+static void drop(struct tree *t, struct tree_lock_owner **at)
+{
+    struct tree_lock_owner *o = *at;
+    *at = o->next;
+    close(o->fd); /* with its locks */
+    free(o);
+    tree_give_slot(t, &t->files);
+}
+
+static void drop_owner(struct tree *t, struct tree_node *n, uint64_t owner)
+{
+    struct tree_lock_owner **at = &n->locks;
+    while (*at && (*at)->owner != owner)
+        at = &(*at)->next;
+    if (*at)
+        drop(t, at);
+}
+
+/* For writing too if possible: another file of the same owner's may be open for it. */
+static int open_lock(const struct tree *t, const struct tree_node *n)
+{
+    int fd = t->ro || !S_ISREG(n->type) ? -EROFS : tree_reopen(t, n->fd, O_RDWR);
+    return fd < 0 ? tree_reopen(t, n->fd, O_RDONLY) : fd;
+}
+
+static int add(struct tree *t, struct tree_node *n, uint64_t owner, struct tree_lock_owner **out)
+{
+    unsigned others = 0;
+    for (struct tree_lock_owner *o = n->locks; o; o = o->next)
+        others++;
+    struct tree_lock_owner *o = others < TREE_OWNERS_MAX ? calloc(1, sizeof(*o)) : NULL;
+    if (!o || tree_take_slot(t, &t->files, t->max_files) < 0) {
+        free(o);
+        return -ENOLCK;
+    }
+    o->owner = owner;
+    o->fd = open_lock(t, n);
+    if (o->fd < 0) {
+        int rc = o->fd;
+        free(o);
+        tree_give_slot(t, &t->files);
+        return rc;
+    }
+    o->next = n->locks;
+    *out = n->locks = o;
+    return 0;
+}
+
+static bool sane(const struct flock *l)
+{
+    return l->l_whence == SEEK_SET && l->l_start >= 0 && l->l_len >= 0 &&
+           l->l_len <= INT64_MAX - l->l_start;
+}
+
+static int check(const struct tree_file *f, const struct flock *l)
+{
+    if (f->fd < 0)
+        return f->fd;
+    if (!sane(l))
+        return -EINVAL;
+    unsigned mode = f->flags & O_ACCMODE;
+    switch (l->l_type) {
+    case F_UNLCK:
+        return 0;
+    case F_RDLCK:
+        return mode == O_WRONLY ? -EBADF : 0;
+    case F_WRLCK:
+        return mode == O_RDONLY ? -EBADF : 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+int tree_lock_test(struct tree *t, struct tree_file *f, uint64_t owner, struct flock *l)
+{
+    (void)t;
+    int rc = check(f, l);
+    if (rc == 0 && l->l_type == F_UNLCK)
+        rc = -EINVAL;
+    if (rc < 0)
+        return rc;
+    struct flock got = *l;
+    got.l_pid = 0;
+    pthread_mutex_lock(&f->node->locks_lock);
+    struct tree_lock_owner *o = find(f->node, owner);
+    if (fcntl(o ? o->fd : f->fd, F_OFD_GETLK, &got) < 0)
+        rc = tree_errno();
+    pthread_mutex_unlock(&f->node->locks_lock);
+    if (rc < 0)
+        return rc;
+    got.l_pid = 0; /* the host's processes are unknown in the guest, and its own are to us */
+    *l = got;
+    return 0;
+}
+
+static int lock_whole(struct tree_file *f, short type)
+{
+    int op = type == F_UNLCK ? LOCK_UN : type == F_RDLCK ? LOCK_SH : LOCK_EX;
+    return flock(f->fd, op | LOCK_NB) < 0 ? tree_errno() : 0;
+}
+
+/* `n->locks` has `o` only as long as it may hold something. */
+static int set(struct tree *t, struct tree_node *n, uint64_t owner, const struct flock *l)
+{
+    struct tree_lock_owner *o = find(n, owner);
+    if (l->l_type == F_UNLCK && (!o || (l->l_start == 0 && l->l_len == 0))) {
+        drop_owner(t, n, owner);
+        return 0;
+    }
+    bool fresh = !o;
+    int rc = fresh ? add(t, n, owner, &o) : 0;
+    if (rc < 0)
+        return rc;
+    struct flock wanted = *l;
+    wanted.l_pid = 0;
+    if (fcntl(o->fd, F_OFD_SETLK, &wanted) < 0)
+        rc = errno == EACCES ? -EAGAIN : tree_errno();
+    if (rc < 0 && fresh)
+        drop_owner(t, n, owner);
+    return rc;
+}
+
+int tree_lock(struct tree *t, struct tree_file *f, uint64_t owner, const struct flock *l,
+              bool whole)
+{
+    if (whole) {
+        bool known = l->l_type == F_UNLCK || l->l_type == F_RDLCK || l->l_type == F_WRLCK;
+        return f->fd < 0 ? f->fd : known ? lock_whole(f, l->l_type) : -EINVAL;
+    }
+    int rc = check(f, l);
+    if (rc < 0)
+        return rc;
+    pthread_mutex_lock(&f->node->locks_lock);
+    rc = set(t, f->node, owner, l);
+    pthread_mutex_unlock(&f->node->locks_lock);
+    return rc;
+}
+
+int tree_lock_again(struct tree *t, struct tree_file *f, uint64_t owner, const struct flock *l,
+                    bool whole)
+{
+    if (f->fd < 0 || !sane(l))
+        return -ESTALE;
+    if (whole)
+        return lock_whole(f, l->l_type);
+    pthread_mutex_lock(&f->node->locks_lock);
+    int rc = set(t, f->node, owner, l);
+    pthread_mutex_unlock(&f->node->locks_lock);
+    return rc;
+}
+
+void tree_locks_each(struct tree_node *n, tree_owner_fn *fn, void *arg)
+{
+    pthread_mutex_lock(&n->locks_lock);
+    for (struct tree_lock_owner *o = n->locks; o; o = o->next)
+        fn(o->owner, o->fd, arg);
+    pthread_mutex_unlock(&n->locks_lock);
+}
+
+void tree_unlock_all(struct tree *t, struct tree_file *f, uint64_t owner)
+{
+    pthread_mutex_lock(&f->node->locks_lock);
+    drop_owner(t, f->node, owner);
+    pthread_mutex_unlock(&f->node->locks_lock);
+}
+
+void tree_locks_drop(struct tree *t, struct tree_node *n)
+{
+    pthread_mutex_lock(&n->locks_lock);
+    pthread_mutex_lock(&t->lock);
+    bool open = n->files > 0;
+    pthread_mutex_unlock(&t->lock);
+    while (!open && n->locks)
+        drop(t, &n->locks);
+    pthread_mutex_unlock(&n->locks_lock);
+}

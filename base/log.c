@@ -10,6 +10,7 @@
 #include <time.h>
 
 static atomic_int max_level = LOG_WARN;
+static atomic_int log_fd = STDERR_FILENO;
 static pthread_mutex_t limit_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static const char *const level_names[] = {"off", "error", "warn", "info", "debug"};
@@ -17,6 +18,11 @@ static const char *const level_names[] = {"off", "error", "warn", "info", "debug
 void log_set_level(enum log_level level)
 {
     max_level = (int)level;
+}
+
+void log_to(int fd)
+{
+    log_fd = fd;
 }
 
 int log_level_parse(const char *name, enum log_level *out)
@@ -44,8 +50,8 @@ static void emit(enum log_level level, const char *tail, const char *fmt, va_lis
     len += strlen(tail);
     line[len++] = '\n';
     /* A log that cannot be written has nobody to be reported to, and may hold up no vCPU. */
-    struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
-    if (poll(&p, 1, 0) != 1 || write(STDERR_FILENO, line, len) < 0)
+    struct pollfd p = {.fd = log_fd, .events = POLLOUT};
+    if (poll(&p, 1, 0) != 1 || write(p.fd, line, len) < 0)
         return;
 }
 

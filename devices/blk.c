@@ -3,19 +3,13 @@
  * A request is checked, becomes one or more asynchronous file operations on the loop, and is
  * completed with a status; nothing here waits. What the host's file system refuses at run time is
  * the request's VIRTIO_BLK_S_IOERR, never the device's end. */
-#include <fcntl.h>
-#include <limits.h>
-#include <linux/falloc.h>
-#include <linux/fs.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 
 #include "base/log.h"
-#include "base/loop.h"
-#include "devices/hostfile.h"
+#include "devices/blkio.h"
 #include "devices/virtio/vdev.h"
 
 enum {
@@ -26,10 +20,7 @@ enum {
     RANGES_MAX = 64,               /* segments of one discard request */
     DISCARD_SECTORS_MAX = 1 << 22, /* of one segment: 2 GiB, which a file system does at once */
     ZEROES_SECTORS_MAX = 1 << 15,  /* 16 MiB in one segment, which may have to be written */
-    STEP_MAX = 4 << 20,            /* bytes of one file operation: a reset waits for no more */
-    ZERO_CHUNK = 64 * 1024,
-    ZERO_IOV = 4,
-    LEGACY_FLUSH_OUT = 5, /* a synonym for VIRTIO_BLK_T_FLUSH: 5.2.6.3 */
+    LEGACY_FLUSH_OUT = 5,          /* a synonym for VIRTIO_BLK_T_FLUSH: 5.2.6.3 */
 };
 
 struct blk_opts {
@@ -41,15 +32,10 @@ struct blk_opts {
 struct blk {
     struct loop *loop;
     char name[64]; /* for the log */
-    int fd;        /* O_DIRECT when asked for */
-    int plain_fd;  /* with O_DIRECT: buffered, for requests that are not aligned; else -1 */
-    bool ro, punch;
+    struct blkfile file;
     uint64_t sectors;
-    uint32_t align; /* of addresses, lengths and offsets under O_DIRECT */
-    uint32_t block_size;
     uint32_t seg_max;
     uint16_t queues;
-    uint8_t physical_exp;
     char serial[VIRTIO_BLK_ID_BYTES];
     atomic_int writeback; /* what the driver wrote, or -1 */
     struct log_limit errors;
@@ -58,22 +44,16 @@ struct blk {
 };
 
 struct blk_req { /* vq_req_state() */
-    struct loop_io io;
+    struct blkio io;
     struct blk *b;
     struct vq *q;
     struct vq_req *req;
     uint32_t type;
     uint8_t *status;
-    struct iovec *iov; /* what is left of the data */
-    struct iovec part; /* the beginning of a segment that is more than a step */
-    unsigned n_iov;
-    size_t left;
-    uint64_t pos; /* bytes */
-    struct {      /* discard, write-zeroes: the segment at work */
+    struct { /* discard, write-zeroes: the segment at work */
         unsigned index, count;
-        uint64_t end;
-        bool unmap, by_writing;
-        struct iovec zero[ZERO_IOV];
+        uint64_t pos, len;
+        bool hole;
     } range;
     bool dsync;
 };
@@ -104,127 +84,58 @@ static void refuse(struct blk_req *r, uint8_t status)
     finish(r, status, 0);
 }
 
-static void fail(struct blk_req *r, int64_t result)
+/* Of an operation on the file that did not end well. */
+static void fail(struct blk_req *r, int result)
 {
     static const char *const verbs[] = {[VIRTIO_BLK_T_IN] = "read",
                                         [VIRTIO_BLK_T_OUT] = "write",
                                         [VIRTIO_BLK_T_FLUSH] = "flush",
                                         [VIRTIO_BLK_T_DISCARD] = "discard",
                                         [VIRTIO_BLK_T_WRITE_ZEROES] = "write zeroes"};
-    log_limited(&r->b->errors, LOG_WARN, "%s: %s at byte %llu failed: %s", r->b->name,
-                verbs[r->type], (unsigned long long)r->pos,
-                result < 0 ? strerror((int)-result) : "the file ends early");
+    if (result != -ECANCELED)
+        log_limited(&r->b->errors, LOG_WARN, "%s: %s at byte %llu failed: %s", r->b->name,
+                    verbs[r->type], (unsigned long long)r->io.pos,
+                    result == -ENODATA ? "the file ends early" : strerror(-result));
     refuse(r, VIRTIO_BLK_S_IOERR);
-}
-
-/* Between two steps of a request. */
-static bool given_up(struct blk_req *r)
-{
-    bool aborting = vq_aborting(r->q);
-    if (aborting)
-        refuse(r, VIRTIO_BLK_S_IOERR);
-    return aborting;
-}
-
-static bool again(int64_t result)
-{
-    return result == -EINTR || result == -EAGAIN;
 }
 
 /* --- read and write --- */
 
-static bool aligned(const struct blk_req *r)
-{
-    uint64_t bits = r->pos;
-    for (unsigned i = 0; i < r->n_iov; i++)
-        bits |= (uint64_t)r->iov[i].iov_base | r->iov[i].iov_len;
-    return (bits & (r->b->align - 1)) == 0;
-}
-
-static void transfer_done(struct loop_io *io, int64_t result);
-
-/* How many whole segments make a step; 0: the first is more than one, and *first its beginning. */
-static unsigned step_of(struct blk_req *r, struct iovec *first)
-{
-    size_t len = 0;
-    unsigned n = 0;
-    while (n < MIN(r->n_iov, (unsigned)IOV_MAX) && len + r->iov[n].iov_len <= STEP_MAX)
-        len += r->iov[n++].iov_len;
-    *first = (struct iovec){.iov_base = r->iov->iov_base, .iov_len = STEP_MAX};
-    return n;
-}
-
-static void transfer(struct blk_req *r)
-{
-    struct blk *b = r->b;
-    unsigned n = step_of(r, &r->part);
-    r->io = (struct loop_io){
-        .op = r->type == VIRTIO_BLK_T_IN ? LOOP_READV : LOOP_WRITEV,
-        /* The page cache and direct I/O of one file are coherent, so a request that O_DIRECT would
-         * refuse for its alignment simply goes the other way. */
-        .fd = b->plain_fd >= 0 && !aligned(r) ? b->plain_fd : b->fd,
-        .iov = n ? r->iov : &r->part,
-        .n_iov = n ? n : 1,
-        .dsync = r->dsync,
-        .off = r->pos,
-        .done = transfer_done,
-    };
-    loop_io(b->loop, &r->io);
-}
-
-static void advance(struct blk_req *r, size_t n)
-{
-    r->left -= n;
-    r->pos += n;
-    while (n > 0) {
-        size_t part = MIN(n, r->iov->iov_len);
-        r->iov->iov_base = (uint8_t *)r->iov->iov_base + part;
-        r->iov->iov_len -= part;
-        n -= part;
-        if (r->iov->iov_len == 0) {
-            r->iov++;
-            r->n_iov--;
-        }
-    }
-}
-
-static void transfer_done(struct loop_io *io, int64_t result)
+static void transfer_done(struct blkio *io, int result)
 {
     struct blk_req *r = container_of(io, struct blk_req, io);
-    if (result > 0) {
-        advance(r, (size_t)result);
-        *(r->type == VIRTIO_BLK_T_IN ? &r->b->read_bytes : &r->b->write_bytes) += (size_t)result;
-    }
-    if (r->left == 0)
-        finish(r, VIRTIO_BLK_S_OK, r->type == VIRTIO_BLK_T_IN ? r->req->in_len : 0);
-    else if (result <= 0 && !again(result))
+    bool in = r->type == VIRTIO_BLK_T_IN;
+    *(in ? &r->b->read_bytes : &r->b->write_bytes) += io->moved;
+    if (result < 0)
         fail(r, result);
-    else if (!given_up(r))
-        transfer(r);
+    else
+        finish(r, VIRTIO_BLK_S_OK, in ? r->req->in_len : 0);
 }
 
-static void start_transfer(struct blk_req *r, uint64_t sector, struct iovec *iov, unsigned n,
-                           size_t len)
+static void start_transfer(struct blk_req *r, uint64_t sector)
 {
     const struct blk *b = r->b;
+    const struct vq_req *req = r->req;
+    bool in = r->type == VIRTIO_BLK_T_IN;
+    size_t len = in ? req->in_len - 1 : req->out_len - sizeof(struct virtio_blk_outhdr);
     if (len % SECTOR || sector > b->sectors || len / SECTOR > b->sectors - sector ||
-        (r->type == VIRTIO_BLK_T_OUT && b->ro)) {
+        (!in && b->file.ro)) {
         refuse(r, VIRTIO_BLK_S_IOERR);
         return;
     }
-    r->iov = iov;
-    r->n_iov = n;
-    r->left = len;
-    r->pos = sector * SECTOR;
+    r->io.done = transfer_done;
     if (len == 0)
         finish(r, VIRTIO_BLK_S_OK, 0);
+    else if (in)
+        blkio_read(&r->io, req->iov + req->n_out, req->n_in, 0, sector * SECTOR, len);
     else
-        transfer(r);
+        blkio_write(&r->io, req->iov, req->n_out, sizeof(struct virtio_blk_outhdr), sector * SECTOR,
+                    len, r->dsync);
 }
 
 /* --- flush --- */
 
-static void sync_done(struct loop_io *io, int64_t result)
+static void sync_done(struct blkio *io, int result)
 {
     struct blk_req *r = container_of(io, struct blk_req, io);
     if (result < 0)
@@ -235,71 +146,21 @@ static void sync_done(struct loop_io *io, int64_t result)
 
 static void sync_file(struct blk_req *r)
 {
-    r->io = (struct loop_io){.op = LOOP_FDATASYNC, .fd = r->b->fd, .done = sync_done};
-    loop_io(r->b->loop, &r->io);
+    r->io.done = sync_done;
+    blkio_flush(&r->io);
 }
 
 /* --- discard and write zeroes (5.2.6) --- */
 
 static void next_range(struct blk_req *r);
-static void range_done(struct loop_io *io, int64_t result);
 
-static void write_zeroes(struct blk_req *r)
-{
-    static uint8_t zeroes[ZERO_CHUNK] __attribute__((aligned(4096))); /* never written to */
-    uint64_t left = r->range.end - r->pos;
-    unsigned n = 0;
-    for (; n < ZERO_IOV && left > 0; n++) {
-        r->range.zero[n] =
-            (struct iovec){.iov_base = zeroes, .iov_len = MIN(left, (uint64_t)ZERO_CHUNK)};
-        left -= r->range.zero[n].iov_len;
-    }
-    r->io = (struct loop_io){.op = LOOP_WRITEV,
-                             .fd = r->b->plain_fd >= 0 ? r->b->plain_fd : r->b->fd,
-                             .iov = r->range.zero,
-                             .n_iov = n,
-                             .off = r->pos,
-                             .done = range_done};
-    loop_io(r->b->loop, &r->io);
-}
-
-static void deallocate(struct blk_req *r)
-{
-    int how = r->range.unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
-    r->io = (struct loop_io){.op = LOOP_FALLOCATE,
-                             .fd = r->b->fd,
-                             .mode = FALLOC_FL_KEEP_SIZE | how,
-                             .off = r->pos,
-                             .len = r->range.end - r->pos,
-                             .done = range_done};
-    loop_io(r->b->loop, &r->io);
-}
-
-static void range_done(struct loop_io *io, int64_t result)
+static void range_done(struct blkio *io, int result)
 {
     struct blk_req *r = container_of(io, struct blk_req, io);
-    bool unsupported = result == -EOPNOTSUPP || result == -ENOTTY || result == -EINVAL;
-    if (r->range.by_writing && result > 0) {
-        r->pos += (uint64_t)result;
-    } else if (io->op == LOOP_FALLOCATE && result == 0) {
-        r->pos = r->range.end;
-    } else if (io->op == LOOP_FALLOCATE && unsupported) {
-        if (r->type == VIRTIO_BLK_T_DISCARD)
-            r->pos = r->range.end; /* a discard is advice */
-        else
-            r->range.by_writing = true;
-    } else if (!again(result)) {
+    if (result < 0)
         fail(r, result);
-        return;
-    }
-    if (given_up(r))
-        return;
-    if (r->pos == r->range.end)
-        next_range(r);
-    else if (r->range.by_writing)
-        write_zeroes(r);
     else
-        deallocate(r);
+        next_range(r);
 }
 
 /* Reads and checks the segment at range.index, once; VIRTIO_BLK_S_OK, or how to refuse it. */
@@ -318,9 +179,9 @@ static uint8_t read_range(struct blk_req *r)
         return VIRTIO_BLK_S_UNSUPP;
     if (n > max || sector > b->sectors || n > b->sectors - sector)
         return VIRTIO_BLK_S_IOERR;
-    r->pos = sector * SECTOR;
-    r->range.end = r->pos + n * SECTOR;
-    r->range.unmap = !zeroes || flags;
+    r->range.pos = sector * SECTOR;
+    r->range.len = n * SECTOR;
+    r->range.hole = flags != 0;
     return VIRTIO_BLK_S_OK;
 }
 
@@ -332,13 +193,14 @@ static void next_range(struct blk_req *r)
             refuse(r, status);
             return;
         }
-        if (r->pos == r->range.end)
+        if (r->range.len == 0)
             continue;
         r->range.index++;
-        if (r->range.by_writing)
-            write_zeroes(r);
+        r->io.done = range_done;
+        if (r->type == VIRTIO_BLK_T_DISCARD)
+            blkio_discard(&r->io, r->range.pos, r->range.len);
         else
-            deallocate(r);
+            blkio_zero(&r->io, r->range.pos, r->range.len, r->range.hole);
         return;
     }
     if (r->dsync)
@@ -366,8 +228,8 @@ static void start_ranges(struct blk_req *r, size_t len)
     size_t each = sizeof(struct virtio_blk_discard_write_zeroes);
     bool zeroes = r->type == VIRTIO_BLK_T_WRITE_ZEROES;
     r->range.count = (unsigned)MIN(len / each, (size_t)RANGES_MAX + 1);
-    uint8_t status = zeroes || r->b->punch ? check_ranges(r) : VIRTIO_BLK_S_UNSUPP;
-    if (status == VIRTIO_BLK_S_OK && (r->b->ro || len % each || r->range.count == 0 ||
+    uint8_t status = zeroes || r->b->file.punch ? check_ranges(r) : VIRTIO_BLK_S_UNSUPP;
+    if (status == VIRTIO_BLK_S_OK && (r->b->file.ro || len % each || r->range.count == 0 ||
                                       r->range.count > (zeroes ? 1 : RANGES_MAX)))
         status = VIRTIO_BLK_S_IOERR;
     if (status == VIRTIO_BLK_S_OK)
@@ -407,11 +269,15 @@ static void blk_start_request(struct vdev *d, struct vq *q, struct vq_req *req)
         return;
     }
     bool whole = vq_req_read(req, 0, &h, sizeof(h)) == 0;
-    *r = (struct blk_req){
-        .b = b, .q = q, .req = req, .type = le32toh(h.type), .dsync = !writeback(d)};
+    *r = (struct blk_req){.io = {.loop = b->loop, .file = &b->file, .q = q},
+                          .b = b,
+                          .q = q,
+                          .req = req,
+                          .type = le32toh(h.type),
+                          .dsync = !writeback(d)};
 
     /* The status is the last writable byte; what is left of the segments is data. */
-    struct iovec *last = &req->iov[req->n_out + req->n_in - 1];
+    const struct iovec *last = &req->iov[req->n_out + req->n_in - 1];
     r->status = (uint8_t *)last->iov_base + last->iov_len - 1;
     if (!whole) {
         refuse(r, VIRTIO_BLK_S_IOERR);
@@ -421,18 +287,9 @@ static void blk_start_request(struct vdev *d, struct vq *q, struct vq_req *req)
         r->type = VIRTIO_BLK_T_FLUSH;
     switch (r->type) {
     case VIRTIO_BLK_T_IN:
-        if (--last->iov_len == 0)
-            req->n_in--;
-        start_transfer(r, le64toh(h.sector), req->iov + req->n_out, req->n_in, req->in_len - 1);
+    case VIRTIO_BLK_T_OUT:
+        start_transfer(r, le64toh(h.sector));
         break;
-    case VIRTIO_BLK_T_OUT: {
-        r->iov = req->iov;
-        r->n_iov = req->n_out;
-        r->left = req->out_len;
-        advance(r, sizeof(h));
-        start_transfer(r, le64toh(h.sector), r->iov, r->n_iov, r->left);
-        break;
-    }
     case VIRTIO_BLK_T_FLUSH:
         sync_file(r);
         break;
@@ -470,17 +327,17 @@ static void blk_config_read(struct vdev *d, void *cfg)
     const struct virtio_blk_config c = {
         .capacity = htole64(b->sectors),
         .seg_max = htole32(b->seg_max),
-        .blk_size = htole32(b->block_size),
-        .physical_block_exp = b->physical_exp,
-        .min_io_size = htole16((uint16_t)(1u << b->physical_exp)),
+        .blk_size = htole32(b->file.block),
+        .physical_block_exp = b->file.physical_exp,
+        .min_io_size = htole16((uint16_t)(1u << b->file.physical_exp)),
         .wce = writeback(d),
         .num_queues = htole16(b->queues),
-        .max_discard_sectors = htole32(b->punch ? DISCARD_SECTORS_MAX : 0),
-        .max_discard_seg = htole32(b->punch ? RANGES_MAX : 0),
-        .discard_sector_alignment = htole32((b->block_size << b->physical_exp) / SECTOR),
+        .max_discard_sectors = htole32(b->file.punch ? DISCARD_SECTORS_MAX : 0),
+        .max_discard_seg = htole32(b->file.punch ? RANGES_MAX : 0),
+        .discard_sector_alignment = htole32((b->file.block << b->file.physical_exp) / SECTOR),
         .max_write_zeroes_sectors = htole32(ZEROES_SECTORS_MAX),
         .max_write_zeroes_seg = htole32(1),
-        .write_zeroes_may_unmap = b->punch,
+        .write_zeroes_may_unmap = b->file.punch,
     };
     memcpy(cfg, &c, sizeof(c));
 }
@@ -538,8 +395,7 @@ static void blk_report(const struct vdev *d, struct report *r)
 
 static void blk_destroy(struct blk *b)
 {
-    fd_cleanup_(&b->fd);
-    fd_cleanup_(&b->plain_fd);
+    blkfile_close(&b->file);
     free(b);
 }
 
@@ -549,57 +405,6 @@ static void blk_free(struct vdev *d)
 }
 
 /* --- creation --- */
-
-static int measure_file(struct blk *b, const struct blk_opts *o, const struct stat *st,
-                        struct err *e)
-{
-    if (st->st_size == 0)
-        return err_input(e, 0, "disk %s: is empty", o->path);
-    if (st->st_size % SECTOR)
-        return err_input(e, 0, "disk %s: %lld bytes are not a multiple of %d", o->path,
-                         (long long)st->st_size, SECTOR);
-    b->sectors = (uint64_t)st->st_size / SECTOR;
-    b->physical_exp = 3; /* file systems work in 4 KiB */
-    /* A hole past the end changes nothing, and tells whether this file system can make one. */
-    b->punch = !b->ro &&
-               fallocate(b->fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, st->st_size, 4096) == 0;
-    return 0;
-}
-
-static int measure_block_device(struct blk *b, const struct blk_opts *o, struct err *e)
-{
-    uint64_t bytes;
-    unsigned physical;
-    int logical;
-    if (ioctl(b->fd, BLKGETSIZE64, &bytes) < 0 || ioctl(b->fd, BLKSSZGET, &logical) < 0 ||
-        ioctl(b->fd, BLKPBSZGET, &physical) < 0)
-        return err_input(e, -errno, "disk %s: cannot be measured", o->path);
-    b->sectors = bytes / SECTOR;
-    b->block_size = b->align = (uint32_t)logical;
-    while ((uint32_t)logical << b->physical_exp < physical && b->physical_exp < 8)
-        b->physical_exp++;
-    b->punch = !b->ro; /* where it cannot, the first attempt says so */
-    return 0;
-}
-
-static int open_image(struct blk *b, const struct blk_opts *o, struct err *e)
-{
-    struct stat st = {0};
-    int rc = hostfile_open("disk", o->path, o->ro, 0, &b->fd, &st, e);
-    if (rc == 0)
-        rc = S_ISREG(st.st_mode) ? measure_file(b, o, &st, e) : measure_block_device(b, o, e);
-    if (rc < 0 || !o->direct)
-        return rc;
-
-    /* The same file, whatever the path names by now; the lock stays with the first descriptor. */
-    char self[32];
-    b->plain_fd = TAKE_FD(b->fd);
-    (void)snprintf(self, sizeof(self), "/proc/self/fd/%d", b->plain_fd);
-    b->fd = open(self, (o->ro ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_DIRECT);
-    if (b->fd < 0)
-        return err_input(e, -errno, "disk %s: direct I/O is not possible here", o->path);
-    return 0;
-}
 
 static int blk_create(const void *opts, const struct build_env *env, struct vdev **out,
                       struct err *e);
@@ -683,21 +488,15 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
     struct blk *b = calloc(1, sizeof(*b));
     if (!b)
         return err_host(e, -ENOMEM, "disk %s", o->path);
-    *b = (struct blk){.loop = env->loop,
-                      .fd = -1,
-                      .plain_fd = -1,
-                      .ro = o->ro,
-                      .align = 4096,
-                      .block_size = SECTOR,
-                      .queues = (uint16_t)MAX(o->queues, 1u),
-                      .writeback = -1};
+    *b = (struct blk){.loop = env->loop, .queues = (uint16_t)MAX(o->queues, 1u), .writeback = -1};
     /* 2.7.5.3.1: no chain is longer than its queue, indirect or not. */
     queue_size = queue_size ? MIN(queue_size, (uint32_t)QUEUE_SIZE) : QUEUE_SIZE;
     b->seg_max = queue_size > FRAMING ? queue_size - FRAMING : 1;
     memcpy(b->serial, serial, MIN(strlen(serial), sizeof(b->serial)));
     (void)snprintf(b->name, sizeof(b->name), "disk %s", o->id ? o->id : o->path);
 
-    int rc = open_image(b, o, e);
+    int rc = blkfile_open("disk", o->path, o->ro, o->direct, SECTOR, &b->file, e);
+    b->sectors = b->file.size / SECTOR;
     if (rc == 0 && (rc = vdev_new(&blk_class, env, b, sizes, b->queues, out)) < 0)
         (void)err_host(e, rc, "disk %s", o->path);
     if (rc < 0) {
@@ -708,9 +507,9 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
         vdev_offer(*out, always_offered[i]);
     if (b->queues > 1)
         vdev_offer(*out, VIRTIO_BLK_F_MQ);
-    if (b->ro)
+    if (b->file.ro)
         vdev_offer(*out, VIRTIO_BLK_F_RO);
-    if (b->punch)
+    if (b->file.punch)
         vdev_offer(*out, VIRTIO_BLK_F_DISCARD);
     return 0;
 }

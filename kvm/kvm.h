@@ -83,3 +83,6 @@ struct vcpu_fd {
 };
 int CHECKED vcpu_fd_open(struct vm *vm, unsigned id, struct vcpu_fd *out, struct err *e);
 void vcpu_fd_close(struct vcpu_fd *v);
+/* While it is parked: tells the guest's kvmclock that time went by without it, or its lockup
+ * detectors would see a hang. A guest without kvmclock is told nothing. */
+void vcpu_fd_was_paused(struct vcpu_fd *v);

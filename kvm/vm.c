@@ -153,6 +153,12 @@ int vcpu_fd_open(struct vm *vm, unsigned id, struct vcpu_fd *out, struct err *e)
     return 0;
 }
 
+void vcpu_fd_was_paused(struct vcpu_fd *v)
+{
+    if (ioctl(v->fd, KVM_KVMCLOCK_CTRL, 0) < 0)
+        return; /* EINVAL: it has no such clock */
+}
+
 void vcpu_fd_close(struct vcpu_fd *v)
 {
     if (v->run)

@@ -69,6 +69,11 @@ void transport_free(struct transport *t)
     vdev_free(d);
 }
 
+struct vdev *transport_device(const struct transport *t)
+{
+    return t->dev;
+}
+
 void transport_reset(struct transport *t)
 {
     vdev_power_on(t->dev);

@@ -58,8 +58,9 @@ struct transport;
 /* Owns the device on success. -EOPNOTSUPP: the device has no such interface; -ENOSPC: no slot. */
 int CHECKED transport_new(enum transport_kind k, struct vdev *d, const struct transport_env *env,
                           const struct transport_place *at, struct transport **out);
-void transport_free(struct transport *t);  /* and its device; NULL is fine */
-void transport_reset(struct transport *t); /* as at power-on */
+void transport_free(struct transport *t);                 /* and its device; NULL is fine */
+void transport_reset(struct transport *t);                /* as at power-on */
+struct vdev *transport_device(const struct transport *t); /* it stays the transport's */
 /* With the device paused; its own state follows in the stream. */
 void transport_save(struct transport *t, struct state_out *s);
 int CHECKED transport_load(struct transport *t, struct state_in *s);

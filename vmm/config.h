@@ -31,9 +31,10 @@ struct vm_config {
     int transport; /* of devices that do not say; enum transport_kind */
     struct chardev_spec console;
     enum discovery discovery;
-    bool restart;         /* --on-reboot restart */
-    int watchdog;         /* enum watchdog: what it does when it is not fed */
-    const char *dump_dtb; /* NULL: no */
+    bool restart;                       /* --on-reboot restart */
+    int watchdog;                       /* enum watchdog: what it does when it is not fed */
+    const char *dump_dtb;               /* NULL: no */
+    const char *api_sock, *config_file; /* NULL: none */
     enum log_level log;
 };
 

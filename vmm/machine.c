@@ -159,6 +159,8 @@ static int build_platform(struct machine *m, struct err *e)
         (void)fprintf(stderr, "vmm: console: %s\n", chardev_path(m->console));
     if (rc == 0)
         rc = machine_irq_line(m, IRQ_SERIAL, &m->serial_irq, e);
+    if (rc == 0)
+        rc = machine_irq_line(m, IRQ_GED, &m->vmgenid_irq, e);
     if (rc < 0)
         return rc;
     rc = serial_new(m->pio, m->console, m->serial_irq, &m->serial);
@@ -166,6 +168,8 @@ static int build_platform(struct machine *m, struct err *e)
         rc = cmos_new(m->pio, m->platform.ram_low, m->platform.ram_high, &m->cmos);
     if (rc == 0)
         rc = pm_new(m->pio, m->mmio, &events, m->console, &m->pm);
+    if (rc == 0)
+        rc = vmgenid_new(m->mem, m->vmgenid_irq, &m->vmgenid);
     return rc < 0 ? err_host(e, rc, "platform devices") : 0;
 }
 
@@ -206,6 +210,7 @@ static int load_guest(struct machine *m, struct err *e)
                                    .initrd_name = m->cfg->initrd,
                                    .cmdline = cmdline_of(m->cfg)};
     struct boot_entry entry;
+    vmgenid_write(m->vmgenid);
     int rc = boot_load(m->mem, &spec, &entry, e);
     return rc < 0 ? rc : cpu_boot(&m->vcpus[0].kvm, &entry, e);
 }
@@ -253,6 +258,7 @@ int machine_build(const struct vm_config *cfg, struct machine **out, struct err 
                           .initrd_fd = -1,
                           .vm = {.kvm_fd = -1, .fd = -1},
                           .serial_irq = -1,
+                          .vmgenid_irq = -1,
                           .wake_fd = -1,
                           .verdict = NOTHING_YET};
     (void)pthread_mutex_init(&m->lock, NULL);
@@ -276,6 +282,7 @@ void machine_free(struct machine *m)
     if (m->io)
         loop_stop(m->io);
     devices_free(m);
+    vmgenid_free(m->vmgenid);
     pm_free(m->pm);
     cmos_free(m->cmos);
     serial_free(m->serial);
@@ -290,6 +297,7 @@ void machine_free(struct machine *m)
     free(m->initial_irqchip);
     free(m->cpuid);
     fd_cleanup_(&m->serial_irq);
+    fd_cleanup_(&m->vmgenid_irq);
     vm_close(&m->vm);
     bus_free(m->pio);
     bus_free(m->mmio);
@@ -327,8 +335,8 @@ static bool handle_verdict(struct machine *m, enum machine_end *end)
     (void)pthread_mutex_lock(&m->lock);
     int verdict = m->verdict;
     (void)pthread_mutex_unlock(&m->lock);
-    if (verdict == NOTHING_YET)
-        return true;
+    if (verdict == NOTHING_YET || (verdict == WANT_RESET && m->paused))
+        return true; /* machine_resume() comes back to it */
     vcpus_park(&m->team, m->vcpus, m->platform.cpus);
     if (verdict != WANT_RESET) {
         *end = (enum machine_end)verdict;
@@ -366,36 +374,85 @@ static bool handle_signal(struct machine *m, int signals, int *signo)
     return false;
 }
 
-static enum machine_end watch(struct machine *m, int signals, int *signo)
+static enum machine_end watch(struct machine *m, const struct machine_also *also, int signals,
+                              int *signo)
 {
     enum machine_end end;
     for (;;) {
         struct pollfd fds[] = {{.fd = m->wake_fd, .events = POLLIN},
-                               {.fd = signals, .events = POLLIN}};
+                               {.fd = signals, .events = POLLIN},
+                               {.fd = also ? also->fd : -1, .events = POLLIN}};
         uint64_t count;
-        if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
+        int timeout = also ? also->timeout_ms(also->ctx) : -1;
+        if (poll(fds, ARRAY_SIZE(fds), timeout) < 0) {
+            if (errno == EINTR)
+                continue;
             return MACHINE_FAILED;
+        }
         if (fds[1].revents && !handle_signal(m, signals, signo))
             return MACHINE_SIGNALLED;
         if (fds[0].revents && read(m->wake_fd, &count, sizeof(count)) > 0 &&
             !handle_verdict(m, &end))
             return end;
+        if (also)
+            also->ready(also->ctx);
     }
 }
 
-enum machine_end machine_run(struct machine *m, int *signo)
+int machine_start(struct machine *m, struct err *e)
+{
+    int rc = loop_start(m->io);
+    for (unsigned i = 0; rc == 0 && i < m->platform.cpus; i++)
+        rc = vcpu_start(&m->vcpus[i]);
+    return rc < 0 ? err_host(e, rc, "cannot start the machine's threads") : 0;
+}
+
+enum machine_end machine_run(struct machine *m, const struct machine_also *also, int *signo)
 {
     sigset_t mask;
     (void)pthread_sigmask(SIG_SETMASK, NULL, &mask); /* what main() blocked is what comes here */
     AUTO_FD signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-    int rc = signals < 0 ? -errno : loop_start(m->io);
-    for (unsigned i = 0; rc == 0 && i < m->platform.cpus; i++)
-        rc = vcpu_start(&m->vcpus[i]);
-    if (rc < 0) {
-        log_error("cannot start the machine's threads: %s", strerror(-rc));
+    if (signals < 0) {
+        log_error("signals: %s", strerror(errno));
         return MACHINE_FAILED;
     }
-    return watch(m, signals, signo);
+    return watch(m, also, signals, signo);
+}
+
+void machine_pause(struct machine *m)
+{
+    if (m->paused)
+        return;
+    vcpus_park(&m->team, m->vcpus, m->platform.cpus);
+    devices_pause(m);
+    for (unsigned i = 0; i < m->platform.cpus; i++)
+        vcpu_fd_was_paused(&m->vcpus[i].kvm);
+    m->paused = true;
+}
+
+void machine_resume(struct machine *m)
+{
+    if (!m->paused)
+        return;
+    m->paused = false;
+    devices_resume(m);
+    (void)pthread_mutex_lock(&m->lock);
+    bool go_on = m->verdict == NOTHING_YET;
+    (void)pthread_mutex_unlock(&m->lock);
+    if (go_on)
+        vcpus_resume(&m->team);
+    else
+        event_signal(m->wake_fd); /* a reset has waited */
+}
+
+bool machine_paused(const struct machine *m)
+{
+    return m->paused;
+}
+
+struct vdev *machine_device(const struct machine *m, unsigned i)
+{
+    return transport_device(m->devices[i]);
 }
 
 int machine_dump_dtb(const struct vm_config *cfg, struct err *e)

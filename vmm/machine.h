@@ -18,9 +18,29 @@ enum machine_end {
 
 /* The guest does not run yet. The config must outlive the machine. */
 int CHECKED machine_build(const struct vm_config *cfg, struct machine **out, struct err *e);
-/* Runs until the guest is done, the user quits, or one of the signals that main() blocked comes.
- * *signo is set for MACHINE_SIGNALLED. Called once, on the main thread. */
-enum machine_end machine_run(struct machine *m, int *signo);
+/* The guest runs when this returns. Called once. */
+int CHECKED machine_start(struct machine *m, struct err *e);
+
+/* What else the main thread looks after while the guest runs. */
+struct machine_also {
+    int fd;                       /* readable: ready() has something to do; -1: there is none */
+    int (*timeout_ms)(void *ctx); /* ready() is due after that at the latest; -1: never */
+    void (*ready)(void *ctx);     /* must not block */
+    void *ctx;
+};
+/* Waits until the guest is done, the user quits, or one of the signals that main() blocked comes.
+ * *signo is set for MACHINE_SIGNALLED. Called once, on the main thread. `also` may be NULL. */
+enum machine_end machine_run(struct machine *m, const struct machine_also *also, int *signo);
+
+/* A paused guest executes nothing, and its devices touch none of its memory: vCPUs first, then
+ * queues, which are drained. What ends a guest ends a paused one too; a reset waits until it is
+ * resumed. Main thread, after machine_start(); to ask for what is already so is fine. */
+void machine_pause(struct machine *m);
+void machine_resume(struct machine *m);
+bool machine_paused(const struct machine *m);
+/* The device that the configuration has at this index. */
+struct vdev *machine_device(const struct machine *m, unsigned i);
+
 void machine_free(struct machine *m); /* build in reverse; NULL is fine */
 
 /* Writes the device tree of the machine that cfg describes. */

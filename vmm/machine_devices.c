@@ -291,6 +291,22 @@ void devices_reset(struct machine *m)
         pci_bus_reset(m->pci);
 }
 
+void devices_pause(struct machine *m)
+{
+    for (unsigned i = 0; i < m->n_devices; i++)
+        vdev_pause(transport_device(m->devices[i]));
+    if (m->watchdog)
+        i6300esb_pause(m->watchdog);
+}
+
+void devices_resume(struct machine *m)
+{
+    if (m->watchdog)
+        i6300esb_resume(m->watchdog);
+    for (unsigned i = 0; i < m->n_devices; i++)
+        vdev_resume(transport_device(m->devices[i]));
+}
+
 void devices_free(struct machine *m)
 {
     i6300esb_free(m->watchdog);

@@ -27,6 +27,8 @@ struct machine {
     int serial_irq;
     struct cmos *cmos;
     struct pm *pm;
+    struct vmgenid *vmgenid;
+    int vmgenid_irq;
     struct pci_bus *pci;       /* NULL: no device is on it */
     struct i6300esb *watchdog; /* NULL: none is asked for */
     struct log_limit bites;
@@ -42,6 +44,7 @@ struct machine {
     struct cpu_state **initial; /* of each vCPU; only with --on-reboot restart */
     struct irqchip_state *initial_irqchip;
 
+    bool paused; /* the main thread's */
     int wake_fd;
     pthread_mutex_t lock;
     int verdict; /* the first one counts; but an end counts more than a reset */
@@ -58,5 +61,7 @@ int CHECKED machine_irq_line(struct machine *m, unsigned gsi, int *out, struct e
 int CHECKED devices_describe(const struct vm_config *cfg, struct platform *p,
                              struct mmio_slot slots[LAYOUT_MMIO_MAX], struct err *e);
 int CHECKED devices_build(struct machine *m, struct err *e);
+void devices_pause(struct machine *m); /* the vCPUs are parked, the loop runs; so for the next */
+void devices_resume(struct machine *m);
 void devices_reset(struct machine *m); /* as at power-on; the loop runs */
 void devices_free(struct machine *m);  /* half-built is fine */

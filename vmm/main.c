@@ -4,6 +4,7 @@
 
 #include "arch/x86_64/cpu.h"
 #include "base/log.h"
+#include "vmm/api/api.h"
 #include "vmm/machine.h"
 #include "vmm/options.h"
 
@@ -59,7 +60,7 @@ static void on_deadly(int signo)
     (void)raise(signo);
 }
 
-static int run(const struct vm_config *cfg)
+static void prepare_signals(void)
 {
     static const int deadly[] = {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE};
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH};
@@ -72,14 +73,10 @@ static int run(const struct vm_config *cfg)
     (void)signal(SIGXFSZ, SIG_IGN);
     for (size_t i = 0; i < ARRAY_SIZE(deadly); i++)
         (void)signal(deadly[i], on_deadly);
+}
 
-    struct machine *m;
-    struct err e;
-    if (machine_build(cfg, &m, &e) < 0)
-        return complain(&e);
-    int signo = 0;
-    enum machine_end end = machine_run(m, &signo);
-    machine_free(m);
+static int status_of(enum machine_end end, int signo)
+{
     switch (end) {
     case MACHINE_POWERED_OFF:
     case MACHINE_QUIT:
@@ -93,6 +90,37 @@ static int run(const struct vm_config *cfg)
         break;
     }
     return EXIT_HOST;
+}
+
+static int run(const struct vm_config *cfg)
+{
+    struct machine *m;
+    struct err e;
+    int signo = 0, rc = machine_build(cfg, &m, &e);
+    if (rc < 0)
+        return complain(&e);
+    rc = machine_start(m, &e);
+    enum machine_end end = rc < 0 ? MACHINE_FAILED : machine_run(m, NULL, &signo);
+    machine_free(m);
+    return rc < 0 ? complain(&e) : status_of(end, signo);
+}
+
+/* What boots is in a file, or is still to be said on the control socket. */
+static int run_api(const struct vm_config *cfg)
+{
+    struct api *a;
+    struct err e;
+    int signo = 0, rc = api_new(cfg, &a, &e);
+    if (rc < 0)
+        return complain(&e);
+    enum machine_end end = MACHINE_SIGNALLED;
+    bool waits = !cfg->kernel && !cfg->config_file;
+    if (!waits)
+        rc = api_start(a, &e);
+    if (rc == 0 && (!waits || api_wait(a, &signo)))
+        end = api_run(a, &signo);
+    api_free(a);
+    return rc < 0 ? complain(&e) : status_of(end, signo);
 }
 
 static int act(enum options_action action, const struct vm_config *cfg)
@@ -117,8 +145,10 @@ static int act(enum options_action action, const struct vm_config *cfg)
     case OPTIONS_RUN:
         break;
     }
-    if (!cfg->dump_dtb)
-        return run(cfg);
+    if (!cfg->dump_dtb) {
+        prepare_signals();
+        return cfg->api_sock || cfg->config_file ? run_api(cfg) : run(cfg);
+    }
     return machine_dump_dtb(cfg, &e) < 0 ? complain(&e) : EXIT_SUCCESS;
 }
 

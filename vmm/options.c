@@ -1,6 +1,6 @@
 /* vmm/options.c - reads the command line by the table in options_table.c, and refuses what makes
  * no sense as a whole. Nothing is opened here: names of files stay names. */
-#include "vmm/options_priv.h"
+#include "vmm/options_table.h"
 
 #include <assert.h>
 
@@ -102,7 +102,12 @@ static int check_whole(const struct option_parse *p, uint64_t given, struct err 
         return check_host_alone(given, e);
     if (cfg->initrd && !cfg->kernel)
         return err_input(e, 0, "--initrd without --kernel: nothing would unpack it");
-    if (!cfg->kernel && !cfg->dump_dtb)
+    if (cfg->config_file && cfg->kernel)
+        return err_input(e, 0, "--config-file and --kernel contradict: both say what to boot");
+    if (cfg->dump_dtb && (cfg->api_sock || cfg->config_file))
+        return err_input(e, 0, "--dump-dtb and --%s contradict: it runs no guest",
+                         cfg->api_sock ? "api-sock" : "config-file");
+    if (!cfg->kernel && !cfg->dump_dtb && !cfg->api_sock && !cfg->config_file)
         return err_input(e, 0, "no kernel: --kernel FILE is needed (see vmm --help)");
     return 0;
 }
@@ -129,7 +134,14 @@ static int parse_all(int argc, char *const *argv, struct option_parse *p, struct
             return 0; /* a question: answered, whatever else is on the line */
     }
     rc = check_whole(p, given, e);
-    return rc < 0 || p->action == OPTIONS_CHECK_HOST ? rc : option_finish_devices(p, e);
+    if (rc < 0 || p->action == OPTIONS_CHECK_HOST || options_unfinished(&p->cfg))
+        return rc;
+    return option_finish_devices(&p->cfg, e);
+}
+
+bool options_unfinished(const struct vm_config *cfg)
+{
+    return !cfg->kernel && (cfg->api_sock || cfg->config_file);
 }
 
 int options_parse(int argc, char *const *argv, struct vm_config *cfg, enum options_action *action,

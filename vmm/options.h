@@ -25,6 +25,9 @@ enum options_action {
  */
 int CHECKED options_parse(int argc, char *const *argv, struct vm_config *cfg,
                           enum options_action *action, struct err *e);
+/* What boots is said later, by the control socket or in a file, and so may devices be: those that
+ * every guest has, and checks of devices as a whole, wait for option_finish_devices(). */
+bool options_unfinished(const struct vm_config *cfg);
 void options_free(struct vm_config *cfg); /* NULL and zeroes are fine */
 void options_help(FILE *to);
 void options_help_devices(FILE *to, const struct vm_config *cfg);

@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <linux/virtio_config.h>
 
-#include "vmm/options_priv.h"
+#include "vmm/options_table.h"
 
 enum { NO_TRANSPORT = -1 };
 
@@ -62,34 +62,101 @@ static struct opt_desc *join_keys(const struct vdev_class *c, size_t common_at)
     return t;
 }
 
-int option_add_device(struct option_parse *p, const struct vdev_class *c, const char *option,
-                      const char *text, const char *what, struct err *e)
+const struct opt_desc *option_key(const struct opt_desc *rows, const char *key)
 {
-    struct vm_config *cfg = &p->cfg;
-    size_t common_at = align_up(c->opts_size, _Alignof(max_align_t));
-    AUTO_FREE struct opt_desc *keys = join_keys(c, common_at);
-    AUTO_FREE uint8_t *opts = calloc(1, common_at + sizeof(struct device_common));
-    AUTO_FREE char *name = strdup(what);
+    for (; rows->type != OPT_END; rows++) {
+        if (!strcmp(rows->key, key))
+            return rows;
+    }
+    return NULL;
+}
 
-    if (!keys || !opts || !name)
-        return err_host(e, -ENOMEM, "%s", option);
-    struct device_common *common = (struct device_common *)(void *)(opts + common_at);
+static struct device_common *common_of(const struct option_device *d)
+{
+    return (struct device_common *)(void *)(d->opts + d->common_at);
+}
+
+int option_device_begin(struct option_device *d, const struct vdev_class *c, struct err *e)
+{
+    *d = (struct option_device){.class = c,
+                                .common_at = align_up(c->opts_size, _Alignof(max_align_t))};
+    d->keys = join_keys(c, d->common_at);
+    d->opts = calloc(1, d->common_at + sizeof(struct device_common));
+    if (!d->keys || !d->opts)
+        return err_host(e, -ENOMEM, "a %s device", c->name);
     if (c->opts_default)
-        memcpy(opts, c->opts_default, c->opts_size);
-    *common = (struct device_common){.transport = NO_TRANSPORT, .virtio = vdev_options_default};
-    int rc = opts_parse(keys, option, text, opts, e);
-    if (rc < 0)
-        return rc;
+        memcpy(d->opts, c->opts_default, c->opts_size);
+    *common_of(d) =
+        (struct device_common){.transport = NO_TRANSPORT, .virtio = vdev_options_default};
+    return 0;
+}
+
+void option_device_drop(struct option_device *d)
+{
+    free(d->keys);
+    free(d->opts);
+    *d = (struct option_device){0};
+}
+
+/* Room for one more; the device is not counted yet. */
+static struct device_config *next_device(struct vm_config *cfg)
+{
     struct device_config *grown = realloc(cfg->devices, (cfg->n_devices + 1) * sizeof(*grown));
     if (!grown)
-        return err_host(e, -ENOMEM, "%s", option);
+        return NULL;
     cfg->devices = grown;
-    cfg->devices[cfg->n_devices++] = (struct device_config){.class = c,
-                                                            .transport = common->transport,
-                                                            .id = common->id,
-                                                            .virtio = common->virtio,
-                                                            .opts = TAKE_PTR(opts),
-                                                            .what = TAKE_PTR(name)};
+    return &grown[cfg->n_devices];
+}
+
+int option_device_end(struct option_device *d, struct vm_config *cfg, const char *what,
+                      struct err *e)
+{
+    const struct device_common *common = common_of(d);
+    const struct opt_desc *own = option_key(d->class->opts, "id");
+    AUTO_FREE char *name = strdup(what);
+    struct device_config *to = name ? next_device(cfg) : NULL;
+    if (!to)
+        return err_host(e, -ENOMEM, "%s", what);
+    *to = (struct device_config){.class = d->class,
+                                 .transport = common->transport,
+                                 .id = common->id,
+                                 .virtio = common->virtio,
+                                 .opts = TAKE_PTR(d->opts),
+                                 .what = TAKE_PTR(name)};
+    if (own && own->type == OPT_STR) /* a class may want to know it as well */
+        memcpy(&to->id, (const char *)to->opts + own->offset, sizeof(to->id));
+    cfg->n_devices++;
+    return 0;
+}
+
+int option_add_device(struct vm_config *cfg, const struct vdev_class *c, const char *option,
+                      const char *text, const char *what, struct err *e)
+{
+    struct option_device d;
+    int rc = option_device_begin(&d, c, e);
+    if (rc == 0)
+        rc = opts_parse(d.keys, option, text, d.opts, e);
+    if (rc == 0)
+        rc = option_device_end(&d, cfg, what, e);
+    option_device_drop(&d);
+    return rc;
+}
+
+int option_copy_devices(const struct vm_config *from, struct vm_config *to, struct err *e)
+{
+    for (unsigned i = 0; i < from->n_devices; i++) {
+        const struct device_config *d = &from->devices[i];
+        AUTO_FREE void *opts = malloc(MAX(d->class->opts_size, (size_t)1));
+        AUTO_FREE char *name = strdup(d->what);
+        struct device_config *copy = opts && name ? next_device(to) : NULL;
+        if (!copy)
+            return err_host(e, -ENOMEM, "%s", d->what);
+        memcpy(opts, d->opts, d->class->opts_size);
+        *copy = *d;
+        copy->opts = TAKE_PTR(opts);
+        copy->what = TAKE_PTR(name);
+        to->n_devices++;
+    }
     return 0;
 }
 
@@ -105,18 +172,30 @@ void option_drop_devices(struct vm_config *cfg)
 }
 
 /* What every guest wants, behind the user's own devices. */
-static int add_default_device(struct option_parse *p, const char *class, struct err *e)
+static int add_default_device(struct vm_config *cfg, const char *class, struct err *e)
 {
     const struct vdev_class *c = option_find_class(class, strlen(class));
     char what[64];
 
     assert(c); /* registry.c */
-    for (unsigned i = 0; i < p->cfg.n_devices; i++) {
-        if (p->cfg.devices[i].class == c)
+    for (unsigned i = 0; i < cfg->n_devices; i++) {
+        if (cfg->devices[i].class == c)
             return 0;
     }
     (void)snprintf(what, sizeof(what), "--device %s", class);
-    return option_add_device(p, c, what, "", what, e);
+    return option_add_device(cfg, c, what, "", what, e);
+}
+
+/* An id is how the control socket tells devices of one class apart. */
+static int check_id(const struct vm_config *cfg, unsigned at, struct err *e)
+{
+    const struct device_config *d = &cfg->devices[at];
+    for (unsigned i = 0; d->id && i < at; i++) {
+        const struct device_config *other = &cfg->devices[i];
+        if (other->id && other->class == d->class && !strcmp(other->id, d->id))
+            return err_input(e, 0, "%s: id=%s is that of %s", d->what, d->id, other->what);
+    }
+    return 0;
 }
 
 static int check_device(const struct device_config *d, struct err *e)
@@ -146,16 +225,18 @@ static int check_device(const struct device_config *d, struct err *e)
     return 0;
 }
 
-int option_finish_devices(struct option_parse *p, struct err *e)
+int option_finish_devices(struct vm_config *cfg, struct err *e)
 {
-    int rc = add_default_device(p, "console", e);
+    int rc = add_default_device(cfg, "console", e);
     if (rc == 0)
-        rc = add_default_device(p, "rng", e);
-    for (unsigned i = 0; rc == 0 && i < p->cfg.n_devices; i++) {
-        struct device_config *d = &p->cfg.devices[i];
+        rc = add_default_device(cfg, "rng", e);
+    for (unsigned i = 0; rc == 0 && i < cfg->n_devices; i++) {
+        struct device_config *d = &cfg->devices[i];
         if (d->transport == NO_TRANSPORT)
-            d->transport = p->cfg.transport;
+            d->transport = cfg->transport;
         rc = check_device(d, e);
+        if (rc == 0)
+            rc = check_id(cfg, i, e);
     }
     return rc;
 }

@@ -1,7 +1,7 @@
 /* vmm/options_help.c - what --help prints, made from the tables of options and device classes. */
 #include <stdarg.h>
 
-#include "vmm/options_priv.h"
+#include "vmm/options_table.h"
 
 enum { WIDTH = 100, COLUMN = 38 };
 

@@ -1,6 +1,6 @@
 /* vmm/options_man.c - the manual page as mdoc(7): prose about the whole, and the sections OPTIONS
  * and DEVICES from the tables that the parser reads. */
-#include "vmm/options_priv.h"
+#include "vmm/options_table.h"
 
 #include <ctype.h>
 
@@ -206,6 +206,54 @@ static const char console[] =
     ".Cm none\n"
     "the guest gets no input.\n";
 
+static const char control[] =
+    ".Sh CONTROL SOCKET\n"
+    "The socket of\n"
+    ".Fl -api-sock\n"
+    "speaks HTTP/1.1 and JSON, with the resources, bodies and status codes of Firecracker's API.\n"
+    "What is wrong is answered with status 400 and an object whose\n"
+    ".Cm fault_message\n"
+    "is one sentence.\n"
+    "Only the user who started\n"
+    ".Nm\n"
+    "may connect.\n"
+    ".Bl -tag -width Ds\n"
+    ".It Before the guest is started\n"
+    "PUT of\n"
+    ".Pa /boot-source , /machine-config , /drives/ID , /network-interfaces/ID , /pmem/ID ,\n"
+    ".Pa /vsock , /entropy , /balloon , /hotplug/memory , /serial ;\n"
+    "then PUT of\n"
+    ".Pa /actions\n"
+    "with InstanceStart.\n"
+    "A drive or pmem that is the root device comes first and is named on the kernel's command\n"
+    "line.\n"
+    ".It While it runs\n"
+    "PATCH of\n"
+    ".Pa /vm\n"
+    "(Paused, Resumed),\n"
+    ".Pa /balloon , /balloon/statistics , /balloon/hinting/start , /balloon/hinting/stop ,\n"
+    ".Pa /hotplug/memory ;\n"
+    "GET of\n"
+    ".Pa /balloon/statistics , /balloon/hinting/status .\n"
+    "Devices of the command line have the names that\n"
+    ".Cm id=\n"
+    "gave them.\n"
+    ".It Always\n"
+    "GET of\n"
+    ".Pa / , /version , /vm/config , /machine-config , /balloon , /hotplug/memory ;\n"
+    "PUT of\n"
+    ".Pa /logger , /metrics ,\n"
+    "which opens their files anew.\n"
+    ".El\n"
+    ".Pp\n"
+    "Metrics are a line of JSON for each FlushMetrics and each minute: what every device and\n"
+    "every queue has counted.\n"
+    "The file of\n"
+    ".Fl -config-file\n"
+    "is what GET of\n"
+    ".Pa /vm/config\n"
+    "answers.\n";
+
 static const char endings[] =
     ".Sh HOW A GUEST ENDS\n"
     ".Bl -tag -width Ds\n"
@@ -300,6 +348,15 @@ static const char tail[] =
     ".Pp\n"
     ".Dl $ vmm --dump-dtb m.dtb --cpus 2 && dtc -I dtb -O dts m.dtb\n"
     ".Pp\n"
+    "A guest that is configured, started and paused from outside:\n"
+    ".Bd -literal -offset indent\n"
+    "$ vmm --api-sock vm.sock &\n"
+    "$ put() { curl --unix-socket vm.sock -X PUT http://vm$1 -d \"$2\"; }\n"
+    "$ put /boot-source '{\"kernel_image_path\": \"bzImage\"}'\n"
+    "$ put /actions '{\"action_type\": \"InstanceStart\"}'\n"
+    "$ curl --unix-socket vm.sock -X PATCH http://vm/vm -d '{\"state\": \"Paused\"}'\n"
+    ".Ed\n"
+    ".Pp\n"
     "Can this host run a virtual machine?\n"
     ".Pp\n"
     ".Dl $ vmm --check-host\n"
@@ -324,6 +381,7 @@ void options_man(FILE *to)
     print_options(to);
     print_devices(to);
     fputs(console, to);
+    fputs(control, to);
     fputs(endings, to);
     fputs(tail, to);
 }

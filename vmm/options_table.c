@@ -1,6 +1,6 @@
 /* vmm/options_table.c - every option that vmm has, one row each, and how the values are read that
  * no type of base/opts.h covers. Order here is order in --help and in the manual page. */
-#include "vmm/options_priv.h"
+#include "vmm/options_table.h"
 
 /* --mem */
 
@@ -8,16 +8,10 @@
 #define MEM_MAX  (GIB(1024) * 64)
 #define CPUS_MAX 4096 /* KVM's own limit is smaller, and asked for later */
 
-struct mem_opts {
-    uint64_t size;
-    int hugepages; /* enum gmem_backing */
-    bool prefault, shared;
-};
-
 static const char *const backing_names[] = {
     [GMEM_4K] = "off", [GMEM_THP] = "thp", [GMEM_HUGE_2M] = "2M", [GMEM_HUGE_1G] = "1G", NULL};
 
-static const struct opt_desc mem_keys[] = {
+const struct opt_desc option_mem_keys[] = {
     {.key = "size",
      .type = OPT_SIZE,
      .offset = offsetof(struct mem_opts, size),
@@ -43,8 +37,16 @@ static const struct opt_desc mem_keys[] = {
     {.type = OPT_END},
 };
 
-static int parse_mem(const struct option_row *row, const char *value, struct option_parse *p,
-                     struct err *e)
+struct mem_opts option_mem_get(const struct vm_config *cfg)
+{
+    return (struct mem_opts){.size = cfg->mem_size,
+                             .hugepages = (int)cfg->mem.backing,
+                             .prefault = cfg->mem.prefault,
+                             .shared = cfg->mem.shared};
+}
+
+int option_mem_set(struct vm_config *cfg, const struct mem_opts *o, const char *what,
+                   const char *value, struct err *e)
 {
     static const struct {
         uint64_t bytes;
@@ -53,18 +55,21 @@ static int parse_mem(const struct option_row *row, const char *value, struct opt
                  [GMEM_THP] = {KIB(4), "4K"},
                  [GMEM_HUGE_2M] = {MIB(2), "2M"},
                  [GMEM_HUGE_1G] = {GIB(1), "1G"}};
+    if (o->size % units[o->hugepages].bytes)
+        return err_input(e, 0, "%s: %s: the size is not a multiple of %s", what, value,
+                         units[o->hugepages].name);
+    cfg->mem_size = o->size;
+    cfg->mem = (struct gmem_options){
+        .backing = (enum gmem_backing)o->hugepages, .prefault = o->prefault, .shared = o->shared};
+    return 0;
+}
+
+static int parse_mem(const struct option_row *row, const char *value, struct option_parse *p,
+                     struct err *e)
+{
     struct mem_opts o = {.hugepages = GMEM_4K};
     int rc = opts_parse(row->keys, "--mem", value, &o, e);
-
-    if (rc < 0)
-        return rc;
-    if (o.size % units[o.hugepages].bytes)
-        return err_input(e, 0, "--mem: %s: the size is not a multiple of %s", value,
-                         units[o.hugepages].name);
-    p->cfg.mem_size = o.size;
-    p->cfg.mem = (struct gmem_options){
-        .backing = (enum gmem_backing)o.hugepages, .prefault = o.prefault, .shared = o.shared};
-    return 0;
+    return rc < 0 ? rc : option_mem_set(&p->cfg, &o, "--mem", value, e);
 }
 
 /* --cmdline: unlike OPT_STR it may be empty, which is a kernel's right. */
@@ -120,7 +125,7 @@ static int parse_short(const struct option_row *row, const char *value, struct o
         what = NULL;
         return err_host(e, -ENOMEM, "--%s", row->d.key);
     }
-    return option_add_device(p, c, option, text, what, e);
+    return option_add_device(&p->cfg, c, option, text, what, e);
 }
 
 static int unknown_class(const char *name, struct err *e)
@@ -167,7 +172,7 @@ static int parse_device(const struct option_row *row, const char *value, struct 
         what = NULL;
         return err_host(e, -ENOMEM, "--device");
     }
-    return option_add_device(p, c, option, text, what, e);
+    return option_add_device(&p->cfg, c, option, text, what, e);
 }
 
 /* --console: not a table of keys, for just one of its values has more to say. */
@@ -246,9 +251,8 @@ static const char *const log_names[] = {
     [LOG_INFO] = "info", [LOG_DEBUG] = "debug", NULL};
 
 const char *const option_group_names[GROUP_COUNT] = {
-    [GROUP_BOOT] = "What to boot",
-    [GROUP_MACHINE] = "The machine",
-    [GROUP_DEVICES] = "Its devices",
+    [GROUP_BOOT] = "What to boot",        [GROUP_MACHINE] = "The machine",
+    [GROUP_DEVICES] = "Its devices",      [GROUP_CONTROL] = "Control from outside",
     [GROUP_TOOLS] = "Help and diagnosis",
 };
 
@@ -293,7 +297,7 @@ const struct option_row option_rows[] = {
     {.d = {.key = "mem", .type = OPT_STR, .metavar = "SIZE", .help = "RAM of the guest"},
      .group = GROUP_MACHINE,
      .default_text = "512M",
-     .keys = mem_keys,
+     .keys = option_mem_keys,
      .parse = parse_mem,
      .man = "The least is 16M.\n"
             "What does not fit below 3 GiB continues at 4 GiB.\n"},
@@ -422,6 +426,27 @@ const struct option_row option_rows[] = {
      .man = "This terminal, a new pseudo-terminal whose name is printed, a file that is\n"
             "truncated and written, or nothing; see\n"
             ".Sx CONSOLE .\n"},
+    {.d = {.key = "api-sock",
+           .type = OPT_STR,
+           .offset = offsetof(struct vm_config, api_sock),
+           .metavar = "PATH",
+           .help = "make a Unix socket there on which the guest is configured, watched and "
+                   "controlled"},
+     .group = GROUP_CONTROL,
+     .man = "Without\n"
+            ".Fl -kernel\n"
+            "and\n"
+            ".Fl -config-file\n"
+            "the guest is started by it too; see\n"
+            ".Sx CONTROL SOCKET .\n"},
+    {.d = {.key = "config-file",
+           .type = OPT_STR,
+           .offset = offsetof(struct vm_config, config_file),
+           .metavar = "FILE",
+           .help = "read the guest's configuration from FILE, as JSON, and start it"},
+     .group = GROUP_CONTROL,
+     .man = "It has the bodies that the control socket takes, by the names of its resources.\n"
+            "Devices on the command line come behind those in the file.\n"},
     {.d = {.key = "check-host",
            .type = OPT_FLAG,
            .help = "say which KVM this is and whether it can boot a stock kernel"},

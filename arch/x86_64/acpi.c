@@ -1,8 +1,9 @@
 /* arch/x86_64/acpi.c - the ACPI tables of the machine: hardware-reduced, so that a kernel expects
  * neither PIC, PIT, SCI nor fixed registers, and finds its devices by name in the DSDT.
  *
- * ACPI 6.5: 5.2.5 RSDP, 5.2.8 XSDT, 5.2.9 FADT, 5.2.12 MADT, 4.8.3.7 sleep registers, 6.2.13 _PRT.
- * PCI Firmware 3.3: 4.1.2 MCFG, 4.6.1 how host bridges are described. */
+ * "Virtual Machine Generation ID" (Microsoft) for the device VGEN; ACPI 6.5: 5.2.5 RSDP, 5.2.8
+ * XSDT, 5.2.9 FADT, 5.2.12 MADT, 4.8.3.7 sleep registers, 6.2.13 _PRT. PCI Firmware 3.3: 4.1.2
+ * MCFG, 4.6.1 how host bridges are described. */
 #include "arch/x86_64/aml.h"
 #include "arch/x86_64/boot_priv.h"
 
@@ -83,7 +84,7 @@ struct acpi_mcfg { /* of one segment */
     uint32_t reserved2;
 } __attribute__((packed));
 
-/* The area from LAYOUT_RSDP to 1 MiB, filled from below. */
+/* The area from LAYOUT_RSDP to LAYOUT_VMGENID, filled from below. */
 struct acpi_area {
     uint8_t *base;
     size_t cap, len;
@@ -196,6 +197,37 @@ static void dsdt_legacy_devices(struct aml *a)
     aml_close(a, dev);
 }
 
+/* Where the generation ID is, and the event that says that it has changed (ACPI 6.5, 5.6.9).
+ * Drivers know the device by the compatible IDs; VMGENCTR is the one that ACPI's own rules allow,
+ * but they do not allow it as _HID. */
+static void dsdt_generation(struct aml *a)
+{
+    enum { ID_CHANGED = 0x80 };
+    size_t dev = aml_device(a, "VGEN");
+    aml_name_string(a, "_HID", "VMM0001");
+    size_t ids = aml_package(a, "_CID", 2);
+    aml_string(a, "VMGENCTR");
+    aml_string(a, "VM_Gen_Counter");
+    aml_close(a, ids);
+    aml_name_string(a, "_DDN", "VM_Gen_Counter");
+    size_t address = aml_package(a, "ADDR", 2); /* low half, high half */
+    aml_integer(a, LAYOUT_VMGENID);
+    aml_integer(a, 0);
+    aml_close(a, address);
+    aml_close(a, dev);
+
+    dev = aml_device(a, "GED_");
+    aml_name_string(a, "_HID", "ACPI0013");
+    aml_name_integer(a, "_UID", 0);
+    struct aml_crs crs = aml_crs_open(a);
+    aml_interrupt(a, IRQ_GED);
+    aml_crs_close(a, crs);
+    size_t event = aml_method(a, "_EVT", 1);
+    aml_notify(a, "VGEN", ID_CHANGED);
+    aml_close(a, event);
+    aml_close(a, dev);
+}
+
 static void dsdt_virtio_device(struct aml *a, unsigned n, const struct mmio_slot *slot)
 {
     char name[5] = {'V', 'I', (char)('0' + n / 10 % 10), (char)('0' + n % 10), '\0'};
@@ -268,6 +300,7 @@ static struct acpi_header *dsdt_write(struct acpi_area *area, const struct platf
         return NULL;
     size_t sb = aml_scope(&a, "_SB_");
     dsdt_legacy_devices(&a);
+    dsdt_generation(&a);
     for (unsigned i = 0; i < p->n_mmio; i++)
         dsdt_virtio_device(&a, i, &p->mmio[i]);
     if (p->pci.present)
@@ -315,7 +348,7 @@ static void rsdp_fill(struct acpi_rsdp *r, uint64_t xsdt)
 
 int acpi_write(const struct gmem *m, const struct platform *p, struct err *e)
 {
-    struct acpi_area a = {.cap = LAYOUT_BIOS_END - LAYOUT_RSDP};
+    struct acpi_area a = {.cap = LAYOUT_VMGENID - LAYOUT_RSDP};
 
     assert(p->n_mmio <= LAYOUT_MMIO_MAX);
     a.base = boot_low(m, LAYOUT_RSDP, a.cap, e);

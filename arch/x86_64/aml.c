@@ -16,8 +16,10 @@ enum {
     OP_SCOPE = 0x10,
     OP_BUFFER = 0x11,
     OP_PACKAGE = 0x12,
+    OP_METHOD = 0x14,
     OP_EXT = 0x5b,
     OP_EXT_DEVICE = 0x82,
+    OP_NOTIFY = 0x86,
 };
 enum { PKG_LENGTH_BYTES = 3, PKG_LENGTH_MAX = (1 << 20) - 1 };
 
@@ -80,6 +82,24 @@ size_t aml_device(struct aml *a, const char *name)
     return opened;
 }
 
+size_t aml_method(struct aml *a, const char *name, uint8_t args)
+{
+    enum { SERIALIZED = 1 << 3 };
+
+    put_int(a, OP_METHOD, 1);
+    size_t opened = open_pkg(a);
+    put_name(a, name);
+    put_int(a, args | SERIALIZED, 1);
+    return opened;
+}
+
+void aml_notify(struct aml *a, const char *object, uint8_t value)
+{
+    put_int(a, OP_NOTIFY, 1);
+    put_name(a, object);
+    put_int(a, OP_BYTE | (uint64_t)value << 8, 2);
+}
+
 static void open_name(struct aml *a, const char *name)
 {
     put_int(a, OP_NAME, 1);
@@ -117,11 +137,16 @@ void aml_name_integer(struct aml *a, const char *name, uint64_t v)
     aml_integer(a, v);
 }
 
+void aml_string(struct aml *a, const char *s)
+{
+    put_int(a, OP_STRING, 1);
+    put(a, s, strlen(s) + 1);
+}
+
 void aml_name_string(struct aml *a, const char *name, const char *s)
 {
     open_name(a, name);
-    put_int(a, OP_STRING, 1);
-    put(a, s, strlen(s) + 1);
+    aml_string(a, s);
 }
 
 /* Three letters of five bits and four hexadecimal digits, big-endian (ACPI 6.5, 19.3.4). */

@@ -18,9 +18,14 @@ size_t aml_scope(struct aml *a, const char *name);
 size_t aml_device(struct aml *a, const char *name);
 size_t aml_package(struct aml *a, const char *name, uint8_t elements); /* Name(name, Package) */
 size_t aml_inner_package(struct aml *a, uint8_t elements);             /* an element of a package */
+/* Method(name, args, Serialized): what it does follows. */
+size_t aml_method(struct aml *a, const char *name, uint8_t args);
 void aml_close(struct aml *a, size_t opened);
 
-void aml_integer(struct aml *a, uint64_t v); /* an element of a package */
+void aml_notify(struct aml *a, const char *object, uint8_t value); /* in a method */
+
+void aml_integer(struct aml *a, uint64_t v);   /* an element of a package */
+void aml_string(struct aml *a, const char *s); /* the same */
 void aml_name_integer(struct aml *a, const char *name, uint64_t v);
 void aml_name_string(struct aml *a, const char *name, const char *s);
 void aml_name_eisa_id(struct aml *a, const char *name, const char *id); /* "PNP0501" */

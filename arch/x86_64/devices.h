@@ -10,6 +10,7 @@
 #include "base/base.h"
 #include "base/bus.h"
 #include "base/chardev.h"
+#include "base/gmem.h"
 #include "base/state.h"
 
 enum platform_event { PLATFORM_POWER_OFF, PLATFORM_RESET, PLATFORM_PANIC };
@@ -43,3 +44,16 @@ struct pm;
 int CHECKED pm_new(struct bus *pio, struct bus *mmio, const struct platform_events *ev,
                    struct chardev *debug, struct pm **out);
 void pm_free(struct pm *p);
+
+/* The machine's generation ID ("Virtual Machine Generation ID", Microsoft): 128 random bits in RAM,
+ * at LAYOUT_VMGENID, that are others whenever the guest goes on from a state which it, or a copy of
+ * it, has gone on from before; so that it makes its random numbers anew. A reset is no such thing.
+ * irq_fd is an eventfd that pulses IRQ_GED; borrowed, as is the memory. Not called by two threads
+ * at the same time. There is nothing to save: a machine that is restored has another ID. */
+struct vmgenid;
+int CHECKED vmgenid_new(const struct gmem *m, int irq_fd, struct vmgenid **out);
+void vmgenid_free(struct vmgenid *v);
+/* Into RAM, before the guest's first instruction. */
+void vmgenid_write(const struct vmgenid *v);
+/* Another one, in RAM too, and the guest is told; -errno if the host has no random numbers. */
+int CHECKED vmgenid_change(struct vmgenid *v);

@@ -14,7 +14,8 @@
 #define LAYOUT_SETUP_DATA  0x30000ull /* setup_data list (device tree), up to the EBDA */
 #define LAYOUT_EBDA        0x9fc00ull /* 1 KiB: MP floating pointer and table when used */
 #define LAYOUT_LOW_END     0xa0000ull
-#define LAYOUT_RSDP        0xe0000ull /* RSDP, then every ACPI table, up to 1 MiB */
+#define LAYOUT_RSDP        0xe0000ull /* RSDP, then every ACPI table */
+#define LAYOUT_VMGENID     0xff000ull /* a page with the machine's generation ID */
 #define LAYOUT_BIOS_END    0x100000ull
 #define LAYOUT_KERNEL      0x1000000ull /* default load address of a bzImage */
 
@@ -54,6 +55,7 @@ enum { PM_S5 = 5, PM_SLP_EN = 0x20, PM_SLP_TYP_SHIFT = 2, PM_RESET_VALUE = 1 };
 /* Global system interrupts = I/O APIC pins. Those that nobody here has are for virtio-mmio devices,
  * edge-triggered, one for each. */
 enum {
+    IRQ_GED = 3, /* ACPI's generic event device: the generation ID has changed */
     IRQ_SERIAL = 4,
     IRQ_CMOS = 8,
     IRQ_PCI_FIRST = 16, /* level-triggered: four pins that PCI slots share, if there is PCI */

@@ -204,7 +204,10 @@ static int balloon_update(struct vdev *d, const void *opts, struct err *e)
     if (atomic_exchange(&b->target, pages_of(o->size)) != pages_of(o->size))
         vdev_config_changed(d);
     set_interval(&b->stats_timer, &b->stats_every, o->stats);
+    bool begins = o->hints && !b->hints_every;
     set_interval(&b->hints_timer, &b->hints_every, o->hints);
+    if (begins)
+        balloon_hints_tick(b); /* who asks for hints wants them now */
     if (!o->hints)
         balloon_hints_end(b);
     return 0;
@@ -221,6 +224,8 @@ static void balloon_report_all(const struct vdev *d, struct report *r)
     report_number(r, "reported_bytes", b->reported);
     report_number(r, "hinted_bytes", b->hinted);
     report_number(r, "hint_rounds", b->hint_rounds);
+    report_number(r, "hint_command", atomic_load(&b->cmd_id));
+    report_number(r, "hint_driver_command", b->driver_id);
     report_number(r, "released_bytes", b->released);
     balloon_stats_report(b, r);
 }

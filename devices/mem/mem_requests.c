@@ -1,5 +1,6 @@
 /* devices/mem/mem_requests.c - what a driver asks of the memory device (virtio 1.4, 5.15.6). Only
  * an unplug takes long: it goes in steps, and what comes after it waits in the queue. */
+#include <assert.h>
 #include <linux/falloc.h>
 #include <linux/virtio_mem.h>
 
@@ -92,6 +93,7 @@ static void protect_next(void *ctx)
 
 static void job_start(struct mem *m, struct vq *q, struct vq_req *req, uint64_t begin, uint64_t end)
 {
+    assert(!m->job.req);
     m->job = (struct mem_job){.q = q,
                               .req = req,
                               .begin = begin,

@@ -218,6 +218,22 @@ bad help-full-disk 1 'standard output|stdout' --full-stdout "$vmm" --help
 
 # The kernel.
 bad kernel-none 2 'kernel' "$vmm"
+bad api-sock-exists 2 'api-sock empty.*already' "$vmm" --api-sock empty
+bad api-sock-nowhere 2 'api-sock nowhere/s.*no such file' "$vmm" --api-sock nowhere/s
+bad api-sock-long 2 'at most 107 bytes' "$vmm" --api-sock "$(printf '%0108d' 0)"
+bad api-sock-none 2 'api-sock.*missing' "$vmm" --api-sock
+bad api-sock-dtb 2 'api-sock.*contradict' "$vmm" --api-sock s --dump-dtb d
+bad config-file-missing 2 'config-file nowhere/c.*no such file' "$vmm" --config-file nowhere/c
+bad config-file-directory 2 'config-file directory.*regular' "$vmm" --config-file directory
+bad config-file-fifo 2 'config-file fifo.*regular' "$vmm" --config-file fifo
+bad config-file-empty 2 'config-file empty: line 1' "$vmm" --config-file empty
+bad config-file-random 2 'config-file random: line' "$vmm" --config-file random
+bad config-file-and-kernel 2 'config-file.*kernel.*contradict' "$vmm" --config-file empty --kernel good
+printf '{"boot-source": {"kernel_image_path": "nowhere/kernel"}}' > boots-nothing
+bad config-file-no-kernel 2 'nowhere/kernel.*no such file' "$vmm" --config-file boots-nothing
+bad config-file-device-id 2 'id=x.*disk a' "$vmm" --kernel good --disk a,id=x --disk b,id=x
+printf '{"boot-source": {"kernel_image_path": "good"}, "drives": [{"drive_id": "a"}]}' > half
+bad config-file-half 2 'half: drives/a: path_on_host is missing' "$vmm" --config-file half
 bad kernel-missing 2 'nowhere/kernel.*no such file' "$vmm" --kernel nowhere/kernel
 bad kernel-empty 2 'empty' "$vmm" --kernel empty
 bad kernel-directory 2 'kernel directory' "$vmm" --kernel directory
@@ -340,6 +356,16 @@ ends pmem-good 0 "$vmm" --kernel good --device pmem,new-pmem,size=2M \
 ends pmem-ro 0 "$vmm" --kernel good --device pmem,new-pmem,ro "${quiet[@]}"
 bad pmem-legacy 2 'pmem.*no legacy interface' "$vmm" --kernel good --device pmem,new-pmem \
     --transport pci-legacy
+bad scsi-none 2 'scsi.*no disk' "$vmm" --kernel good --device scsi
+bad scsi-missing 2 'disk nowhere.*no such file' "$vmm" --kernel good --device scsi,disk=nowhere
+bad scsi-directory 2 'cd directory.*neither' "$vmm" --kernel good --device scsi,cd=directory
+bad scsi-target 2 '300:0:disk.*255' "$vmm" --kernel good --device scsi,300:0:disk
+bad scsi-lun 2 '0:16384:disk.*16383' "$vmm" --kernel good --device scsi,0:16384:disk
+bad scsi-no-file 2 '0:0:.*no file' "$vmm" --kernel good --device scsi,0:0:
+bad scsi-alike 2 'unit 1 of target 2.*twice' "$vmm" --kernel good \
+    --device scsi,disk=2:1:disk,cd=2:1:large-initrd
+bad scsi-same-file 2 'disk disk.*in use' "$vmm" --kernel good --device scsi,disk=disk,disk=disk
+ends scsi-good 0 "$vmm" --kernel good --device scsi,disk,cd=0:1:large-initrd,queues=2 "${quiet[@]}"
 bad mem-device-no-size 2 'size' "$vmm" --kernel good --device mem
 bad mem-device-odd-size 2 'size=511M.*multiple' "$vmm" --kernel good --device mem,511M
 bad mem-device-too-much 2 'requested=600M.*512M' "$vmm" --kernel good --device mem,512M,requested=600M
@@ -347,6 +373,23 @@ bad mem-device-no-room 2 'mem.*4294967296 MiB' "$vmm" --kernel good --device mem
 ends mem-device-good 0 "$vmm" --kernel good --device mem,512M,requested=256M "${quiet[@]}"
 ends mem-device-mmio 0 "$vmm" --kernel good --device mem,512M --device pmem,new-pmem,shm \
     --transport mmio "${quiet[@]}"
+
+# Sockets.
+bad vsock-no-cid 2 'cid' "$vmm" --kernel good --device vsock,uds=new-uds
+bad vsock-no-uds 2 'uds' "$vmm" --kernel good --device vsock,cid=3
+bad vsock-host-cid 2 'cid: 2 is out of range' "$vmm" --kernel good --device vsock,cid=2,uds=new-uds
+bad vsock-any-cid 2 'cid: 0xffffffff' "$vmm" --kernel good --device vsock,cid=0xffffffff,uds=new-uds
+bad vsock-wide-cid 2 'cid: 4294967299' "$vmm" --kernel good --device vsock,cid=4294967299,uds=new-uds
+bad vsock-path-exists 2 'vsock.*disk.*exists' "$vmm" --kernel good --device vsock,cid=3,uds=disk
+bad vsock-path-nowhere 2 'vsock.*nowhere/uds' "$vmm" --kernel good --device vsock,cid=3,uds=nowhere/uds
+bad vsock-path-long 2 'vsock.*at most' "$vmm" --kernel good \
+    --device "vsock,cid=3,uds=$(printf '%0120d' 0)"
+bad vsock-twice 2 'vsock.*new-uds.*exists' "$vmm" --kernel good --device vsock,cid=3,uds=new-uds \
+    --device vsock,cid=4,uds=new-uds
+bad vsock-legacy 2 'vsock.*no legacy interface' "$vmm" --kernel good \
+    --device vsock,cid=3,uds=new-uds --transport pci-legacy
+ends vsock-good 0 "$vmm" --kernel good --device vsock,cid=3,uds=new-uds "${quiet[@]}"
+ends vsock-leaves-no-socket 0 "$vmm" --kernel good --device vsock,cid=3,uds=new-uds "${quiet[@]}"
 
 # Other files that are named.
 bad console-file 2 'nowhere/log' "$vmm" --kernel good --console file=nowhere/log

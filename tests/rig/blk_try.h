@@ -9,28 +9,28 @@
 #include <stdio.h>
 
 #include "tests/rig/rig.h"
+#include "tests/rig/scratch.h"
 
 enum { SECTORS = 2048, DISK = SECTORS * 512 };
 
-static char path[64];
+static char path[SCRATCH_PATH];
+static int disk = -1;
 
 static inline void make_disk(size_t size)
 {
-    (void)snprintf(path, sizeof(path), "/tmp/vmm-test-blk-XXXXXX");
-    int fd = mkstemp(path);
-    cr_assert_geq(fd, 0);
+    disk = scratch_new(path);
     for (size_t i = 0; i < size; i += 512) {
         uint8_t sector[512];
         memset(sector, (int)(i / 512), sizeof(sector));
-        cr_assert_eq(write(fd, sector, MIN(size - i, sizeof(sector))),
+        cr_assert_eq(write(disk, sector, MIN(size - i, sizeof(sector))),
                      (ssize_t)MIN(size - i, sizeof(sector)));
     }
-    close(fd);
 }
 
 static inline void remove_disk(void)
 {
-    (void)unlink(path);
+    close(disk);
+    disk = -1;
 }
 
 static inline struct rig *up_with(const char *extra, const struct rig_options *o)

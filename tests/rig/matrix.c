@@ -7,7 +7,10 @@
 #include <linux/virtio_mem.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_pmem.h>
+#include <linux/virtio_vsock.h>
 #include <stdio.h>
+
+#include "tests/rig/scratch.h"
 
 char cell_name[160];
 uint32_t matrix_cut;
@@ -188,17 +191,50 @@ static void rtc_check(struct rig *r, const struct matrix_request *q, uint32_t le
     MUST(get_bytes(rig_at(r, GPA(q->at.v + 24), 8), 8) > 1, "1970");
 }
 
+static void vsock_add(struct rig *r, struct matrix_request *q, bool indirect)
+{
+    const struct virtio_vsock_hdr h = {.src_cid = 3, /* the end of a connection that is none */
+                                       .dst_cid = 2,
+                                       .type = VIRTIO_VSOCK_TYPE_STREAM,
+                                       .op = VIRTIO_VSOCK_OP_RST};
+    q->at = rig_alloc(r, sizeof(h));
+    memcpy(rig_at(r, q->at, sizeof(h)), &h, sizeof(h));
+    add(r, q, 1, indirect, (struct rig_seg){q->at, sizeof(h)}, (struct rig_seg){0});
+}
+
+enum { SCSI_HEADER = 51, SCSI_RESPONSE = 108, SCSI_DATA = 36 };
+
+static void scsi_add(struct rig *r, struct matrix_request *q, bool indirect)
+{
+    const uint8_t lun[] = {1, 0, 0x40, 0}, inquiry[] = {0x12, 0, 0, 0, SCSI_DATA, 0};
+    q->at = rig_alloc(r, SCSI_HEADER + SCSI_RESPONSE + SCSI_DATA);
+    memcpy(rig_at(r, q->at, sizeof(lun)), lun, sizeof(lun));
+    memcpy(rig_at(r, GPA(q->at.v + 19), sizeof(inquiry)), inquiry, sizeof(inquiry));
+    memset(rig_at(r, GPA(q->at.v + SCSI_HEADER), SCSI_RESPONSE), 0xff, SCSI_RESPONSE);
+    add(r, q, 2, indirect, (struct rig_seg){q->at, SCSI_HEADER},
+        (struct rig_seg){GPA(q->at.v + SCSI_HEADER), SCSI_RESPONSE + SCSI_DATA});
+}
+
+static void scsi_check(struct rig *r, const struct matrix_request *q, uint32_t len)
+{
+    const uint8_t *p = rig_at(r, GPA(q->at.v + SCSI_HEADER), len);
+    MUST(p[10] == 0 && p[11] == 0, "status %u, response %u", p[10], p[11]);
+    MUST(memcmp(p + SCSI_RESPONSE + 8, "VMM     ", 8) == 0, "whose disk is that?");
+}
+
 static const struct matrix_class classes[] = {
-    {"balloon", "size=1M,hinting,reporting", 0, 1, balloon_add, balloon_check, 0, 0},
-    {"blk", "%s", 0, 2, blk_add, blk_check, SECTOR + 1, 0},
-    {"console", "", 1, 1, console_add, out_check, 0, 0},
-    {"fs", "/tmp,tag=matrix,ro", 1, 2, fs_add, fs_check, FS_IN, 0},
+    {"balloon", "size=1M,hinting,reporting", 0, 1, balloon_add, balloon_check, 0, 0, false},
+    {"blk", "%s", 0, 2, blk_add, blk_check, SECTOR + 1, 0, false},
+    {"console", "", 1, 1, console_add, out_check, 0, 0, false},
+    {"fs", "/tmp,tag=matrix,ro", 1, 2, fs_add, fs_check, FS_IN, 0, false},
     {"mem", "size=128M,requested=64M", 0, 2, mem_add, mem_check, sizeof(struct virtio_mem_resp),
-     1u << VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE},
-    {"net", "backend=none", 1, 1, net_add, out_check, 0, 0},
-    {"pmem", "%s", 0, 2, pmem_add, pmem_check, sizeof(struct virtio_pmem_resp), 0},
-    {"rng", "", 0, 1, rng_add, rng_check, 64, 0},
-    {"rtc", "", 0, 2, rtc_add, rtc_check, 16, 0},
+     1u << VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE, false},
+    {"net", "backend=none", 1, 1, net_add, out_check, 0, 0, false},
+    {"pmem", "%s", 0, 2, pmem_add, pmem_check, sizeof(struct virtio_pmem_resp), 0, false},
+    {"rng", "", 0, 1, rng_add, rng_check, 64, 0, false},
+    {"rtc", "", 0, 2, rtc_add, rtc_check, 16, 0, false},
+    {"scsi", "%s", 2, 2, scsi_add, scsi_check, SCSI_RESPONSE + SCSI_DATA, 0, false},
+    {"vsock", "cid=3,uds=%s", 1, 1, vsock_add, out_check, 0, 0, true},
 };
 
 static const struct matrix_class *class_named(const char *name)
@@ -306,29 +342,35 @@ bool cell_next(struct cell *c, enum cells which)
 
 /* --- a device in its cell --- */
 
-/* Once for a process; removed at once, since the path of the descriptor remains. */
+/* Once for a process. */
 static const char *scratch(void)
 {
-    static char path[32];
+    static char path[SCRATCH_PATH];
     if (!path[0]) {
-        char name[] = "/tmp/vmm-matrix-XXXXXX";
         uint8_t bytes[8 * SECTOR];
-        int fd = mkstemp(name);
+        int fd = scratch_new(path);
         memset(bytes, BLK_MARK, sizeof(bytes));
         cr_assert_eq(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
         cr_assert_eq(ftruncate(fd, MIB(2)), 0); /* what persistent memory is made of */
-        cr_assert_eq(unlink(name), 0);
-        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     }
+    return path;
+}
+
+/* Nothing is there. */
+static const char *nowhere(void)
+{
+    static char path[32];
+    (void)snprintf(path, sizeof(path), "/tmp/vmm-matrix-%d", getpid());
     return path;
 }
 
 struct rig *cell_up_with(const struct cell *c, struct rig_options o)
 {
     char spec[128];
-    bool file = strchr(c->class->options, '%');
-    (void)snprintf(spec, sizeof(spec), "%s,%s", c->class->name,
-                   file ? scratch() : c->class->options);
+    const char *path = c->class->socket ? nowhere() : scratch(), *before = c->class->options;
+    size_t len = strcspn(before, "%"); /* the path is what ends it */
+    (void)snprintf(spec, sizeof(spec), "%s,%.*s%s", c->class->name, (int)len, before,
+                   before[len] ? path : "");
     if (!c->class->options[0])
         spec[strlen(c->class->name)] = '\0';
     o.transport = c->transport;

@@ -20,6 +20,7 @@ struct matrix_class {
     void (*check)(struct rig *r, const struct matrix_request *q, uint32_t used_len);
     uint32_t used_len;
     uint32_t must; /* features of its own without which it accepts nothing */
+    bool socket;   /* the path in the options is of a socket that it makes */
 };
 
 struct cell {

@@ -19,9 +19,16 @@ static inline void wanted_number(struct report *r, const char *name, uint64_t va
     }
 }
 
+static inline void wanted_text(struct report *r, const char *name, const char *value)
+{
+    (void)r, (void)name, (void)value;
+}
+
 static inline struct wanted wanted(struct rig *r, const char *name)
 {
-    struct wanted w = {.report.number = wanted_number, .name = name, .value = UINT64_MAX};
+    struct wanted w = {.report = {.number = wanted_number, .text = wanted_text},
+                       .name = name,
+                       .value = UINT64_MAX};
     vdev_report(r->dev, &w.report);
     cr_assert_leq(w.found, 1, "%s is said %u times", name, w.found);
     return w;

@@ -15,6 +15,7 @@ enum { FILL = 0xee, ALARM_CAP = 1 };
 /* --- the host's clocks, or the test's --- */
 
 static int fake_tai, fake_error;
+static unsigned fake_tick; /* ns: a faked clock moves on by so much when it is read */
 static bool faked[CLOCK_TAI + 1];
 static struct timespec fake_time[CLOCK_TAI + 1];
 
@@ -36,6 +37,7 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *t)
     if (!faked[clock])
         return __real_clock_gettime(clock, t);
     *t = fake_time[clock];
+    fake_time[clock].tv_nsec += fake_tick;
     return 0;
 }
 

@@ -368,11 +368,9 @@ Test(blk, large_requests)
     struct rig *r = up_with("", NULL);
     cr_assert_eq(truncate(path, 12 << 20), 0);
     down(r);
-    (void)snprintf(path, sizeof(path), "/tmp/vmm-test-blk-XXXXXX");
-    int fd = mkstemp(path);
-    cr_assert_eq(ftruncate(fd, 12 << 20), 0);
-    cr_assert_eq(pwrite(fd, "mark", 4, (9 << 20) + 512), 4);
-    close(fd);
+    disk = scratch_new(path);
+    cr_assert_eq(ftruncate(disk, 12 << 20), 0);
+    cr_assert_eq(pwrite(disk, "mark", 4, (9 << 20) + 512), 4);
     char spec[128];
     (void)snprintf(spec, sizeof(spec), "blk,%s", path);
     r = rig_up(spec, NULL);

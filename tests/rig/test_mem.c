@@ -51,7 +51,7 @@ Test(mem, what_cannot_change)
     PROVES("Device Types / Memory Device / Device configuration layout#06");
     struct rig *r = rig_up(SPEC, NULL);
     uint64_t block = FIELD(r, block_size), addr = FIELD(r, addr), size = FIELD(r, region_size);
-    for (unsigned step = 0; step < 7; step++) {
+    for (unsigned step = 0; step < 11; step++) {
         for (unsigned off = 0; off < sizeof(struct virtio_mem_config); off += 4)
             rig_config_set(r, off, 4, 0x11111111); /* which a driver must not */
         if (step == 1)
@@ -65,6 +65,14 @@ Test(mem, what_cannot_change)
         else if (step == 5)
             rig_negotiate(r);
         else if (step == 6)
+            transport_reset(r->transport);
+        else if (step == 7)
+            rig_up_again(r), resize(r, SIZE);
+        else if (step == 8) /* and what is usable stays enough for what is asked for */
+            cr_assert_eq(unplug_all(r), VIRTIO_MEM_RESP_ACK);
+        else if (step == 9)
+            rig_save_and_load(r);
+        else if (step == 10)
             transport_reset(r->transport);
         cr_assert_eq(FIELD(r, block_size), block);
         cr_assert_eq(FIELD(r, addr), addr);

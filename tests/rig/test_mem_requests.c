@@ -236,6 +236,7 @@ Test(mem, many_at_once)
     enum { N = 20 };
     struct rig *r = rig_up("mem,size=512M,requested=512M", NULL);
     struct rig_seg in[N];
+    uint16_t head[N];
     for (unsigned i = 0; i < N; i++) {
         static const uint16_t types[] = {VIRTIO_MEM_REQ_PLUG, VIRTIO_MEM_REQ_UNPLUG};
         const struct virtio_mem_req req = request(types[i % 2], at(r, 0), 256);
@@ -243,12 +244,16 @@ Test(mem, many_at_once)
         in[i] = (struct rig_seg){rig_alloc(r, 10), 10};
         memset(rig_at(r, in[i].at, 10), 0xee, 10);
         memcpy(rig_at(r, out.at, out.len), &req, sizeof(req));
-        rig_add(r, 0, &out, 1, &in[i], 1);
+        head[i] = rig_add(r, 0, &out, 1, &in[i], 1);
     }
     rig_kick(r, 0);
     rig_settle(r);
-    for (unsigned i = 0; i < N; i++)
+    for (unsigned i = 0; i < N; i++) {
+        uint32_t id, used;
+        cr_assert(rig_used(r, 0, &id, &used), "%u", i);
+        cr_assert_eq(id, head[i], "%u", i);
         cr_assert_eq(rig_get16(r, in[i].at), VIRTIO_MEM_RESP_ACK, "%u", i);
+    }
     cr_assert_eq(FIELD(r, plugged_size), 0);
     rig_down(r);
 }

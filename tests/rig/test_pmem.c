@@ -10,19 +10,26 @@
 #include "base/gmem.h"
 #include "tests/rig/reported.h"
 #include "tests/rig/rig_pci.h"
+#include "tests/rig/scratch.h"
 
 enum { FILE_LEN = 4 << 20, SHMEM_REGION = 1 };
 
-static char path[64];
+static char path[SCRATCH_PATH];
+static int file = -1;
+
+static void drop_file(void)
+{
+    if (file >= 0)
+        close(file);
+    file = -1;
+}
 
 static void make_file(size_t len)
 {
-    (void)snprintf(path, sizeof(path), "/tmp/vmm-test-pmem-XXXXXX");
-    int fd = mkstemp(path);
-    cr_assert_geq(fd, 0);
-    cr_assert_eq(ftruncate(fd, (off_t)len), 0);
-    cr_assert_eq(pwrite(fd, "from the host", 13, 4096), 13);
-    close(fd);
+    drop_file();
+    file = scratch_new(path);
+    cr_assert_eq(ftruncate(file, (off_t)len), 0);
+    cr_assert_eq(pwrite(file, "from the host", 13, 4096), 13);
 }
 
 static const char *spec_of(const char *extra)
@@ -46,7 +53,7 @@ static struct rig *up(void)
 static void down(struct rig *r)
 {
     rig_down(r);
-    (void)unlink(path);
+    drop_file();
 }
 
 #define START(r)      rig_config(r, offsetof(struct virtio_pmem_config, start), 8)
@@ -335,9 +342,16 @@ Test(pmem, read_only)
 Test(pmem, a_file_is_made_and_grows)
 {
     struct stat st;
-    make_file(FILE_LEN);
-    cr_assert_eq(unlink(path), 0);
+    char made[] = "/tmp/vmm-test-XXXXXX";
+    file = mkstemp(made);
+    cr_assert_eq(unlink(made), 0); /* a name that nobody has */
+    drop_file();
+    (void)strcpy(path, made);
     struct rig *r = rig_up(spec_of(",size=2M"), NULL);
+    file = open(made, O_RDWR | O_CLOEXEC);
+    cr_assert_geq(file, 0);
+    cr_assert_eq(unlink(made), 0);
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
     cr_assert_eq(CONFIG_LEN(r), MIB(2));
     rig_down(r);
     cr_assert_eq(stat(path, &st), 0);
@@ -365,7 +379,8 @@ Test(pmem, files_that_will_not_do)
     rig_refuses(spec_of(""), NULL, "12288 bytes are not a multiple of 2 MiB");
     cr_assert_eq(truncate(path, 0), 0);
     rig_refuses(spec_of(""), NULL, "is empty");
-    cr_assert_eq(unlink(path), 0);
+    drop_file();
+    (void)strcpy(path, "/nonexistent/pmem");
     rig_refuses(spec_of(""), NULL, "No such file");
     rig_refuses(spec_of(",ro,size=2M"), NULL, "No such file");
     rig_refuses("pmem,/tmp", NULL, "is a directory");
@@ -392,7 +407,6 @@ Test(pmem, a_state_of_another_place)
     struct rig *r = up();
     struct state_out s = rig_save(r);
     transport_free(r->transport); /* and one that is twice as long comes in its place */
-    (void)unlink(path);
     struct rig *other = up_with(",size=8M", NULL);
     cr_assert_eq(rig_load(other, s.buf, s.len), -EBADMSG);
     rig_up_again(other);

@@ -34,6 +34,61 @@ Test(rtc, which_clocks_there_are)
     rig_down(r);
 }
 
+/* All that the device says of itself: every answer that may not change. */
+enum { ANSWERS = 13 };
+static void ask_all(struct rig *r, struct answer a[ANSWERS])
+{
+    unsigned n = 0;
+    a[n++] = ask_cfg(r);
+    for (uint16_t id = 0; id < 4; id++) {
+        a[n++] = ask(r, RTC_REQ_CLOCK_CAP, id, 0);
+        a[n++] = ask(r, RTC_REQ_CROSS_CAP, id, RTC_COUNTER_X86_TSC);
+        a[n++] = ask(r, RTC_REQ_CROSS_CAP, id, RTC_COUNTER_ARM_VCT);
+    }
+    cr_assert_eq(n, ANSWERS);
+}
+
+/* Whatever happens to the host's clocks, to the alarms, and to the device. */
+Test(rtc, what_it_is_never_changes)
+{
+    PROVES("Device Types / RTC Device / Device Operation#16");
+    PROVES("Device Types / RTC Device / Device Operation#17");
+    fake_tai = 37;
+    struct rig *r = rig_up("rtc", NULL);
+    struct answer first[ANSWERS], now[ANSWERS];
+    ask_all(r, first);
+    for (unsigned step = 0; step < 11; step++) {
+        if (step == 1)
+            fake_tai = 0; /* which the host forgets */
+        else if (step == 2)
+            fake_tai = 36;
+        else if (step == 3)
+            fake(CLOCK_REALTIME, 1000 * (int64_t)NS);
+        else if (step == 4)
+            cr_assert_eq(read_clock(r, 0), 1000 * NS);
+        else if (step == 5)
+            cr_assert_eq(set_alarm(r, 0, 1, 1), RTC_OK); /* it is served from now on */
+        else if (step == 6)
+            fake_error = EINVAL;
+        else if (step == 7)
+            cr_assert_eq(ask(r, RTC_REQ_READ, 0, 0).status, RTC_EIO);
+        else if (step == 8)
+            fake_error = 0, fake_tai = 0, rig_negotiate(r);
+        else if (step == 9)
+            transport_reset(r->transport), rig_up_again(r);
+        else if (step == 10)
+            rig_save_and_load(r);
+        ask_all(r, now);
+        for (unsigned i = 0; i < ANSWERS; i++) {
+            cr_assert_eq(now[i].status, first[i].status, "step %u: answer %u", step, i);
+            cr_assert_eq(now[i].len, first[i].len, "step %u: answer %u", step, i);
+            cr_assert_arr_eq(now[i].byte, first[i].byte, sizeof(now[i].byte), "step %u: answer %u",
+                             step, i);
+        }
+    }
+    rig_down(r);
+}
+
 Test(rtc, what_the_user_says_of_leap_seconds)
 {
     PROVES("Device Types / RTC Device / Device Operation / Control Requests#21");
@@ -122,30 +177,42 @@ Test(rtc, a_monotonic_clock_never_goes_back)
     rig_down(r);
 }
 
+/* Each reading is later than that of the request before it: the clock here moves when it is read.
+ */
+static void expect_order(uint16_t clock, clockid_t host)
+{
+    enum { N = 20 };
+    struct rig *r = rig_up("rtc", NULL);
+    struct rig_seg in[N];
+    uint16_t head[N];
+    fake(host, (int64_t)NS);
+    for (unsigned i = 0; i < N; i++) {
+        struct rig_seg out = request(r, RTC_REQ_READ, clock, 0);
+        in[i] = (struct rig_seg){rig_alloc(r, 16), 16};
+        head[i] = rig_add(r, 0, &out, 1, &in[i], 1);
+    }
+    fake_tick = 1; /* from when they are available: a reading from before is too early */
+    fake(host, 2 * (int64_t)NS);
+    rig_kick(r, 0);
+    rig_settle(r);
+    for (unsigned i = 0; i < N; i++) {
+        uint32_t id, len;
+        cr_assert(rig_used(r, 0, &id, &len));
+        cr_assert_eq(id, head[i]);
+        cr_assert_eq(get_bytes(rig_at(r, GPA(in[i].at.v + 8), 8), 8), 2 * NS + i);
+    }
+    rig_down(r);
+}
+
 Test(rtc, requests_are_served_in_their_order)
 {
     PROVES("Device Types / RTC Device / Device Operation / Read Requests#02");
     PROVES("Device Types / RTC Device / Device Operation / Read Requests#04");
-    struct rig *r = rig_up("rtc", NULL);
-    struct rig_seg in[20];
-    uint16_t head[20];
-    uint64_t last = 0;
-    for (unsigned i = 0; i < 20; i++) {
-        struct rig_seg out = request(r, RTC_REQ_READ, 0, 0);
-        in[i] = (struct rig_seg){rig_alloc(r, 16), 16};
-        head[i] = rig_add(r, 0, &out, 1, &in[i], 1);
-    }
-    rig_kick(r, 0);
-    rig_settle(r);
-    for (unsigned i = 0; i < 20; i++) {
-        uint32_t id, len;
-        cr_assert(rig_used(r, 0, &id, &len));
-        cr_assert_eq(id, head[i]);
-        uint64_t reading = get_bytes(rig_at(r, GPA(in[i].at.v + 8), 8), 8);
-        cr_assert_geq(reading, last);
-        last = reading;
-    }
-    rig_down(r);
+    PROVES("Device Types / RTC Device / Device Operation / Read Requests#08");
+    expect_order(0, CLOCK_REALTIME);
+    expect_order(1, CLOCK_BOOTTIME);
+    fake_tai = 37;
+    expect_order(2, CLOCK_TAI);
 }
 
 /* --- what can be wrong with a request --- */

@@ -110,7 +110,7 @@ Test(acpi, stays_in_its_place)
     struct gmem *m = ram_new();
     (void)written(m, 300, LAYOUT_MMIO_MAX);
     cr_expect(painted(m, 0, LAYOUT_RSDP));
-    cr_expect(painted(m, LAYOUT_BIOS_END, ram_bytes));
+    cr_expect(painted(m, LAYOUT_VMGENID, ram_bytes));
     gmem_free(m);
 }
 
@@ -207,7 +207,7 @@ Test(acpi, too_many_cpus)
     cr_expect_lt(acpi_write(m, &p, &e), 0);
     cr_expect_eq(e.kind, ERR_INPUT);
     cr_expect_str_eq(e.msg, "ACPI: the tables of 9000 CPUs do not fit below 1 MiB");
-    cr_expect(painted(m, LAYOUT_BIOS_END, ram_bytes));
+    cr_expect(painted(m, LAYOUT_VMGENID, ram_bytes));
     gmem_free(m);
 }
 
@@ -228,9 +228,12 @@ Test(acpi, aml_of_every_length_too_short)
         aml_io_window(&a, 0x1000, 0xf000);
         aml_memory_window(&a, GIB(4), GIB(1));
         aml_crs_close(&a, crs);
+        size_t method = aml_method(&a, "_EVT", 1);
+        aml_notify(&a, "DEV0", 0x80);
+        aml_close(&a, method);
         aml_close(&a, dev);
         cr_assert_leq(a.len, cap);
-        cr_assert_eq(a.full, cap < 145, "at %zu: %zu", cap, a.len);
+        cr_assert_eq(a.full, cap < 161, "at %zu: %zu", cap, a.len);
         for (size_t i = cap; i < sizeof(part); i++)
             cr_assert_eq(a.buf[i], PAINT);
     }
@@ -351,7 +354,7 @@ Test(acpi, iasl_disassembles_and_recompiles)
     cr_expect_null(strstr(text, "Incorrect checksum"));
     cr_expect_eq(count(text, "\"LNRO0005\""), LAYOUT_MMIO_MAX);
     cr_expect_eq(count(text, "Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive"),
-                 LAYOUT_MMIO_MAX);
+                 LAYOUT_MMIO_MAX + 1, "and the generic event device's");
     cr_expect_eq(count(text, "Memory32Fixed (ReadWrite,"), LAYOUT_MMIO_MAX);
     char last[64];
     (void)snprintf(last, sizeof(last), "0x%08X,         // Address Base",
@@ -361,6 +364,10 @@ Test(acpi, iasl_disassembles_and_recompiles)
     cr_expect_eq(count(text, "0x03F8,             // Range Minimum"), 1);
     cr_expect_eq(count(text, "{4}"), 1);
     cr_expect_eq(count(text, "\"QEMU0001\""), 1);
+    cr_expect_eq(count(text, "\"VMGENCTR\""), 1);
+    cr_expect_eq(count(text, "\"ACPI0013\""), 1);
+    cr_expect_eq(count(text, "0x000FF000"), 1, "ADDR");
+    cr_expect_eq(count(text, "Notify (VGEN, 0x80)"), 1);
     cr_expect_eq(count(text, "0x0505,             // Range Minimum"), 1);
     cr_expect_eq(count(text, "Name (_S5, Package (0x04)"), 1);
 

@@ -119,6 +119,26 @@ Test(i6300esb, is_fed)
     cr_expect_eq(bites, 0, "that was the first stage again");
 }
 
+Test(i6300esb, nothing_runs_out_while_it_is_paused)
+{
+    unlocked_put(P1, 4, 7);
+    unlocked_put(P2, 4, 9);
+    cfg_put(1, LOCK, 1, ENABLE);
+    run_out();
+    expect_timer(ticks(9, 15));
+    i6300esb_pause(dog);
+    expect_timer(0);
+    unlocked_put(RELOAD, 2, NOW);
+    expect_timer(0);
+    i6300esb_resume(dog);
+    expect_timer(ticks(7, 15));
+    i6300esb_pause(dog);
+    i6300esb_reset(dog);
+    i6300esb_resume(dog);
+    expect_timer(0);
+    cr_expect_eq(bites, 0);
+}
+
 Test(i6300esb, counts_fast_when_told)
 {
     cfg_put(1, CONFIG, 2, FAST);

@@ -78,6 +78,19 @@ Test(log, levels)
     }
 }
 
+Test(log, goes_where_it_is_told)
+{
+    AUTO_FD other = memfd_create("other", MFD_CLOEXEC);
+    char got[64] = "";
+    log_to(other);
+    log_warn("there");
+    log_to(STDERR_FILENO);
+    log_warn("here");
+    cr_expect_str_eq(logged(), "vmm: warn: here\n");
+    cr_assert_gt(pread(other, got, sizeof(got) - 1, 0), 0);
+    cr_expect_str_eq(got, "vmm: warn: there\n");
+}
+
 Test(log, names_of_levels)
 {
     static const char *const names[] = {"off", "error", "warn", "info", "debug"};

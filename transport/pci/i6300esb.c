@@ -45,7 +45,7 @@ struct i6300esb {
     uint8_t lock_reg;
     uint8_t unlocked; /* how many of the two magic writes have come */
     uint8_t stage;    /* 0: stopped, else 1 or 2 */
-    bool interrupt, bitten;
+    bool interrupt, bitten, paused;
 
     struct loop_timer timer;
     struct loop_task arm; /* brings the timer in line with `stage` */
@@ -65,7 +65,7 @@ static void arm_on_loop(void *ctx)
 {
     struct i6300esb *w = ctx;
     (void)pthread_mutex_lock(&w->lock);
-    loop_timer_set(&w->timer, w->stage ? stage_ns(w) : 0);
+    loop_timer_set(&w->timer, w->stage && !w->paused ? stage_ns(w) : 0);
     (void)pthread_mutex_unlock(&w->lock);
 }
 
@@ -236,6 +236,24 @@ void i6300esb_reset(struct i6300esb *w)
     (void)pthread_mutex_unlock(&w->lock);
     loop_call(w->loop, arm_on_loop, w);
     pci_function_reset(w->f);
+}
+
+static void set_paused(struct i6300esb *w, bool on)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    w->paused = on;
+    (void)pthread_mutex_unlock(&w->lock);
+    loop_call(w->loop, arm_on_loop, w);
+}
+
+void i6300esb_pause(struct i6300esb *w)
+{
+    set_paused(w, true);
+}
+
+void i6300esb_resume(struct i6300esb *w)
+{
+    set_paused(w, false);
 }
 
 /* --- state --- */

@@ -17,6 +17,9 @@ int CHECKED i6300esb_new(struct pci_bus *b, struct loop *l, void (*bite)(void *c
 void i6300esb_free(struct i6300esb *w); /* the loop has no thread any more; NULL is fine */
 /* As at power-on, but that it bit is still told. */
 void i6300esb_reset(struct i6300esb *w);
+/* Nothing runs out while it is paused; the stage that was running then begins anew. */
+void i6300esb_pause(struct i6300esb *w);
+void i6300esb_resume(struct i6300esb *w);
 /* The time that is left is not saved: after a load the stage that was running begins anew. */
 void i6300esb_save(struct i6300esb *w, struct state_out *s);
 int CHECKED i6300esb_load(struct i6300esb *w, struct state_in *s);

@@ -13,7 +13,7 @@ has() {
     [ "$(cut -c $(($2 + 1)) "$1/features")" = 1 ]
 }
 
-names='- net blk console rng'
+names='- net blk console rng - - - - - - - - - - - - - - vsock'
 driver_ok=4
 for device in /sys/bus/virtio/devices/*; do
     parent=$(readlink -f "$device/..")

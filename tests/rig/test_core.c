@@ -1,0 +1,219 @@
+/* tests/rig/test_core.c - the core, where a device with one queue does not reach: what a transport
+ * may ask, what runs out, what waits for whom, and pauses. */
+#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "tests/rig/core_fixture.h"
+
+enum { Q = 0, TEST_SIZE = 256 };
+
+static struct rig *up(void)
+{
+    return held_up(NULL, TEST_SIZE);
+}
+
+Test(core, what_a_transport_may_ask)
+{
+    struct rig *r = core_up((struct core_opts){.shm = 3}, NULL);
+    gpa_t base = GPA(1);
+    uint64_t n = 1;
+    cr_assert_str_eq(vdev_name(r->dev), "core");
+    cr_assert_eq(vdev_id(r->dev), 62);
+    cr_assert_eq(vdev_config_len(r->dev), 8);
+    cr_assert_eq(vdev_queue_count(r->dev), 2);
+    cr_assert_eq(vdev_features(r->dev, VDEV_FEATURE_WORDS), 0);
+    cr_assert(vdev_shm(r->dev, 8, &base, &n));
+    cr_assert_eq(base.v, RIG_SHM + MIB(2), "each at a multiple of 2 MiB");
+    cr_assert_eq(n, MIB(2));
+    cr_assert_not(vdev_shm(r->dev, 9, &base, &n), "there was no room for a third");
+    cr_assert_eq(vdev_kick_fd(r->dev, 2), -1);
+    cr_assert_geq(vdev_kick_fd(r->dev, 1), 0);
+    cr_assert_null(vdev_queue(r->dev, 2));
+    cr_assert_eq(vq_index(vdev_queue(r->dev, 1)), 1);
+    cr_assert_null(vdev_queue_config(r->dev, 2));
+    cr_assert_null(vdev_queue_program(r->dev, 0), "it is enabled");
+    cr_assert(served(r, 0) && served(r, 1));
+    vdev_free(NULL);
+    transport_free(NULL);
+    rig_down(r);
+}
+
+Test(core, no_descriptors_left_to_make_a_queue)
+{
+    struct rig *r = up();
+    const uint16_t sizes[] = {8, 8, 8};
+    const struct build_env env = {.mem = r->mem, .loop = r->loop};
+    struct vdev *d = NULL;
+    struct rlimit old, none;
+    int next = dup(0);
+    close(next);
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = (struct rlimit){.rlim_cur = (rlim_t)next + 1, .rlim_max = old.rlim_max};
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    cr_assert_eq(vdev_new(&held_class, &env, NULL, sizes, 3, &d), -EMFILE);
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
+    cr_assert_null(d);
+    cr_assert_eq(dup(0), next, "what was opened is closed");
+    close(next);
+    rig_down(r);
+}
+
+Test(core, a_window_that_is_taken)
+{
+    struct rig *r = up();
+    const struct transport_env env = {.mmio = r->bus};
+    struct transport *second = NULL;
+    const struct transport_place at = {.base = GPA(RIG_BASE + 0x800), .irq_fd = -1};
+    cr_assert_eq(transport_new(TRANSPORT_MMIO, r->dev, &env, &at, &second), -EBUSY);
+    cr_assert_null(second);
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    uint32_t id, len;
+    rig_add(r, Q, NULL, 0, &in, 1);
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert(rig_used(r, Q, &id, &len), "the device is still the first one's");
+    rig_down(r);
+}
+
+Test(core, a_device_that_cannot_start)
+{
+    PROVES("Basic Facilities of a Virtio Device / Device Status Field#02");
+    PROVES("Basic Facilities of a Virtio Device / Device Status Field#03");
+    const struct rig_options early = {.stop_before_driver_ok = true};
+    struct rig *r = core_up((struct core_opts){.start_rc = -EIO}, &early);
+    cr_assert_eq(core_starts, 0);
+    rig_reg_set(r, VIRTIO_MMIO_STATUS, 15);
+    cr_assert_eq(core_starts, 1);
+    cr_assert(rig_needs_reset(r));
+    cr_assert_eq(rig_irqs(r), 1, "2.1.2: DRIVER_OK was set, so it is announced");
+    cr_assert_not(vdev_started(r->dev));
+    cr_assert_not(served(r, 0));
+    cr_assert_eq(held.kicks, 0);
+    core.start_rc = 0;
+    r->o.stop_before_driver_ok = false;
+    rig_negotiate(r);
+    cr_assert(served(r, 0) && served(r, 1));
+    rig_down(r);
+}
+
+Test(core, a_device_may_refuse_features)
+{
+    const struct rig_options early = {.stop_before_driver_ok = true};
+    struct rig *r = core_up((struct core_opts){.picky = true}, &early);
+    rig_reg_set(r, VIRTIO_MMIO_STATUS, 0);
+    rig_reg_set(r, VIRTIO_MMIO_STATUS, 3);
+    rig_reg_set(r, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
+    rig_reg_set(r, VIRTIO_MMIO_DRIVER_FEATURES, 0);
+    rig_reg_set(r, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+    rig_reg_set(r, VIRTIO_MMIO_DRIVER_FEATURES, 1);
+    rig_reg_set(r, VIRTIO_MMIO_STATUS, 3 | VIRTIO_CONFIG_S_FEATURES_OK);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_STATUS), 3);
+    rig_down(r);
+}
+
+/* A vCPU waits while the loop's own thread finishes what is in flight. */
+static void complete_all(void *ctx)
+{
+    (void)ctx;
+    while (held.n > 0)
+        vq_complete(held.vq, held.req[--held.n]);
+}
+
+static atomic_uint held_now;
+
+static void note_held(void *ctx)
+{
+    (void)ctx;
+    held_now = held.n;
+}
+
+static void *complete_later(void *ctx)
+{
+    const struct timespec nap = {.tv_nsec = 50000000};
+    (void)nanosleep(&nap, NULL);
+    loop_call(((struct rig *)ctx)->loop, complete_all, NULL);
+    return NULL;
+}
+
+Test(core, a_reset_waits_for_the_loops_thread)
+{
+    const struct rig_options late = {.backend = LOOP_EPOLL};
+    struct rig *r = core_up((struct core_opts){0}, &late);
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    cr_assert_eq(loop_start(r->loop), 0);
+    for (unsigned round = 0; round < 3; round++) {
+        pthread_t other;
+        held.hold = true;
+        rig_add(r, Q, NULL, 0, &in, 1);
+        rig_add(r, Q, NULL, 0, &in, 1);
+        rig_kick(r, Q);
+        for (held_now = 0; held_now < 2;)
+            loop_call(r->loop, note_held, NULL);
+        cr_assert_eq(pthread_create(&other, NULL, complete_later, r), 0);
+        rig_reg_set(r, VIRTIO_MMIO_STATUS, 0);
+        cr_assert_eq(held.n, 0, "nothing is in flight when the write returns");
+        pthread_join(other, NULL);
+        rig_reg_set(r, VIRTIO_MMIO_STATUS, 1);
+        rig_reg_set(r, VIRTIO_MMIO_STATUS, 3);
+        for (uint32_t word = 0; word < 2; word++) {
+            rig_reg_set(r, VIRTIO_MMIO_DRIVER_FEATURES_SEL, word);
+            rig_reg_set(r, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)(r->features >> 32 * word));
+        }
+        rig_reg_set(r, VIRTIO_MMIO_STATUS, 11);
+        rig_queue_up(r, Q);
+        rig_reg_set(r, VIRTIO_MMIO_STATUS, 15);
+    }
+    rig_reg_set(r, VIRTIO_MMIO_STATUS, 0);
+    loop_stop(r->loop);
+    rig_down(r);
+}
+
+/* --- pause --- */
+
+Test(pause, what_starts_meanwhile_starts_with_the_resume)
+{
+    const struct rig_options early = {.stop_before_driver_ok = true};
+    struct rig *r = core_up((struct core_opts){0}, &early);
+    vdev_pause(r->dev);
+    rig_reg_set(r, VIRTIO_MMIO_STATUS, 15);
+    cr_assert_not(served(r, 0), "a paused device takes nothing");
+    vdev_resume(r->dev);
+    rig_settle(r);
+    uint32_t id, len;
+    cr_assert(rig_used(r, 0, &id, &len));
+    cr_assert(served(r, 0) && served(r, 1));
+
+    /* The same for one queue. */
+    vdev_pause(r->dev);
+    vdev_pause(r->dev);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_SEL, 1);
+    rig_reg_set(r, 0x0c0, 1); /* QueueReset */
+    rig_queue_up(r, 1);
+    cr_assert_not(served(r, 1));
+    vdev_resume(r->dev);
+    vdev_resume(r->dev);
+    rig_settle(r);
+    cr_assert(rig_used(r, 1, &id, &len));
+    unsigned kicks = held.kicks;
+    rig_kick(r, 1);
+    rig_settle(r);
+    cr_assert_eq(held.kicks, kicks + 1, "it is watched once");
+    rig_down(r);
+}
+
+Test(pause, outlasts_a_reset_by_the_driver)
+{
+    struct rig *r = core_up((struct core_opts){0}, NULL);
+    vdev_pause(r->dev);
+    rig_negotiate(r);
+    cr_assert_not(served(r, 0));
+    vdev_resume(r->dev);
+    rig_settle(r);
+    uint32_t id, len;
+    cr_assert(rig_used(r, 0, &id, &len));
+    rig_down(r);
+}

@@ -1,0 +1,203 @@
+/* tests/rig/test_ring_hostile.c - a driver that cheats with a split ring. Each attack names its row
+ * of the table of known bugs in virtio devices where there is one. */
+#include <linux/virtio_mmio.h>
+#include <linux/virtio_ring.h>
+
+#include "tests/rig/held.h"
+
+enum { Q = 0, TEST_SIZE = 256 };
+
+static struct rig *up(void)
+{
+    return held_up(NULL, TEST_SIZE);
+}
+
+/* --- a driver that cheats: each of these must latch, and a reset must revive --- */
+
+static void expect_latched(struct rig *r)
+{
+    uint32_t id, len;
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert(rig_needs_reset(r));
+    cr_assert(rig_reg(r, VIRTIO_MMIO_INTERRUPT_STATUS) & VIRTIO_MMIO_INT_CONFIG);
+    cr_assert_not(rig_used(r, Q, &id, &len));
+    /* It takes nothing more, and says nothing more, until a reset. */
+    unsigned kicks = held.kicks;
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert_eq(held.kicks, kicks);
+    rig_negotiate(r);
+    cr_assert_not(rig_needs_reset(r));
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    held.hold = false;
+    rig_add(r, Q, NULL, 0, &in, 1);
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert(rig_used(r, Q, &id, &len), "a reset revives it");
+    rig_down(r);
+}
+
+struct forged {
+    uint64_t addr;
+    uint32_t len;
+    uint16_t flags, next;
+};
+
+static void chain_must_latch(const struct forged *d, unsigned n)
+{
+    struct rig *r = held_up(NULL, 8);
+    for (unsigned i = 0; i < n; i++)
+        rig_forge(r, r->q[Q].desc, i, d[i].addr, d[i].len, d[i].flags, d[i].next);
+    rig_offer(r, Q, 0);
+    expect_latched(r);
+}
+#define CHAIN_MUST_LATCH(...)                                                                      \
+    chain_must_latch((const struct forged[])__VA_ARGS__,                                           \
+                     sizeof((const struct forged[])__VA_ARGS__) / sizeof(struct forged))
+
+enum { N = VRING_DESC_F_NEXT, W = VRING_DESC_F_WRITE, I = VRING_DESC_F_INDIRECT };
+
+Test(hostile, loop) /* row 21 */
+{
+    CHAIN_MUST_LATCH({{0x1000, 8, N, 1}, {0x1000, 8, N, 0}});
+}
+Test(hostile, loop_of_empty_descriptors)
+{
+    CHAIN_MUST_LATCH({{0x1000, 0, N, 0}});
+}
+Test(hostile, next_out_of_range)
+{
+    CHAIN_MUST_LATCH({{0x1000, 8, N, 8}});
+}
+Test(hostile, readable_after_writable)
+{
+    CHAIN_MUST_LATCH({{0x1000, 8, N | W, 1}, {0x1000, 8, 0, 0}});
+}
+Test(hostile, address_outside_ram) /* row 23, 25 */
+{
+    CHAIN_MUST_LATCH({{0xd0000000, 8, W, 0}});
+}
+Test(hostile, buffer_past_the_end_of_ram)
+{
+    CHAIN_MUST_LATCH({{(32u << 20) - 4, 8, W, 0}});
+}
+Test(hostile, address_wraps)
+{
+    CHAIN_MUST_LATCH({{UINT64_MAX - 3, 8, W, 0}});
+}
+Test(hostile, length_of_four_gigabytes)
+{
+    CHAIN_MUST_LATCH({{0x1000, UINT32_MAX, W, 0}});
+}
+Test(hostile, indirect_with_next)
+{
+    CHAIN_MUST_LATCH({{0x1000, 16, I | N, 1}, {0x1000, 8, 0, 0}});
+}
+Test(hostile, indirect_of_no_entries) /* row 19 */
+{
+    CHAIN_MUST_LATCH({{0x1000, 0, I, 0}});
+}
+Test(hostile, indirect_of_odd_length)
+{
+    CHAIN_MUST_LATCH({{0x1000, 24, I, 0}});
+}
+Test(hostile, indirect_outside_ram)
+{
+    CHAIN_MUST_LATCH({{0xd0000000, 16, I, 0}});
+}
+
+Test(hostile, sum_past_four_gigabytes) /* row 21 */
+{
+    struct rig *r = up();
+    gpa_t table = rig_alloc(r, 300 * 16);
+    for (unsigned i = 0; i < 300; i++)
+        rig_forge(r, table, i, 0, 16 << 20, W | (i < 299 ? N : 0), (uint16_t)(i + 1));
+    rig_forge(r, r->q[Q].desc, 0, table.v, 300 * 16, I, 0);
+    rig_offer(r, Q, 0);
+    expect_latched(r);
+}
+
+Test(hostile, nested_indirect)
+{
+    struct rig *r = up();
+    gpa_t table = rig_alloc(r, 16);
+    rig_forge(r, table, 0, table.v, 16, I, 0);
+    rig_forge(r, r->q[Q].desc, 0, table.v, 16, I, 0);
+    rig_offer(r, Q, 0);
+    expect_latched(r);
+}
+
+Test(hostile, indirect_loop)
+{
+    struct rig *r = up();
+    gpa_t table = rig_alloc(r, 32);
+    rig_forge(r, table, 0, 0x1000, 8, N, 1);
+    rig_forge(r, table, 1, 0x1000, 8, N, 0);
+    rig_forge(r, r->q[Q].desc, 0, table.v, 32, I, 0);
+    rig_offer(r, Q, 0);
+    expect_latched(r);
+}
+
+Test(hostile, indirect_without_negotiation)
+{
+    struct rig *r = held_up(&(struct rig_options){.no_indirect = true}, 8);
+    rig_forge(r, r->q[Q].desc, 0, 0x1000, 16, I, 0);
+    rig_offer(r, Q, 0);
+    expect_latched(r);
+}
+
+Test(hostile, more_segments_than_any_device_takes)
+{
+    PROVES("Basic Facilities of a Virtio Device / Message Framing#02");
+    struct rig *r = up();
+    unsigned n = 2000;
+    gpa_t table = rig_alloc(r, n * 16);
+    for (unsigned i = 0; i < n; i++)
+        rig_forge(r, table, i, 0x1000, 1, W | (i + 1 < n ? N : 0), (uint16_t)(i + 1));
+    rig_forge(r, r->q[Q].desc, 0, table.v, n * 16, I, 0);
+    rig_offer(r, Q, 0);
+    expect_latched(r);
+}
+
+Test(hostile, head_out_of_range)
+{
+    PROVES("Basic Facilities of a Virtio Device / Device Status Field#02");
+    PROVES("Basic Facilities of a Virtio Device / Device Status Field#03");
+    struct rig *r = held_up(NULL, 8);
+    rig_offer(r, Q, 8);
+    expect_latched(r);
+}
+
+Test(hostile, head_twice_in_flight) /* row 17 */
+{
+    struct rig *r = held_up(NULL, 8);
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    held.hold = true;
+    uint16_t head = rig_add(r, Q, NULL, 0, &in, 1);
+    rig_offer(r, Q, head);
+    rig_kick(r, Q);
+    rig_settle(r);
+    cr_assert_eq(held.n, 1);
+    expect_latched(r);
+}
+
+Test(hostile, index_jumps_past_the_queue) /* row 16 */
+{
+    struct rig *r = held_up(NULL, 8);
+    rig_put16(r, GPA(r->q[Q].avail.v + 2), 9);
+    expect_latched(r);
+}
+
+Test(hostile, index_goes_back)
+{
+    struct rig *r = held_up(NULL, 8);
+    struct rig_seg in = {rig_alloc(r, 8), 8};
+    uint32_t id, len;
+    rig_add(r, Q, NULL, 0, &in, 1);
+    rig_kick(r, Q);
+    rig_settle(r);
+    (void)rig_used(r, Q, &id, &len);
+    rig_put16(r, GPA(r->q[Q].avail.v + 2), 0);
+    expect_latched(r);
+}

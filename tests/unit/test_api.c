@@ -1,0 +1,398 @@
+/* tests/unit/test_api.c - JSON and the options that it is: every field of every body leads to an
+ * option that exists, arrives there, comes back, and is refused in a sentence that names it. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "vmm/api/config.h"
+
+static struct vm_config base;
+static json_t *have;
+static struct api_config c;
+static struct err err;
+
+static void setup(void)
+{
+    char *argv[] = {(char *)"vmm", (char *)"--api-sock", (char *)"s", (char *)"--disk",
+                    (char *)"first"};
+    enum options_action action;
+    cr_assert_eq(options_parse(ARRAY_SIZE(argv), argv, &base, &action, &err), 0, "%s", err.msg);
+    have = json_object();
+}
+
+static void teardown(void)
+{
+    api_config_drop(&c);
+    json_decref(have);
+    options_free(&base);
+}
+
+TestSuite(api, .init = setup, .fini = teardown);
+
+static const struct api_body *const all[] = {&api_boot_source,
+                                             &api_machine,
+                                             &api_drive,
+                                             &api_drive_patch,
+                                             &api_net,
+                                             &api_net_patch,
+                                             &api_vsock,
+                                             &api_entropy,
+                                             &api_balloon,
+                                             &api_balloon_patch,
+                                             &api_balloon_stats_patch,
+                                             &api_hotplug,
+                                             &api_hotplug_patch,
+                                             &api_pmem,
+                                             &api_pmem_patch,
+                                             &api_serial,
+                                             &api_logger,
+                                             &api_metrics,
+                                             &api_vm,
+                                             &api_action,
+                                             &api_hinting_start};
+
+/* As a PUT, or a PATCH with `merge`, is. */
+static int put(const struct api_body *b, const char *id, const char *text, bool merge)
+{
+    char what[128];
+    json_error_t why;
+    json_t *body = json_loads(text, 0, &why), *next = NULL;
+    struct api_config made = {0};
+    cr_assert_not_null(body, "%s: %s", text, why.text);
+    (void)snprintf(what, sizeof(what), "%s%s%s", b->section, id ? "/" : "", id ? id : "");
+    int rc = api_body_check(b, body, !merge, what, &err);
+    if (rc == 0)
+        rc = api_config_put(have, b, id, body, merge, &next, &err);
+    if (rc == 0)
+        rc = api_config_make(&base, next, &made, &err);
+    if (rc == 0) {
+        api_config_drop(&c);
+        c = made;
+        json_decref(have);
+        have = next;
+    } else {
+        json_decref(next);
+    }
+    json_decref(body);
+    return rc;
+}
+
+#define ACCEPT(b, id, text) cr_assert_eq(put(b, id, text, false), 0, "%s", err.msg)
+#define REFUSE(b, id, text, want)                                                                  \
+    do {                                                                                           \
+        cr_expect_lt(put(b, id, text, false), 0, "%s", text);                                      \
+        cr_expect_eq(err.kind, ERR_INPUT);                                                         \
+        cr_expect_str_eq(err.msg, want);                                                           \
+    } while (0)
+
+/* The option of a device, by its key. */
+static const void *option(const char *class, const char *id, const char *key)
+{
+    int i = api_find_device(&c.cfg, class, id);
+    cr_assert_geq(i, 0, "%s %s", class, id ? id : "");
+    const struct device_config *d = &c.cfg.devices[i];
+    const struct opt_desc *row = option_key(d->class->opts, key);
+    cr_assert_not_null(row, "%s", key);
+    return (const char *)d->opts + row->offset;
+}
+
+/* --- the tables --- */
+
+Test(api, fields_lead_to_options_that_exist)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+        const struct api_body *b = all[i];
+        const struct vdev_class *class =
+            b->class ? option_find_class(b->class, strlen(b->class)) : NULL;
+        if (b->class && !class) { /* looked for when it is asked for */
+            cr_assert_str_eq(b->class, "vsock");
+            continue;
+        }
+        for (const struct api_field *f = b->fields; f->name; f++) {
+            cr_assert_eq(f->kind == API_WORD, f->words != NULL, "%s", f->name);
+            cr_assert_eq(f->kind == API_OFF || f->kind == API_BUCKET, f->why != NULL, "%s",
+                         f->name);
+            for (const struct api_word *w = f->words; f->option && w && w->json; w++)
+                cr_assert_not_null(w->option, "%s", w->json);
+            if (!f->option)
+                continue;
+            bool found = false;
+            if (class)
+                found = option_key(class->opts, f->option) || !strcmp(f->option, "id");
+            for (const struct option_row *r = option_rows; !class && r->d.key; r++)
+                found |= !strcmp(r->d.key, f->option);
+            found |= !class && option_key(option_mem_keys, f->option);
+            found |= strstr(f->option, "_path") != NULL;
+            cr_expect(found, "%s: %s: %s", b->section, f->name, f->option);
+        }
+        if (b->always.key)
+            cr_expect_not_null(option_key(class->opts, b->always.key));
+    }
+}
+
+Test(api, fields_are_told_apart)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+        for (const struct api_field *f = all[i]->fields; f->name; f++) {
+            for (const struct api_field *g = f + 1; g->name; g++)
+                cr_expect_str_neq(f->name, g->name);
+        }
+    }
+}
+
+/* --- to options and back --- */
+
+Test(api, machine)
+{
+    ACCEPT(&api_machine, NULL,
+           "{\"vcpu_count\": 3, \"mem_size_mib\": 130, \"huge_pages\": \"2M\", \"smt\": false, "
+           "\"cpu_template\": \"None\", \"track_dirty_pages\": null}");
+    cr_expect_eq(c.cfg.cpus, 3);
+    cr_expect_eq(c.cfg.mem_size, MIB(130));
+    cr_expect_eq(c.cfg.mem.backing, GMEM_HUGE_2M);
+    cr_assert_eq(put(&api_machine, NULL, "{\"vcpu_count\": 4}", true), 0, "%s", err.msg);
+    cr_expect_eq(c.cfg.cpus, 4);
+    cr_expect_eq(c.cfg.mem_size, MIB(130));
+    json_t *shown = api_config_show_section(&c, &api_machine);
+    cr_expect_eq(json_integer_value(json_object_get(shown, "vcpu_count")), 4);
+    cr_expect_eq(json_integer_value(json_object_get(shown, "mem_size_mib")), 130);
+    cr_expect_str_eq(json_string_value(json_object_get(shown, "huge_pages")), "2M");
+    json_decref(shown);
+    ACCEPT(&api_machine, NULL, "{\"vcpu_count\": 1, \"mem_size_mib\": 129}");
+    cr_expect_eq(c.cfg.mem.backing, GMEM_4K, "what is not said is as it was");
+}
+
+Test(api, what_is_wrong_with_a_machine)
+{
+    REFUSE(&api_machine, NULL, "{}", "machine-config: vcpu_count is missing");
+    REFUSE(&api_machine, NULL, "{\"vcpu_count\": 1, \"mem_size_mib\": null}",
+           "machine-config: mem_size_mib is missing");
+    REFUSE(&api_machine, NULL, "{\"vcpu_count\": 5000, \"mem_size_mib\": 128}",
+           "machine-config: vcpu_count: 5000 is out of range (1 to 4096)");
+    REFUSE(&api_machine, NULL, "{\"vcpu_count\": 9223372036854775807, \"mem_size_mib\": 128}",
+           "machine-config: vcpu_count: 9223372036854775807 is out of range (1 to 4096)");
+    REFUSE(&api_machine, NULL, "{\"vcpu_count\": -1, \"mem_size_mib\": 128}",
+           "machine-config: vcpu_count: it is negative");
+    REFUSE(&api_machine, NULL, "{\"vcpu_count\": 1.0, \"mem_size_mib\": 128}",
+           "machine-config: vcpu_count: it must be an integer");
+    REFUSE(&api_machine, NULL, "{\"vcpu_count\": 1, \"mem_size_mib\": 9223372036854775807}",
+           "machine-config: mem_size_mib: 9223372036854775807M is out of range (16M to 64T)");
+    REFUSE(&api_machine, NULL, "{\"vcpu_count\": 1, \"mem_size_mib\": 129, \"huge_pages\": \"2M\"}",
+           "machine-config: mem_size_mib: 129 MiB: the size is not a multiple of 2M");
+    REFUSE(&api_machine, NULL, "{\"vcpu_count\": 1, \"mem_size_mib\": 129, \"huge_pages\": \"1G\"}",
+           "machine-config: huge_pages: unknown value \"1G\"; it is one of None, Transparent, 2M");
+    REFUSE(&api_machine, NULL, "{\"vcpu_count\": 1, \"mem_size_mib\": 129, \"smt\": true}",
+           "machine-config: smt: each vCPU is a core of its own");
+    REFUSE(&api_machine, NULL, "{\"vcpus\": 1}", "machine-config: unknown field \"vcpus\"");
+    REFUSE(&api_machine, NULL, "[]", "machine-config: it must be an object");
+    cr_expect_eq(json_object_size(have), 0, "nothing of it is kept");
+}
+
+Test(api, drives_and_the_root)
+{
+    ACCEPT(&api_drive, "a",
+           "{\"drive_id\": \"a\", \"path_on_host\": \"x,y=z\", \"is_root_device\": false, "
+           "\"io_engine\": \"Async\", \"cache_type\": \"Writeback\"}");
+    cr_expect_str_eq(*(const char *const *)option("blk", "a", "path"), "x,y=z", "as it is");
+    cr_expect_not(*(const bool *)option("blk", "a", "ro"));
+    ACCEPT(&api_boot_source, NULL, "{\"kernel_image_path\": \"k\", \"boot_args\": \"quiet\"}");
+    cr_expect_str_eq(c.cfg.cmdline, "quiet");
+    ACCEPT(&api_drive, "r",
+           "{\"drive_id\": \"r\", \"path_on_host\": \"root\", \"is_root_device\": true, "
+           "\"is_read_only\": true}");
+    cr_expect_str_eq(c.cfg.devices[0].id, "r", "it is /dev/vda");
+    cr_expect_str_eq(c.cfg.cmdline, "quiet root=/dev/vda ro");
+    cr_expect(*(const bool *)option("blk", "r", "ro"));
+    cr_expect_str_eq(*(const char *const *)option("blk", "blk2", "path"), "first",
+                     "those of the command line are behind");
+    REFUSE(&api_drive, "s",
+           "{\"drive_id\": \"s\", \"path_on_host\": \"x\", \"is_root_device\": true}",
+           "2 devices are each to be the root device");
+    ACCEPT(&api_drive, "r",
+           "{\"drive_id\": \"r\", \"path_on_host\": \"root\", \"is_root_device\": true, "
+           "\"partuuid\": \"1-2\"}");
+    cr_expect_str_eq(c.cfg.cmdline, "quiet root=PARTUUID=1-2 rw");
+    cr_expect_eq(json_array_size(json_object_get(have, "drives")), 2, "it has been replaced");
+}
+
+Test(api, root_in_persistent_memory)
+{
+    ACCEPT(&api_pmem, "p",
+           "{\"id\": \"p\", \"path_on_host\": \"f\", \"root_device\": true, \"read_only\": true}");
+    cr_expect_str_eq(c.cfg.cmdline, "console=ttyS0 panic=-1 root=/dev/pmem0 ro");
+    cr_expect_str_eq(*(const char *const *)option("pmem", "p", "file"), "f");
+    cr_expect(*(const bool *)option("pmem", "p", "ro"));
+}
+
+Test(api, other_devices)
+{
+    ACCEPT(&api_net, "e",
+           "{\"iface_id\": \"e\", \"host_dev_name\": \"tap7\", \"guest_mac\": "
+           "\"02:00:00:00:00:01\", \"mtu\": 9000}");
+    cr_expect_str_eq(*(const char *const *)option("net", "e", "ifname"), "tap7");
+    cr_expect_eq(*(const uint32_t *)option("net", "e", "mtu"), 9000);
+    ACCEPT(&api_balloon, NULL,
+           "{\"amount_mib\": 5, \"deflate_on_oom\": true, \"stats_polling_interval_s\": 3, "
+           "\"free_page_hinting\": true, \"free_page_reporting\": true}");
+    cr_expect_eq(*(const uint64_t *)option("balloon", NULL, "size"), MIB(5));
+    cr_expect_eq(*(const uint32_t *)option("balloon", NULL, "stats"), 3);
+    cr_expect(*(const bool *)option("balloon", NULL, "deflate_on_oom"));
+    cr_expect(*(const bool *)option("balloon", NULL, "hinting"));
+    cr_expect(*(const bool *)option("balloon", NULL, "reporting"));
+    ACCEPT(&api_hotplug, NULL, "{\"total_size_mib\": 256, \"block_size_mib\": 4}");
+    cr_expect_eq(*(const uint64_t *)option("mem", NULL, "size"), MIB(256));
+    cr_expect_eq(*(const uint64_t *)option("mem", NULL, "block"), MIB(4));
+    ACCEPT(&api_entropy, NULL, "{\"rate_limiter\": null}");
+    ACCEPT(&api_serial, NULL, "{\"serial_out_path\": \"out\"}");
+    cr_expect_eq(c.cfg.console.kind, CHARDEV_FILE);
+    cr_expect_str_eq(c.cfg.console.path, "out");
+    ACCEPT(&api_logger, NULL, "{\"level\": \"Warning\", \"show_level\": true}");
+    cr_expect_eq(c.cfg.log, LOG_WARN);
+    REFUSE(&api_serial, NULL, "{\"serial_out_path\": \"\"}",
+           "serial: serial_out_path: a file's name is missing");
+    REFUSE(&api_entropy, NULL, "{\"rate_limiter\": {}}",
+           "entropy: rate_limiter: rate limits are not supported");
+    REFUSE(&api_metrics, NULL, "{\"metrics_path\": \"m\", \"properties\": {\"a\": 1}}",
+           "metrics: properties: it must be an object of strings");
+}
+
+/* What no body could say is not shown as one that it could. */
+Test(api, network_that_is_no_tap)
+{
+    cr_assert_eq(option_add_device(&base, option_find_class("net", 3), "--net", "backend=user",
+                                   "--net user", &err),
+                 0, "%s", err.msg);
+    ACCEPT(&api_net, "e", "{\"iface_id\": \"e\", \"host_dev_name\": \"tap7\"}");
+    json_t *shown = api_config_show_section(&c, &api_net);
+    cr_expect_eq(json_array_size(shown), 1);
+    json_t *tap = json_pack("{s:s, s:s}", "iface_id", "e", "host_dev_name", "tap7");
+    cr_expect(json_equal(json_array_get(shown, 0), tap));
+    json_decref(shown);
+    json_decref(tap);
+}
+
+/* The class may come later than these lines. */
+Test(api, vsock)
+{
+    const char *text = "{\"guest_cid\": 3, \"uds_path\": \"v\"}";
+    if (option_find_class("vsock", 5))
+        ACCEPT(&api_vsock, NULL, text);
+    else
+        REFUSE(&api_vsock, NULL, text, "vsock: this vmm has no vsock device");
+}
+
+Test(api, only_what_is_live_is_changed)
+{
+    struct {
+        uint64_t align[64];
+    } opts = {0};
+    const struct vdev_class *class = option_find_class("balloon", 7);
+    json_t *json = json_pack("{s:i}", "amount_mib", 7);
+    cr_assert_eq(
+        api_body_to_device(&api_balloon_patch, json, "balloon", class->opts, true, &opts, &err), 0);
+    cr_expect_eq(*(uint64_t *)((char *)&opts + option_key(class->opts, "size")->offset), MIB(7));
+    json_decref(json);
+    json = json_pack("{s:b}", "free_page_hinting", 1);
+    cr_assert_lt(api_body_to_device(&api_balloon, json, "balloon", class->opts, true, &opts, &err),
+                 0);
+    cr_expect_str_eq(err.msg, "balloon: free_page_hinting: this cannot be changed");
+    json_decref(json);
+}
+
+/* --- names --- */
+
+Test(api, ids)
+{
+    char longest[66];
+    memset(longest, 'x', 65);
+    longest[65] = '\0';
+    cr_expect_lt(api_check_id(longest, "drives", &err), 0);
+    longest[64] = '\0';
+    cr_expect_eq(api_check_id(longest, "drives", &err), 0);
+    cr_expect_eq(api_check_id("a_B-9", "drives", &err), 0);
+    const char *const bad[] = {"", "a b", "a/b", "a%20", "\xc3\xa4", "a\n"};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        cr_expect_lt(api_check_id(bad[i], "drives", &err), 0, "%s", bad[i]);
+}
+
+/* --- files --- */
+
+static const char *file_of(const char *text)
+{
+    static char path[] = "/tmp/vmm-test-api.XXXXXX";
+    memset(path + strlen(path) - 6, 'X', 6);
+    AUTO_FD fd = mkstemp(path);
+    cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    return path;
+}
+
+static int load(const char *text, json_t **out)
+{
+    const char *path = file_of(text);
+    int rc = api_config_load(path, out, &err);
+    cr_expect_eq(unlink(path), 0);
+    return rc;
+}
+
+Test(api, a_file_is_what_is_shown)
+{
+    json_t *file, *again, *shown, *twice;
+    cr_assert_eq(
+        load("{\"boot-source\": {\"kernel_image_path\": \"k\"}, \"drives\": [{\"drive_id\":"
+             " \"d\", \"path_on_host\": \"p\", \"is_root_device\": true}], "
+             "\"vsock\": null, \"network-interfaces\": [{\"iface_id\": \"n\", "
+             "\"host_dev_name\": \"tap0\"}], \"memory-hotplug\": {\"total_size_mib\": 128}, "
+             "\"balloon\": {\"amount_mib\": "
+             "1, \"deflate_on_oom\": false}}",
+             &file),
+        0, "%s", err.msg);
+    cr_assert_eq(api_config_make(&base, file, &c, &err), 0, "%s", err.msg);
+    cr_expect_str_eq(c.cfg.kernel, "k");
+    cr_expect_str_eq(c.cfg.cmdline, "console=ttyS0 panic=-1 root=/dev/vda rw");
+    shown = api_config_show(&c);
+    AUTO_FREE char *text = json_dumps(shown, 0);
+    cr_assert_eq(load(text, &again), 0, "%s: %s", err.msg, text);
+    base.n_devices = 0; /* the command line's disk is in the file now */
+    struct api_config other;
+    cr_assert_eq(api_config_make(&base, again, &other, &err), 0, "%s", err.msg);
+    base.n_devices = 1;
+    twice = api_config_show(&other);
+    cr_expect(json_equal(shown, twice));
+    api_config_drop(&other);
+    json_decref(shown);
+    json_decref(twice);
+    json_decref(file);
+    json_decref(again);
+}
+
+Test(api, files_that_are_wrong)
+{
+    static const struct {
+        const char *text, *want;
+    } bad[] = {
+        {"", "'[' or '{' expected"},
+        {"[]", "it must be an object"},
+        {"{}", "boot-source is missing"},
+        {"{\"boot-source\": {}}", "boot-source: kernel_image_path is missing"},
+        {"{\"a\": 1}", "section \"a\" is not supported"},
+        {"{\"cpu-config\": {}}", "section \"cpu-config\" is not supported"},
+        {"{\"drives\": {}}", "drives: it must be an array"},
+        {"{\"drives\": [1]}", "drives: it must be an object"},
+        {"{\"drives\": [{\"drive_id\": \"a b\", \"path_on_host\": \"p\", \"is_root_device\": "
+         "true}]}",
+         "an id is 1 to 64"},
+        {"{\"drives\": [{\"drive_id\": \"a\", \"path_on_host\": \"p\", \"is_root_device\": false}, "
+         "{\"drive_id\": \"a\", \"path_on_host\": \"p\", \"is_root_device\": false}]}",
+         "drives/a is there twice"},
+    };
+    json_t *file;
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        cr_assert_lt(load(bad[i].text, &file), 0, "%s", bad[i].text);
+        cr_expect_eq(err.kind, ERR_INPUT);
+        cr_expect_not_null(strstr(err.msg, bad[i].want), "%s", err.msg);
+        cr_expect_not_null(strstr(err.msg, "--config-file /tmp/vmm-test-api."), "%s", err.msg);
+    }
+    cr_assert_lt(api_config_load("/nowhere", &file, &err), 0);
+    cr_assert_lt(api_config_load("/tmp", &file, &err), 0);
+    cr_expect_str_eq(err.msg, "--config-file /tmp: is not a regular file");
+}

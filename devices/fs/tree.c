@@ -13,7 +13,8 @@ static int open_proc(struct tree *t, struct err *e)
     /* Something else may be mounted there. */
     AUTO_FD again = tree_reopen(t, t->proc, O_PATH);
     struct stat a, b;
-    if (again < 0 || fstat(t->proc, &a) < 0 || fstat(again, &b) < 0 || a.st_ino != b.st_ino)
+    if (again < 0 || fstat(t->proc, &a) < 0 || fstat(again, &b) < 0 || a.st_dev != b.st_dev ||
+        a.st_ino != b.st_ino)
         return err_host(e, 0, "a shared folder needs /proc/self/fd: what is there is not /proc");
     return 0;
 }
@@ -77,7 +78,8 @@ static int set_up(struct tree *t, const struct tree_config *c, struct err *e)
     if (rc < 0)
         return rc;
     t->ro = c->ro;
-    t->max_nodes = c->max_nodes ? c->max_nodes : room;
+    /* A guest that remembers all it may must still be able to open some of it. */
+    t->max_nodes = c->max_nodes ? c->max_nodes : room - room / 4;
     t->max_files = c->max_files ? c->max_files : room / 2;
     rc = make_tables(t, e);
     return rc < 0 ? rc : open_root(t, c->dir, e);

@@ -51,12 +51,13 @@ void tree_put(struct tree *t, struct tree_node *n);
 struct tree_file *tree_file_get(struct tree *t, uint64_t handle);
 void tree_file_put(struct tree *t, struct tree_file *f);
 
-/* Names. `n` is a folder in all of these. */
+/* Names. `n` is a folder in all of these. "/", ".", ".." and "" in a name are -EINVAL. */
 int CHECKED tree_lookup(struct tree *t, struct tree_node *n, const char *name,
                         struct tree_entry *out);
 void tree_forget(struct tree *t, uint64_t id, uint64_t times); /* more than known: all of them */
 int CHECKED tree_mkdir(struct tree *t, const struct tree_user *u, struct tree_node *n,
                        const char *name, uint32_t mode, struct tree_entry *out);
+/* No devices (-EPERM), but for the one that marks what an overlay file system has removed, 0:0. */
 int CHECKED tree_mknod(struct tree *t, const struct tree_user *u, struct tree_node *n,
                        const char *name, uint32_t mode, uint64_t rdev, struct tree_entry *out);
 int CHECKED tree_symlink(struct tree *t, const struct tree_user *u, struct tree_node *n,
@@ -64,6 +65,7 @@ int CHECKED tree_symlink(struct tree *t, const struct tree_user *u, struct tree_
 int CHECKED tree_link(struct tree *t, struct tree_node *what, struct tree_node *n, const char *name,
                       struct tree_entry *out);
 int CHECKED tree_unlink(struct tree *t, struct tree_node *n, const char *name, bool folder);
+/* RENAME_NOREPLACE, RENAME_EXCHANGE. */
 int CHECKED tree_rename(struct tree *t, struct tree_node *from, const char *name,
                         struct tree_node *to, const char *new_name, unsigned flags);
 
@@ -91,7 +93,8 @@ int CHECKED tree_readlink(struct tree *t, struct tree_node *n, char *buf, size_t
 int CHECKED tree_statfs(struct tree *t, struct tree_node *n, struct statvfs *out);
 int CHECKED tree_access(struct tree *t, const struct tree_user *u, struct tree_node *n, int mode);
 int CHECKED tree_syncfs(struct tree *t, struct tree_node *n);
-/* Extended attributes: bytes, or how many there would be when len is 0. */
+/* Extended attributes: bytes, or how many there would be when len is 0. Those of "user." only: all
+ * others are the host's, and -EOPNOTSUPP. */
 int CHECKED tree_getxattr(struct tree *t, struct tree_node *n, const char *name, void *buf,
                           size_t len);
 int CHECKED tree_listxattr(struct tree *t, struct tree_node *n, char *buf, size_t len);
@@ -117,7 +120,8 @@ int tree_file_fd(const struct tree_file *f);
 unsigned tree_file_flags(const struct tree_file *f);
 struct tree_node *tree_file_node(const struct tree_file *f);
 /* Before the data is changed through the descriptor for somebody who has no CAP_FSETID: setuid and
- * setgid bits go. What "security.capability" says goes by itself. */
+ * setgid bits go; -EBADF when it is not open for writing. What "security.capability" says goes by
+ * itself. */
 int CHECKED tree_kill_suid(struct tree *t, struct tree_file *f);
 /* The folder's next entries from cookie `at` on: bytes of struct linux_dirent64 in buf; 0 at the
  * end. "." and ".." are among them. */

@@ -25,13 +25,20 @@ int tree_clear_suid(const struct tree *t, int fd)
     mode_t drop = st.st_mode & S_ISUID;
     if ((st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP)) /* without X: no privilege */
         drop |= S_ISGID;
-    return S_ISREG(st.st_mode) && drop ? set_mode(t, fd, st.st_mode & ~drop) : 0;
+    if (!S_ISREG(st.st_mode) || !drop)
+        return 0;
+    int rc = set_mode(t, fd, st.st_mode & ~drop);
+    /* Of a file that is not ours the host's kernel does it, when the data changes. */
+    return rc == -EPERM && !t->keeps_suid ? 0 : rc;
 }
 
+/* Whoever may not change the data may not change the mode by the way, as in a folder that is only
+ * read. */
 int tree_kill_suid(struct tree *t, struct tree_file *f)
 {
-    int fd = tree_file_fd(f);
-    return fd < 0 ? fd : tree_clear_suid(t, f->node->fd);
+    if (f->fd < 0)
+        return f->fd;
+    return (f->flags & O_ACCMODE) == O_RDONLY ? -EBADF : tree_clear_suid(t, f->node->fd);
 }
 
 int tree_truncate(const struct tree *t, const struct tree_node *n, uint64_t size)

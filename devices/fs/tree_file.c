@@ -1,18 +1,13 @@
 /* devices/fs/tree_file.c - files and folders that the guest has open. Only regular files and
  * folders ever are: what else there is might block, or do something, when it is opened. */
-#include <sys/syscall.h>
-
 #include "devices/fs/tree_priv.h"
-
-/* struct linux_dirent64, which no header has: u64 ino, u64 off, u16 length, u8 type, name. */
-enum { DIRENT_LEN = 16, DIRENT_NAME = 19 };
 
 static bool writes(unsigned flags)
 {
     return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
 }
 
-void tree_file_insert(struct tree *t, struct tree_file *f)
+static void insert(struct tree *t, struct tree_file *f)
 {
     struct tree_file **at = &t->by_handle[f->handle % TREE_FILE_BUCKETS];
     f->next = *at;
@@ -39,9 +34,22 @@ int tree_file_add(struct tree *t, struct tree_node *n, int fd, unsigned flags, u
     if (*handle == 0) /* it is not loaded */
         *handle = ++t->last_handle;
     f->handle = *handle;
-    tree_file_insert(t, f);
+    insert(t, f);
     pthread_mutex_unlock(&t->lock);
     return 0;
+}
+
+int tree_file_opened(struct tree *t, struct tree_node *n, int fd, unsigned flags, uint64_t *handle)
+{
+    uint64_t h = 0;
+    if (fd < 0) {
+        tree_give_slot(t, &t->files);
+        return fd;
+    }
+    int rc = tree_file_add(t, n, fd, flags, &h);
+    if (rc == 0)
+        *handle = h;
+    return rc;
 }
 
 int tree_may_open(const struct tree *t, const struct tree_node *n, unsigned flags)
@@ -87,36 +95,7 @@ int tree_open(struct tree *t, const struct tree_user *u, struct tree_node *n, un
     if (rc < 0)
         return rc;
     int fd = open_file(t, n, flags, kill_suid);
-    if (fd < 0) {
-        tree_give_slot(t, &t->files);
-        return fd;
-    }
-    uint64_t h = 0;
-    rc = tree_file_add(t, n, fd, flags & TREE_OPEN_FLAGS, &h);
-    if (rc == 0)
-        *handle = h;
-    return rc;
-}
-
-int tree_open_folder(struct tree *t, struct tree_node *n, uint64_t *handle)
-{
-    int rc = n->fd < 0 ? n->fd : S_ISDIR(n->type) ? 0 : -ENOTDIR;
-    if (rc == 0)
-        rc = tree_may(t, n->fd, R_OK);
-    if (rc == 0)
-        rc = tree_take_slot(t, &t->files, t->max_files);
-    if (rc < 0)
-        return rc;
-    int fd = tree_reopen(t, n->fd, O_RDONLY | O_DIRECTORY);
-    if (fd < 0) {
-        tree_give_slot(t, &t->files);
-        return fd;
-    }
-    uint64_t h = 0;
-    rc = tree_file_add(t, n, fd, O_RDONLY | O_DIRECTORY, &h);
-    if (rc == 0)
-        *handle = h;
-    return rc;
+    return tree_file_opened(t, n, fd, flags & TREE_OPEN_FLAGS, handle);
 }
 
 /* A new file, and only a new one: what stands there already may be no file at all. */
@@ -169,16 +148,13 @@ static int create_done(struct tree *t, const struct tree_node *n, const char *na
         tree_give_slot(t, &t->files);
         return rc;
     }
-    uint64_t h = 0;
-    rc = tree_file_add(t, made, fd, flags & TREE_OPEN_FLAGS, &h);
+    rc = tree_file_opened(t, made, fd, flags & TREE_OPEN_FLAGS, handle);
     tree_put(t, made);
-    if (rc < 0) {
+    if (rc == 0)
+        *out = entry;
+    else
         tree_forget(t, entry.id, 1);
-        return rc;
-    }
-    *out = entry;
-    *handle = h;
-    return 0;
+    return rc;
 }
 
 int tree_create(struct tree *t, const struct tree_user *u, struct tree_node *n, const char *name,
@@ -278,31 +254,6 @@ unsigned tree_file_flags(const struct tree_file *f)
 struct tree_node *tree_file_node(const struct tree_file *f)
 {
     return f->node;
-}
-
-/* What is above the root is none of the guest's business. */
-static void hide_above(const struct tree *t, char *buf, size_t len)
-{
-    for (size_t at = 0; at < len;) {
-        if (strcmp(buf + at + DIRENT_NAME, "..") == 0)
-            put_bytes(buf + at, t->root->key.ino, 8);
-        at += get_bytes(buf + at + DIRENT_LEN, 2);
-    }
-}
-
-int tree_read_folder(struct tree *t, struct tree_file *f, uint64_t at, void *buf, size_t len)
-{
-    if (f->fd < 0)
-        return f->fd;
-    pthread_mutex_lock(&f->lock);
-    long n = lseek(f->fd, (off_t)at, SEEK_SET) < 0 ? -1 : 0;
-    if (n == 0)
-        n = syscall(SYS_getdents64, f->fd, buf, MIN(len, (size_t)INT32_MAX));
-    n = n < 0 ? tree_errno() : n;
-    pthread_mutex_unlock(&f->lock);
-    if (n > 0 && f->node == t->root)
-        hide_above(t, buf, (size_t)n);
-    return (int)n;
 }
 
 uint64_t tree_files(struct tree *t)

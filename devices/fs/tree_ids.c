@@ -106,12 +106,13 @@ static int own_groups(struct tree *t, struct err *e)
 
 int tree_ids_init(struct tree *t, const struct tree_config *c, struct err *e)
 {
-    uint32_t caps[6];
+    uint32_t caps[6] = {0};
     t->uid = geteuid();
     t->gid = getegid();
     t->privileged = caps_get(caps) == 0;
     for (unsigned i = 0; i < ARRAY_SIZE(needed); i++)
         t->privileged &= !!(caps[0] & CAP_TO_MASK(needed[i]));
+    t->keeps_suid = caps[0] & CAP_TO_MASK(CAP_FSETID);
     int rc = parse(&t->uids, "uid-map", &c->uid_map, e);
     if (rc == 0)
         rc = parse(&t->gids, "gid-map", &c->gid_map, e);

@@ -38,10 +38,12 @@ static void drop_owner(struct tree *t, struct tree_node *n, uint64_t owner)
         drop(t, at);
 }
 
-/* For writing too if possible: another file of the same owner's may be open for it. */
+/* For writing too, if the guest may: another file of the same owner's may be open for it. Where it
+ * may not, a program would seem to be written to, and could not be run on the host. */
 static int open_lock(const struct tree *t, const struct tree_node *n)
 {
-    int fd = t->ro || !S_ISREG(n->type) ? -EROFS : tree_reopen(t, n->fd, O_RDWR);
+    bool may = !t->ro && S_ISREG(n->type) && tree_may(t, n->fd, W_OK) == 0;
+    int fd = may ? tree_reopen(t, n->fd, O_RDWR) : -EACCES;
     return fd < 0 ? tree_reopen(t, n->fd, O_RDONLY) : fd;
 }
 

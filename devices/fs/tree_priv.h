@@ -56,6 +56,7 @@ struct tree {
     int proc; /* /proc/self/fd */
     bool ro;
     bool privileged; /* may act for others */
+    bool keeps_suid; /* setuid bits survive what we write, unless we clear them */
     bool mapped;     /* and only for those of the maps */
     struct tree_ids uids, gids;
     uid_t uid; /* our own */
@@ -137,12 +138,15 @@ void tree_as_self(const struct tree *t, struct tree_as *as);
 
 /* ---- tree_file.c ---- */
 
-/* Takes `fd` and one slot of files, on failure too. */
+/* Takes `fd` and one slot of files, on failure too. *handle is 0, or the one it had. A negative
+ * `fd` is that of a file that was lost. */
 int CHECKED tree_file_add(struct tree *t, struct tree_node *n, int fd, unsigned flags,
                           uint64_t *handle);
+/* The same, of a new one, and a negative `fd` is why it could not be opened. */
+int CHECKED tree_file_opened(struct tree *t, struct tree_node *n, int fd, unsigned flags,
+                             uint64_t *handle);
 /* What an open is refused for, before anything is touched. */
 int CHECKED tree_may_open(const struct tree *t, const struct tree_node *n, unsigned flags);
-void tree_file_insert(struct tree *t, struct tree_file *f); /* with the lock held */
 
 /* ---- tree_attr.c ---- */
 

@@ -69,6 +69,7 @@ BOTH(tree, a_link_is_a_link)
     cr_assert_eq(access(made, F_OK), -1);
 }
 
+/* CVE-2020-35517, CVE-2023-2861: a guest that makes, or finds, what is no file. */
 BOTH(tree, only_files_and_folders_are_opened)
 {
     uint64_t h = 5;

@@ -106,6 +106,11 @@ BOTH(tree_attr, no_suid_survives_a_change_of_data)
     SUID(06777);
     cr_assert_eq(WITH_FILE(h, tree_kill_suid(t, f)), 0);
     cr_assert_eq(of("f").st_mode & 07777, 0777);
+    SUID(06777);
+    uint64_t ro;
+    cr_assert_eq(open_id(en.id, O_RDONLY, &ro), 0);
+    cr_assert_eq(WITH_FILE(ro, tree_kill_suid(t, f)), -EBADF);
+    cr_assert_eq(of("f").st_mode & 07777, 06777);
     SUID(02767); /* not to be run by the group: a mark for locks, once */
     cr_assert_eq(WITH_FILE(h, tree_kill_suid(t, f)), 0);
     cr_assert_eq(of("f").st_mode & 07777, 02767);
@@ -372,6 +377,21 @@ BOTH(tree_lock, between_processes)
     cr_assert_eq(write(go[1], "", 1), 1);
     cr_assert_eq(waitpid(child, NULL, 0), child);
     cr_assert_eq(lock(h, 1, F_RDLCK, 20, 1), 0);
+}
+
+BOTH(tree_lock, so_many_owners)
+{
+    struct tree_entry en;
+    uint64_t h, owner = 0;
+    int rc;
+    cr_assert_eq(create(TREE_ROOT, "f", &en, &h), 0);
+    while ((rc = lock(h, owner, F_RDLCK, 0, 1)) == 0)
+        owner++;
+    cr_assert_eq(rc, -ENOLCK);
+    cr_assert_leq(owner, 4096);
+    cr_assert_eq(lock(h, 0, F_RDLCK, 1, 1), 0);
+    cr_assert_eq(lock(h, 0, F_UNLCK, 0, 0), 0);
+    cr_assert_eq(lock(h, owner, F_RDLCK, 0, 1), 0);
 }
 
 static void few_files(void)

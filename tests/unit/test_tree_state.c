@@ -400,6 +400,39 @@ BOTH(tree_state, cut_anywhere)
     cr_assert_eq(load(), 0);
 }
 
+/* Whatever is in it: a whole tree, or the empty one; and one that works. */
+BOTH(tree_state, any_byte_changed)
+{
+    static const uint8_t with[] = {0xff, 0x80, 0x01, 0x7f};
+    struct tree_entry d, f, x;
+    uint64_t h, hd;
+    cr_assert_eq(make_dir(TREE_ROOT, "d", &d), 0);
+    cr_assert_eq(create(d.id, "f", &f, &h), 0);
+    cr_assert_eq(WITH(d.id, tree_open_folder(t, n, &hd)), 0);
+    struct flock l = {.l_type = F_WRLCK, .l_start = 3, .l_len = 4};
+    cr_assert_eq(WITH_FILE(h, tree_lock(t, f, 1, &l, false)), 0);
+    save();
+    struct state_out whole = saved;
+    unsigned loaded = 0, refused = 0;
+    for (size_t i = 16; i < whole.len * ARRAY_SIZE(with); i++) {
+        size_t changed = i / ARRAY_SIZE(with);
+        saved = (struct state_out){0};
+        state_begin(&saved, "FSTR", 1);
+        for (size_t k = 16; k < whole.len; k++)
+            state_u8(&saved, whole.buf[k] ^ (k == changed ? with[i % ARRAY_SIZE(with)] : 0));
+        state_end(&saved);
+        int rc = load();
+        loaded += rc == 0;
+        refused += rc < 0;
+        cr_assert(rc == 0 || (tree_nodes(t) == 1 && tree_files(t) == 0));
+        cr_assert_eq(lookup(TREE_ROOT, "d", &x), 0);
+        state_out_free(&saved);
+    }
+    cr_assert(loaded > 0 && refused > 0);
+    saved = whole;
+    cr_assert_eq(load(), 0);
+}
+
 /* ---- Locks ---- */
 
 static int lock(uint64_t h, uint64_t owner, short type, off_t start, off_t len, bool whole)

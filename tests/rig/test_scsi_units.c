@@ -301,22 +301,6 @@ Test(scsi_units, what_is_refused)
 
 /* --- saved state --- */
 
-static struct state_out save(struct rig *r)
-{
-    struct state_out s = {0};
-    vdev_pause(r->dev);
-    transport_save(r->transport, &s);
-    return s;
-}
-
-static int load(struct rig *r, const struct state_out *s)
-{
-    struct state_in in = {.buf = s->buf, .len = s->len};
-    transport_reset(r->transport);
-    int rc = transport_load(r->transport, &in);
-    return rc;
-}
-
 Test(scsi_units, state)
 {
     struct rig *r = up();
@@ -328,8 +312,8 @@ Test(scsi_units, state)
     is_good(run(r, CMD(0, 0, 0x1b, 0, 0, 0, 0, 0)));
     cr_assert_eq(truncate(disk, 2 * BLOCKS * BLOCK), 0);
     update(r, &o);
-    struct state_out s = save(r);
-    cr_assert_eq(load(r, &s), 0);
+    struct state_out s = rig_save(r);
+    cr_assert_eq(rig_load(r, s.buf, s.len), 0);
     vdev_resume(r->dev);
     rig_settle(r);
     is_refused(run(r, CMD(0, 0, TEST_UNIT_READY)), KEY_ATTENTION, 0x2a, 9);
@@ -355,7 +339,7 @@ Test(scsi_units, hostile_state)
     struct opts o = both();
     o.cds.n = 0;
     update(r, &o); /* an event waits */
-    struct state_out s = save(r);
+    struct state_out s = rig_save(r);
     size_t at = 0;
     while (memcmp(s.buf + at, "SCSI", 4) != 0)
         at += HEADER + get_bytes(s.buf + at + 8, 4);
@@ -368,7 +352,7 @@ Test(scsi_units, hostile_state)
             for (size_t k = 0; k < HEADER + len; k++)
                 h = k >= 12 && k < HEADER ? h : (h ^ s.buf[at + k]) * 16777619u;
             put_bytes(s.buf + at + 12, h, 4);
-            int rc = load(r, &s);
+            int rc = rig_load(r, s.buf, s.len);
             cr_assert(rc == 0 || rc == -EBADMSG);
             refused += rc < 0;
             s.buf[at + i] ^= (uint8_t)(1 << bit);

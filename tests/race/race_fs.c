@@ -232,7 +232,7 @@ int main(void)
     pthread_t asker;
     (void)alarm(200);
     log_set_level(LOG_OFF);
-    if (!mkdtemp(dir) || loop_new("io0", LOOP_AUTO, &loop) < 0 || loop_start(loop) < 0 ||
+    if (!mkdtemp(dir) || loop_new("io0", LOOP_AUTO, &loop) < 0 ||
         gmem_new(&region, 1, &how, &mem, &e) < 0)
         return 1;
     ram = gmem_at(mem, GPA(0), RAM);
@@ -253,7 +253,7 @@ int main(void)
         return 1;
     }
     vdev_attach(dev, &port, mask);
-    if (pthread_create(&asker, NULL, ask, NULL) != 0)
+    if (loop_start(loop) < 0 || pthread_create(&asker, NULL, ask, NULL) != 0)
         return 1;
     for (unsigned life = 0; life < LIVES; life++)
         live(life);

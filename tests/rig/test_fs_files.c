@@ -530,6 +530,76 @@ Test(fs_files, a_folder_is_read)
     down();
 }
 
+/* Where the device's descriptor of the folder is. */
+static uint64_t host_position(void)
+{
+    uint64_t pos = 0, is;
+    char name[64], to[256], line[64];
+    for (int fd = 0; fd < 256; fd++) {
+        (void)snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+        ssize_t n = readlink(name, to, sizeof(to) - 1);
+        if (n < 0 || (to[n] = 0, strcmp(to, folder) != 0))
+            continue;
+        (void)snprintf(name, sizeof(name), "/proc/self/fdinfo/%d", fd);
+        FILE *f = fopen(name, "r");
+        while (f && fgets(line, sizeof(line), f)) {
+            if (sscanf(line, "pos: %lu", &is) == 1)
+                pos = MAX(pos, is);
+        }
+        if (f)
+            (void)fclose(f);
+    }
+    return pos;
+}
+
+/* A guest removes what it reads, between one answer and the next; on the host's tmpfs too. */
+static void empty_by(uint32_t op, const char *where)
+{
+    enum { N = 500, SIZE = 4096 };
+    static uint8_t buf[SIZE];
+    char name[64];
+    (void)snprintf(folder, sizeof(folder), "%s/vmm-test-fs-XXXXXX", where);
+    cr_assert_not_null(mkdtemp(folder));
+    for (unsigned i = 0; i < N; i++) {
+        (void)snprintf(name, sizeof(name), "%u", i);
+        write_file(name, "x", 1);
+    }
+    rig = fs_rig("", NULL);
+    buffers_up();
+    (void)init_with(36, ~0ull);
+    uint64_t fh = open_folder(FUSE_ROOT_ID), at = 0;
+    unsigned n = 0;
+    for (;;) {
+        const struct fuse_read_in in = {.fh = fh, .offset = at, .size = SIZE};
+        int64_t len = ask(op, FUSE_ROOT_ID, ARGS(VALUE(in)), buf, SIZE);
+        cr_assert_geq(len, 0);
+        if (len == 0)
+            break;
+        uint64_t there = host_position();
+        for (uint8_t *p = buf; p < buf + len;) {
+            struct fuse_dirent d;
+            p += op == FUSE_READDIRPLUS ? sizeof(struct fuse_entry_out) : 0;
+            memcpy(&d, p, FUSE_NAME_OFFSET);
+            memset(name, 0, sizeof(name));
+            memcpy(name, p + FUSE_NAME_OFFSET, d.namelen);
+            p += FUSE_REC_ALIGN(FUSE_NAME_OFFSET + d.namelen);
+            at = d.off;
+            if (name[0] != '.')
+                n += ask_for(FUSE_UNLINK, FUSE_ROOT_ID, ARGS(TEXT(name)), NULL, 0) == 0;
+        }
+        cr_assert_eq(there, at, "nothing was read that was not told");
+    }
+    cr_assert_eq(n, N, "%s: %u of them", where, n);
+    down();
+}
+
+Test(fs_files, a_folder_is_emptied)
+{
+    empty_by(FUSE_READDIR, "/tmp");
+    empty_by(FUSE_READDIR, "/dev/shm");
+    empty_by(FUSE_READDIRPLUS, "/dev/shm");
+}
+
 /* --- a folder that must not change --- */
 
 Test(fs_files, read_only)

@@ -77,8 +77,11 @@ static int read_folder(struct fuse_call *c, bool plus)
 {
     const struct fuse_read_in in = FUSE_ARG(c, struct fuse_read_in);
     const size_t limit = MIN((size_t)in.size, c->out_max);
-    /* Entries become longer on their way; what does not fit any more is read again. */
-    const size_t want = MAX(plus ? limit / 4 : limit, (size_t)ONE_ENTRY);
+    /* Entries become longer on their way: 24 bytes at worst 32, or 160. What was read should fit:
+     * in a folder that is being emptied, a tmpfs of Linux before 6.6 skips names when it is asked
+     * for any other than the next. With too little room for that, what does not fit is read again.
+     */
+    const size_t want = MAX(plus ? limit / 160 * 24 : limit / 32 * 24, (size_t)ONE_ENTRY);
     AUTO_FREE uint8_t *buf = malloc(want);
     struct tree_file *f = tree_file_get(c->tree, in.fh);
     int rc = !f ? -EBADF : !buf ? -ENOMEM : tree_read_folder(c->tree, f, in.offset, buf, want);

@@ -15,9 +15,14 @@ int waits_init(struct fs *fs)
     return loop_timer_open(fs->loop, &fs->waits.timer, expired, fs);
 }
 
+static void close_on_loop(void *ctx)
+{
+    loop_timer_close(ctx);
+}
+
 void waits_free(struct fs *fs)
 {
-    loop_timer_close(&fs->waits.timer);
+    loop_call(fs->loop, close_on_loop, &fs->waits.timer);
 }
 
 /* An INTERRUPT has a queue of its own, and may overtake. */

@@ -1,9 +1,13 @@
-/* Both ends of tools/boot-test's test of sockets between a guest and its host, which are two
+/* Both ends of tools/boot-test's tests of sockets between a guest and its host, which are two
  * processes of this program. Each end has a server that sends back what it gets, and a client that
- * opens a hundred connections to it at once, some of which read slowly; every byte is checked.
+ * opens a hundred connections to it at once, some of which read slowly; every byte is checked. Or
+ * one connection carries a lot to a reader that pauses, so that its sender must wait for it.
  *
- * usage: vsock-peer host PATH   in the laboratory's L1: beside a VMM with --device vsock,uds=PATH
- *        vsock-peer guest       the guest's end: exit status 0 if all was well */
+ * usage: vsock-peer host PATH                  in the laboratory's L1: beside a VMM with --device
+ *                                              vsock,uds=PATH
+ *        vsock-peer guest KIB SECONDS          connections that carry KIB each
+ *        vsock-peer guest up|down MIB SECONDS  one that carries MIB
+ * The guest's end has exit status 0 if all was well, and SECONDS for it. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -15,14 +19,17 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <linux/vm_sockets.h>
 
-enum { ECHO = 5000, MESSAGES = 5001, CONTROL = 5002, GUEST_ECHO = 6000 };
-enum { MANY = 100, EACH = 256 * 1024, CHUNK = 8 * 1024, SERVED = 256, SECONDS = 200 };
+enum { ECHO = 5000, MESSAGES = 5001, CONTROL = 5002, LARGE = 5003, GUEST_ECHO = 6000 };
+enum { MANY = 100, CHUNK = 8 * 1024, SERVED = 256 };
+enum { LARGE_BLOCK = 64 * 1024, LARGE_PER_MIB = 16 };
 
 static const char *path; /* the host's end */
+static uint32_t each;    /* how many bytes a connection of many carries */
 
 static void fail(const char *what)
 {
@@ -34,6 +41,25 @@ static void unblock(int fd)
 {
     if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
         fail("O_NONBLOCK");
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void say_rate(const char *what, uint64_t bytes, double seconds)
+{
+    printf("vsock-peer: %s: %.1f MiB in %.1f s, %.2f MiB/s\n", what, (double)bytes / (1 << 20),
+           seconds, (double)bytes / (1 << 20) / seconds);
+}
+
+static void read_all(int fd, void *to, size_t len)
+{
+    if (recv(fd, to, len, MSG_WAITALL) != (ssize_t)len)
+        fail("recv");
 }
 
 /* --- a server that sends back --- */
@@ -117,14 +143,14 @@ static uint8_t byte_at(uint32_t client, uint32_t i)
 static void speak(struct client *c, uint32_t id)
 {
     uint8_t b[CHUNK];
-    uint32_t len = EACH - c->sent < CHUNK ? EACH - c->sent : CHUNK;
+    uint32_t len = each - c->sent < CHUNK ? each - c->sent : CHUNK;
     for (uint32_t i = 0; i < len; i++)
         b[i] = byte_at(id, c->sent + i);
     ssize_t n = send(c->fd, b, len, MSG_NOSIGNAL);
     if (n < 0 && errno != EAGAIN)
         fail("send");
     c->sent += n > 0 ? (uint32_t)n : 0;
-    if (c->sent == EACH)
+    if (c->sent == each)
         shutdown(c->fd, SHUT_WR);
 }
 
@@ -160,16 +186,16 @@ static void run_clients(int (*open_one)(bool messages), unsigned n_messages)
             bool asleep = c[i].slow && round % 4; /* it only writes in three turns of four */
             p[i] = (struct pollfd){
                 .fd = c[i].fd,
-                .events = (short)((asleep ? 0 : POLLIN) | (c[i].sent < EACH ? POLLOUT : 0))};
+                .events = (short)((asleep ? 0 : POLLIN) | (c[i].sent < each ? POLLOUT : 0))};
         }
-        if (poll(p, MANY, 100) < 0)
+        if (poll(p, MANY, 2) < 0)
             fail("poll");
         for (unsigned i = 0; i < MANY; i++) {
             if (p[i].revents & POLLOUT)
                 speak(&c[i], i);
             if (!(p[i].revents & (POLLIN | POLLHUP | POLLERR)) || hear(&c[i], i, i < n_messages))
                 continue;
-            if (c[i].got != EACH) {
+            if (c[i].got != each) {
                 printf("vsock-peer: connection %u ended at %u\n", i, c[i].got);
                 exit(1);
             }
@@ -178,7 +204,97 @@ static void run_clients(int (*open_one)(bool messages), unsigned n_messages)
             left--;
         }
     }
-    printf("vsock-peer: %d connections of %d bytes each way\n", MANY, EACH);
+}
+
+/* --- a lot on one connection --- */
+
+/* One way or the other, as the client says. */
+struct large {
+    uint32_t mib;
+    bool up;
+};
+
+/* What comes at this place: each block has its own first words. */
+static void fill_block(uint8_t *b, uint32_t place)
+{
+    if (place == 0) {
+        for (uint32_t i = 0; i < LARGE_BLOCK; i++)
+            b[i] = byte_at(7, i);
+    }
+    memcpy(b, &place, sizeof(place));
+}
+
+static void send_large(int fd, uint32_t mib)
+{
+    static uint8_t b[LARGE_BLOCK];
+    for (uint32_t i = 0; i < mib * LARGE_PER_MIB; i++) {
+        fill_block(b, i);
+        for (size_t at = 0; at < sizeof(b);) {
+            ssize_t n = send(fd, b + at, sizeof(b) - at, MSG_NOSIGNAL);
+            if (n < 0)
+                fail("send");
+            at += (size_t)n;
+        }
+    }
+}
+
+/* Each pause is long enough for the sender to fill whatever there is in between. */
+static void read_large_slowly(int fd, uint32_t mib)
+{
+    static uint8_t b[LARGE_BLOCK], want[LARGE_BLOCK];
+    for (uint32_t i = 0; i < mib * LARGE_PER_MIB; i++) {
+        if (i % (64 * LARGE_PER_MIB) == 0)
+            sleep(2);
+        fill_block(want, i);
+        read_all(fd, b, sizeof(b));
+        if (memcmp(b, want, sizeof(b)) != 0) {
+            printf("vsock-peer: block %u of %u is wrong\n", i, mib * LARGE_PER_MIB);
+            exit(1);
+        }
+    }
+}
+
+/* The end that was called: a process of its own for each call. */
+static void serve_large(int listener)
+{
+    for (;;) {
+        struct large l;
+        int fd = accept(listener, NULL, NULL);
+        if (fd < 0)
+            fail("accept");
+        pid_t child = fork();
+        if (child < 0)
+            fail("fork");
+        if (child == 0) {
+            read_all(fd, &l, sizeof(l));
+            if (l.up)
+                read_large_slowly(fd, l.mib);
+            else
+                send_large(fd, l.mib);
+            if (send(fd, "ok", 2, MSG_NOSIGNAL) != 2)
+                fail("the end of much");
+            exit(0);
+        }
+        close(fd);
+    }
+}
+
+static void call_large(int fd, struct large l)
+{
+    char answer[2];
+    double start = now();
+    if (send(fd, &l, sizeof(l), MSG_NOSIGNAL) != sizeof(l))
+        fail("send");
+    if (l.up)
+        send_large(fd, l.mib);
+    else
+        read_large_slowly(fd, l.mib);
+    read_all(fd, answer, sizeof(answer));
+    if (memcmp(answer, "ok", 2) != 0)
+        fail("the end of much");
+    say_rate(l.up ? "from the guest to a reader that pauses"
+                  : "from the host to a reader that pauses",
+             (uint64_t)l.mib << 20, now() - start);
 }
 
 /* --- the host's end --- */
@@ -224,8 +340,15 @@ static void host(void)
     const int listeners[] = {host_listener(SOCK_STREAM, ECHO),
                              host_listener(SOCK_SEQPACKET, MESSAGES),
                              host_listener(SOCK_STREAM, CONTROL)};
+    int large = host_listener(SOCK_STREAM, LARGE);
+    pid_t child = fork();
+    if (child < 0)
+        fail("fork");
+    if (child == 0)
+        serve_large(large);
     for (;;) {
         int fd = serve_until_called(listeners, 3);
+        read_all(fd, &each, sizeof(each));
         run_clients(host_open, 0);
         if (write(fd, "ok\n", 3) != 3)
             fail("the answer to the guest");
@@ -264,33 +387,42 @@ static void guest(void)
     if (connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0 || errno != ECONNRESET)
         fail("a connection to nobody");
     close(fd);
+    double start = now();
     run_clients(guest_open, MANY / 5);
+    say_rate("a hundred connections from the guest, each way", (uint64_t)MANY * each,
+             now() - start);
     pid_t child = fork();
     if (child < 0)
         fail("fork");
     if (child == 0)
         serve_until_called(&listener, 1);
+    start = now();
     fd = guest_connect(SOCK_STREAM, CONTROL);
-    for (size_t n = 0; n < 3;) {
-        ssize_t r = read(fd, answer + n, 3 - n);
-        if (r <= 0)
-            fail("the host's clients");
-        n += (size_t)r;
-    }
+    if (send(fd, &each, sizeof(each), MSG_NOSIGNAL) != sizeof(each))
+        fail("send");
+    read_all(fd, answer, 3);
     if (memcmp(answer, "ok\n", 3) != 0)
         fail("the host's answer");
+    say_rate("a hundred connections from the host, each way", (uint64_t)MANY * each, now() - start);
 }
 
 int main(int argc, char **argv)
 {
+    bool is_guest = argc >= 4 && strcmp(argv[1], "guest") == 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
-    alarm(SECONDS); /* of nothing that stands still is there an end otherwise */
-    path = argc > 2 ? argv[2] : "";
-    if (argc == 3 && strcmp(argv[1], "host") == 0)
+    if (is_guest) /* of nothing that stands still is there an end otherwise */
+        alarm((unsigned)atoi(argv[argc - 1]));
+    if (argc == 3 && strcmp(argv[1], "host") == 0) {
+        path = argv[2];
         host();
-    else if (argc == 2 && strcmp(argv[1], "guest") == 0)
+    } else if (is_guest && argc == 4) {
+        each = (uint32_t)atoi(argv[2]) << 10;
         guest();
-    else
+    } else if (is_guest && argc == 5) {
+        const struct large l = {.mib = (uint32_t)atoi(argv[3]), .up = strcmp(argv[2], "up") == 0};
+        call_large(guest_connect(SOCK_STREAM, LARGE), l);
+    } else {
         return 2;
+    }
     return 0;
 }

@@ -2,31 +2,28 @@
  * Linux makes them, and a hold on what the device asks of the host. */
 #pragma once
 
-#include <fcntl.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_scsi.h>
 #include <stdarg.h>
-#include <stdio.h>
 
 #include "tests/rig/reported.h"
 #include "tests/rig/rig.h"
+#include "tests/rig/scratch.h"
 
 enum { BLOCKS = 2048, BLOCK = 512, CD_BLOCKS = 64, CD_BLOCK = 2048, HEAD = 51, RESP = 108 };
 enum { KEY_NOT_READY = 2, KEY_MEDIUM = 3, KEY_ILLEGAL = 5, KEY_ATTENTION = 6, KEY_PROTECT = 7 };
 
-static char disk[64], disc[64];
+static char disk[SCRATCH_PATH], disc[SCRATCH_PATH];
 
-/* Block n is full of n. */
-static inline void make_image(char *path, unsigned blocks, unsigned block)
+/* Block n is full of n. It lasts as long as the test. */
+static inline void make_image(char path[SCRATCH_PATH], unsigned blocks, unsigned block)
 {
-    (void)strcpy(path, "/tmp/vmm-test-scsi-XXXXXX");
-    int fd = mkstemp(path);
+    int fd = scratch_new(path);
     uint8_t bytes[CD_BLOCK];
     for (unsigned i = 0; i < blocks; i++) {
         memset(bytes, (int)i, sizeof(bytes));
         cr_assert_eq(write(fd, bytes, block), (ssize_t)block);
     }
-    close(fd);
 }
 
 static inline void image_bytes(const char *path, uint64_t off, void *buf, size_t len)
@@ -212,11 +209,4 @@ static inline struct rig *up(void)
     calm(r, 0);
     calm(r, 1);
     return r;
-}
-
-static inline void down(struct rig *r)
-{
-    rig_down(r);
-    (void)unlink(disk);
-    (void)unlink(disc);
 }

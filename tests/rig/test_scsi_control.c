@@ -75,7 +75,7 @@ Test(scsi_control, aborts)
     cr_assert_eq(tmf(r, VIRTIO_SCSI_T_TMF_ABORT_TASK, 0, 0, 99), VIRTIO_SCSI_S_OK,
                  "it is not there");
     cr_assert_eq(reported(r, "task_management_functions"), 4);
-    down(r);
+    rig_down(r);
 }
 
 /* The interrupts in the order in which queues were published; the linker sees to it (--wrap). */
@@ -104,7 +104,7 @@ Test(scsi_control, the_driver_sees_the_command_before_the_function)
     cr_assert(n_published == 2 && published[0] == 2 && published[1] == 0);
     cr_assert(cmd_ended(r, &a));
     cr_assert_eq(tmf_answer(r, t), VIRTIO_SCSI_S_OK);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi_control, resets)
@@ -126,7 +126,7 @@ Test(scsi_control, resets)
     is_refused(run(r, CMD(0, 0, TEST_UNIT_READY)), KEY_ATTENTION, 0x29, 3);
     is_refused(run(r, CMD(1, 0, TEST_UNIT_READY)), KEY_ATTENTION, 0x29, 3);
     is_good(run(r, CMD(0, 0, TEST_UNIT_READY)));
-    down(r);
+    rig_down(r);
 }
 
 /* A command that takes many steps takes none after it was aborted. */
@@ -149,7 +149,7 @@ Test(scsi_control, an_aborted_command_goes_no_further)
     cr_assert_eq(c.response, VIRTIO_SCSI_S_ABORTED);
     cr_assert_eq(tmf_answer(r, t), VIRTIO_SCSI_S_OK);
     cr_assert_eq(host.n[LOOP_WRITEV], 1);
-    down(r);
+    rig_down(r);
 }
 
 /* With IN_ORDER the aborted command is seen after those before it, so the function is, too. */
@@ -169,7 +169,7 @@ Test(scsi_control, a_function_waits_for_what_the_driver_cannot_see_yet)
     cr_assert_eq(tmf_answer(r, t), VIRTIO_SCSI_S_OK);
     cr_assert(cmd_ended(r, &a) && cmd_ended(r, &b));
     is_good(a);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi_control, queries_and_what_is_not_done)
@@ -188,7 +188,7 @@ Test(scsi_control, queries_and_what_is_not_done)
     cr_assert_eq(tmf(r, VIRTIO_SCSI_T_TMF_ABORT_TASK, 0, 9, 0), VIRTIO_SCSI_S_INCORRECT_LUN);
     cr_assert_eq(tmf(r, VIRTIO_SCSI_T_TMF_ABORT_TASK, 9, 0, 0), VIRTIO_SCSI_S_BAD_TARGET);
     cr_assert_eq(tmf(r, VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET, 9, 0, 0), VIRTIO_SCSI_S_BAD_TARGET);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi_control, a_queue_that_is_taken_away)
@@ -201,7 +201,7 @@ Test(scsi_control, a_queue_that_is_taken_away)
     let_go(r);
     cr_assert(cmd_ended(r, &a));
     cr_assert_eq(a.response, VIRTIO_SCSI_S_ABORTED);
-    down(r);
+    rig_down(r);
 }
 
 static uint32_t control(struct rig *r, const void *out, uint32_t out_len, void *in, uint32_t in_len)
@@ -236,7 +236,7 @@ Test(scsi_control, no_unit_has_asynchronous_notifications)
         cr_assert_eq(control(r, &h, 15, in, 5), 5);
         cr_assert_eq(in[4], VIRTIO_SCSI_S_FAILURE);
     }
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi_control, what_is_no_request)
@@ -255,7 +255,7 @@ Test(scsi_control, what_is_no_request)
     cr_assert_eq(in[0], VIRTIO_SCSI_S_FAILURE);
     cr_assert_eq(control(r, tmf, 24, in, 0), 0);
     cr_assert(!rig_needs_reset(r));
-    down(r);
+    rig_down(r);
 }
 
 /* 5.6.6.1.1: what a reset of the device finds in flight ends with FAILURE. */
@@ -283,7 +283,7 @@ Test(scsi_control, a_reset_with_commands_in_flight)
     cr_assert_eq(d.response, VIRTIO_SCSI_S_FAILURE);
     rig_negotiate(r);
     calm(r, 0);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi_control, a_legacy_driver)
@@ -300,5 +300,5 @@ Test(scsi_control, a_legacy_driver)
     cr_assert_eq(tmf(r, VIRTIO_SCSI_T_TMF_QUERY_TASK, 0, 0, 0x0807060504030201), VIRTIO_SCSI_S_OK);
     let_go(r);
     cr_assert(cmd_ended(r, &a));
-    down(r);
+    rig_down(r);
 }

@@ -219,6 +219,8 @@ static void unmap_next(struct scsi_cmd *c);
 static void unmapped(struct blkio *io, int result)
 {
     struct scsi_cmd *c = container_of(io, struct scsi_cmd, io);
+    if (result == 0 && blkio_given_up(io))
+        result = -ECANCELED;
     if (result < 0)
         fail(c, result, SENSE_WRITE_ERROR);
     else

@@ -3,8 +3,6 @@
  *
  * A file operation that has begun cannot be taken back, so a function that ends commands forbids
  * them another step, decides their response, and is answered when the last of them has ended. */
-#include <assert.h>
-
 #include "devices/scsi/scsi_priv.h"
 
 enum { IN_ORDER = 35 }; /* VIRTIO_F_IN_ORDER: newer than the UAPI header */
@@ -33,6 +31,7 @@ void scsi_tmf_task(void *scsi)
 /* Not in place: what a command's queue publishes at the end of the turn comes first (5.6.6.2). */
 static void answer_soon(struct scsi *s)
 {
+    loop_task_cancel(s->loop, &s->tmf_task); /* behind that, also when it was due already */
     loop_post(s->loop, &s->tmf_task);
 }
 
@@ -87,7 +86,6 @@ static void end_commands(struct scsi *s, struct vq *q, struct vq_req *req, const
                          uint8_t response)
 {
     bool in_order = vdev_has(s->dev, IN_ORDER);
-    assert(~s->tmf_used); /* as many as the queue has entries */
     unsigned slot = (unsigned)__builtin_ctzll(~s->tmf_used);
     struct scsi_tmf *t = &s->tmf[slot];
     *t = (struct scsi_tmf){.q = q, .req = req};
@@ -146,6 +144,8 @@ static void manage(struct scsi *s, struct vq *q, struct vq_req *req)
                       .id = le64toh(h.tag)};
     uint8_t why = absent(s, h.lun, w.target, &w.at);
     s->functions++;
+    if (!why && s->tmf_used == UINT64_MAX) /* the user may have made the queue longer */
+        why = VIRTIO_SCSI_S_FAILURE;
     if (why) {
         answer(q, req, 0, why);
         return;

@@ -10,6 +10,7 @@ enum {
     EVENTS,
     REQUESTS, /* the first of them: 5.6.2 */
     QUEUES_MAX = 64,
+    CONTROL_SIZE = 64, /* and of the event queue */
     QUEUE_SIZE = 256,
     FRAMING = 2,          /* a header and a response take a descriptor each */
     MAX_SECTORS = 0xffff, /* a hint */
@@ -240,7 +241,7 @@ static int scsi_create(const void *opts, const struct build_env *env, struct vde
 {
     const struct scsi_opts *o = opts;
     uint32_t queue_size = env->options ? env->options->queue_size : 0;
-    uint16_t sizes[REQUESTS + QUEUES_MAX] = {SCSI_CONTROL_SIZE, SCSI_CONTROL_SIZE};
+    uint16_t sizes[REQUESTS + QUEUES_MAX] = {CONTROL_SIZE, CONTROL_SIZE};
     for (size_t i = REQUESTS; i < ARRAY_SIZE(sizes); i++)
         sizes[i] = QUEUE_SIZE;
     struct scsi *s = calloc(1, sizeof(*s));

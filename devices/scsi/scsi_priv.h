@@ -21,7 +21,7 @@ enum {
     SCSI_CDB_MIN = 6,
     SCSI_SENSE_MAX = 252, /* SPC-4, 4.5.1 */
     SCSI_SENSE_LEN = 18,  /* what is made here: fixed format */
-    SCSI_CONTROL_SIZE = 64,
+    SCSI_TMFS = 64,       /* that wait for commands */
     SCSI_EVENTS_MAX = 32, /* that wait for a buffer */
     SCSI_BLOCK_MAX = 4096,
     SCSI_FILL = 64 * 1024,       /* what WRITE SAME writes at once; a multiple of any block */
@@ -91,7 +91,7 @@ struct scsi {
     struct scsi_unit *units[SCSI_UNITS_MAX];
     unsigned n_units;
     struct scsi_cmd *commands; /* in flight */
-    struct scsi_tmf tmf[SCSI_CONTROL_SIZE];
+    struct scsi_tmf tmf[SCSI_TMFS];
     uint64_t tmf_used; /* bits */
     struct loop_task tmf_task;
     struct scsi_event events[SCSI_EVENTS_MAX];

@@ -130,6 +130,16 @@ static uint8_t absent(const struct scsi *s, const uint8_t lun[8], bool whole_tar
     return 0;
 }
 
+/* A command that the driver made available before it asked is in flight, to it: 5.6.6.2. */
+static void take_commands(struct scsi *s)
+{
+    for (unsigned i = 0; i < s->queues; i++) {
+        struct vq *q = vdev_queue(s->dev, SCSI_REQUESTS + i);
+        if (q)
+            scsi_cmds_start(s, q);
+    }
+}
+
 static void manage(struct scsi *s, struct vq *q, struct vq_req *req)
 {
     struct virtio_scsi_ctrl_tmf_req h;
@@ -144,8 +154,9 @@ static void manage(struct scsi *s, struct vq *q, struct vq_req *req)
                       .id = le64toh(h.tag)};
     uint8_t why = absent(s, h.lun, w.target, &w.at);
     s->functions++;
+    take_commands(s);
     if (!why && s->tmf_used == UINT64_MAX) /* the user may have made the queue longer */
-        why = VIRTIO_SCSI_S_FAILURE;
+        why = VIRTIO_SCSI_S_BUSY;
     if (why) {
         answer(q, req, 0, why);
         return;

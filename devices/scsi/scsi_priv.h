@@ -13,6 +13,7 @@
 #include "devices/blkio.h"
 #include "devices/virtio/vdev.h"
 
+enum { SCSI_CONTROL, SCSI_EVENTS, SCSI_REQUESTS /* the first of them: 5.6.2 */ };
 enum {
     SCSI_UNITS_MAX = 3 * OPT_STRS_MAX,
     SCSI_TARGET_MAX = 255, /* 5.6.6.1 */
@@ -157,7 +158,7 @@ enum scsi_sense {
     SENSE_NO_SPACE = 0x072707,
 };
 
-void scsi_cmd_start(struct scsi *s, struct vq *q, struct vq_req *req);
+void scsi_cmds_start(struct scsi *s, struct vq *q); /* those that wait in a request queue */
 /* Each of these ends the command: `moved` bytes of data; the response itself; a status; CHECK
  * CONDITION, and where on the medium. */
 void scsi_good(struct scsi_cmd *c, uint64_t moved);

@@ -103,7 +103,7 @@ static inline struct cmd cmd_of(unsigned target, unsigned lun, unsigned n, ...)
 #define N_ARGS(...)                                                                            N_ARGS_(__VA_ARGS__, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
 #define CMD(target, lun, ...)                                                                  cmd_of(target, lun, N_ARGS(__VA_ARGS__), __VA_ARGS__)
 
-static inline void cmd_add(struct rig *r, struct cmd *c)
+static inline void cmd_put(struct rig *r, struct cmd *c)
 {
     c->at = rig_alloc(r, HEAD + c->out_len + RESP + c->in_len);
     uint8_t *p = rig_at(r, c->at, HEAD + c->out_len + RESP + c->in_len);
@@ -117,6 +117,11 @@ static inline void cmd_add(struct rig *r, struct cmd *c)
     const struct rig_seg in[] = {{GPA(c->at.v + HEAD + c->out_len), RESP},
                                  {GPA(c->at.v + HEAD + c->out_len + RESP), c->in_len}};
     c->head = rig_add(r, 2 + c->queue, out, c->out_len ? 2 : 1, in, c->in_len ? 2 : 1);
+}
+
+static inline void cmd_add(struct rig *r, struct cmd *c)
+{
+    cmd_put(r, c);
     rig_kick(r, 2 + c->queue);
     rig_settle(r);
 }

@@ -121,8 +121,8 @@ struct scsi_cmd { /* vq_req_state() */
     uint8_t ended; /* a response that a task management function has decided, or 0 */
     uint16_t sense_size;
     size_t out_at, out_len, in_at, in_len; /* the data in the request's two parts */
-    /* UNMAP. */
-    unsigned index, count;
+    size_t said; /* UNMAP, WRITE SAME: bytes of data that say what to do, not what to store */
+    unsigned index, count; /* UNMAP: its descriptors */
 };
 
 enum scsi_op_flags {

@@ -325,11 +325,15 @@ Test(scsi, write_same)
     struct rig *r = up();
     uint8_t data[512], back[4 * 512];
     memset(data, 0x77, sizeof(data));
-    is_good(run_out(r, CMD(0, 0, 0x41, 0, 0, 0, 0, 10, 0, 0, 200, 0), data, 512));
+    struct cmd c = run_out(r, CMD(0, 0, 0x41, 0, 0, 0, 0, 10, 0, 0, 200, 0), data, 512);
+    is_good(c);
+    cr_assert_eq(c.residual, 0);
     image_bytes(disk, 209 * 512, back, 1024);
     cr_assert(back[0] == 0x77 && back[511] == 0x77 && back[512] == 210);
     memset(data, 0, sizeof(data));
-    is_good(run_out(r, CMD(0, 0, 0x93, 8, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 2), data, 512));
+    c = run_out(r, CMD(0, 0, 0x93, 8, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 2), data, 512);
+    is_good(c);
+    cr_assert_eq(c.residual, 0);
     image_bytes(disk, 10 * 512, back, 1536);
     cr_assert(back[0] == 0 && back[1023] == 0 && back[1024] == 0x77);
     cr_assert_eq(host.n[LOOP_FALLOCATE], 1);

@@ -25,6 +25,7 @@ int loop_new(const char *name, enum loop_backend want, struct loop **out)
     l->backend = LOOP_AUTO;
     l->epoll_fd = -1;
     l->posted_tail = &l->posted;
+    l->worked_tail = &l->worked;
     loop_list_init(&l->backlog);
     (void)pthread_mutex_init(&l->lock, NULL);
     l->wake_fd = eventfd(0, EFD_CLOEXEC);
@@ -75,8 +76,10 @@ static void down(struct loop *l)
 {
     if (l->backend == LOOP_AUTO)
         return;
-    while (l->in_flight || l->backlog.head)
-        (void)ops_of(l)->turn(l, -1);
+    while (l->in_flight || l->working || l->backlog.head) {
+        if (loop_work_finish(l) == 0)
+            (void)ops_of(l)->turn(l, -1);
+    }
     ops_of(l)->down(l);
     l->backend = LOOP_AUTO;
     l->rearm = true;
@@ -101,7 +104,7 @@ bool loop_runs(const struct loop *l)
 static bool anything_posted(struct loop *l)
 {
     (void)pthread_mutex_lock(&l->lock);
-    bool any = l->posted != NULL;
+    bool any = l->posted || l->worked;
     (void)pthread_mutex_unlock(&l->lock);
     return any;
 }
@@ -140,6 +143,7 @@ static unsigned turn(struct loop *l, int timeout_ms)
     if (anything_posted(l))
         timeout_ms = 0;
     unsigned n = ops_of(l)->turn(l, timeout_ms);
+    n += loop_work_finish(l);
     return n + run_posted(l);
 }
 
@@ -154,9 +158,10 @@ void loop_settle(struct loop *l)
 {
     for (;;) {
         unsigned n = loop_step(l, 0);
-        if (n == 0 && l->in_flight == 0 && !anything_posted(l))
+        unsigned in_flight = l->in_flight + l->working;
+        if (n == 0 && in_flight == 0 && !anything_posted(l))
             return;
-        if (n == 0 && l->in_flight > 0)
+        if (n == 0 && in_flight > 0)
             (void)loop_step(l, -1);
     }
 }

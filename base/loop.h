@@ -2,9 +2,10 @@
  * finished, calls posted by other threads, work put off.
  *
  * An io_uring carries all of it, so that a turn of the loop costs one system call; where the host
- * refuses io_uring, epoll and one worker thread for file I/O do the same behind this interface.
- * Everything except loop_post, loop_call and loop_stop belongs to the loop's own thread; before
- * loop_start() that is whoever created it, and loop_step() then runs the loop by hand. */
+ * refuses io_uring, epoll and a few threads for file I/O do the same behind this interface. What
+ * has no asynchronous form goes to a pool of threads. Everything except loop_post, loop_call and
+ * loop_stop belongs to the loop's own thread; before loop_start() that is whoever created it, and
+ * loop_step() then runs the loop by hand. */
 #pragma once
 
 #include "base/base.h"
@@ -39,6 +40,24 @@ struct loop_watch {
 int CHECKED loop_watch(struct loop *l, struct loop_watch *w); /* -ENOMEM, or -EBUSY: watched */
 void loop_unwatch(struct loop *l, struct loop_watch *w);      /* fn never runs after this */
 
+/* Work that may block as long as the host likes: fn runs on a thread of the pool, and then done on
+ * the loop. Taken in order, ended in any. What blocks holds up its own pool, and nothing else. */
+struct loop_work {
+    void (*fn)(struct loop_work *w);
+    void (*done)(struct loop_work *w);
+    struct loop_pool *pool; /* the loop's own */
+    struct loop_work *next; /* the loop's own */
+};
+struct loop_pool;
+/* At most n threads, each made when there is work and none is idle. Any thread may make one; `name`
+ * is static, at most 15 characters. -ENOMEM. */
+int CHECKED loop_pool_new(struct loop *l, const char *name, unsigned n, struct loop_pool **out);
+/* Any thread; nothing may be in flight any more. NULL is fine. */
+void loop_pool_free(struct loop_pool *p);
+/* The struct is the caller's and stays until done runs. Never fails to be accepted: where there is
+ * no thread to be had, fn runs at once. */
+void loop_work(struct loop_pool *p, struct loop_work *w);
+
 /* One asynchronous file operation. The struct and what it points to must stay until done runs, on
  * this loop; result is bytes, or -errno. Never fails to be accepted. */
 enum loop_io_op { LOOP_READV, LOOP_WRITEV, LOOP_FDATASYNC, LOOP_FALLOCATE };
@@ -52,8 +71,10 @@ struct loop_io {
     uint64_t off; /* all but FDATASYNC */
     uint64_t len; /* FALLOCATE */
     void (*done)(struct loop_io *io, int64_t result);
-    int64_t result;       /* the loop's own */
-    struct loop_io *next; /* the loop's own */
+    int64_t result;        /* the loop's own */
+    struct loop_io *next;  /* the loop's own */
+    struct loop *loop;     /* the loop's own */
+    struct loop_work work; /* the loop's own */
 };
 void loop_io(struct loop *l, struct loop_io *io);
 

@@ -1,5 +1,5 @@
 /* base/loop_epoll.c - the loop on epoll, for hosts that refuse io_uring: readiness from epoll, and
- * one worker thread for file I/O, which would block the loop. */
+ * a pool of threads for file I/O, which would block the loop. */
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
@@ -11,27 +11,12 @@ static int up(struct loop *l)
     l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (l->epoll_fd < 0)
         return -errno;
-    struct loop_worker *w = &l->worker;
-    w->started = w->stop = false;
-    (void)pthread_mutex_init(&w->lock, NULL);
-    (void)pthread_cond_init(&w->work, NULL);
-    loop_list_init(&w->todo);
-    loop_list_init(&w->finished);
     return 0;
 }
 
 static void down(struct loop *l)
 {
-    struct loop_worker *w = &l->worker;
-    if (w->started) {
-        (void)pthread_mutex_lock(&w->lock);
-        w->stop = true;
-        (void)pthread_cond_signal(&w->work);
-        (void)pthread_mutex_unlock(&w->lock);
-        (void)pthread_join(w->thread, NULL);
-    }
-    (void)pthread_mutex_destroy(&w->lock);
-    (void)pthread_cond_destroy(&w->work);
+    loop_pool_free(TAKE_PTR(l->io_pool));
     fd_cleanup_(&l->epoll_fd);
 }
 
@@ -55,62 +40,32 @@ static int64_t perform(const struct loop_io *io)
     return rc < 0 ? -errno : rc;
 }
 
-static void *worker_main(void *arg)
+static void work_io(struct loop_work *w)
 {
-    struct loop *l = arg;
-    struct loop_worker *w = &l->worker;
-    (void)pthread_setname_np(pthread_self(), "io-worker");
-    (void)pthread_mutex_lock(&w->lock);
-    for (;;) {
-        struct loop_io *io = loop_list_pop(&w->todo);
-        if (!io) {
-            if (w->stop)
-                break;
-            (void)pthread_cond_wait(&w->work, &w->lock);
-            continue;
-        }
-        (void)pthread_mutex_unlock(&w->lock);
-        io->result = perform(io);
-        (void)pthread_mutex_lock(&w->lock);
-        loop_list_push(&w->finished, io);
-        event_signal(l->wake_fd);
-    }
-    (void)pthread_mutex_unlock(&w->lock);
-    return NULL;
+    struct loop_io *io = container_of(w, struct loop_io, work);
+    io->result = perform(io);
+}
+
+static void worked_io(struct loop_work *w)
+{
+    struct loop_io *io = container_of(w, struct loop_io, work);
+    loop_io_finish(io->loop, io, io->result);
 }
 
 static void submit_io(struct loop *l)
 {
-    struct loop_worker *w = &l->worker;
-    if (!l->backlog.head)
-        return;
-    if (!w->started && pthread_create(&w->thread, NULL, worker_main, l) != 0) {
-        /* No thread to be had: slow, but right. */
-        for (struct loop_io *io; (io = loop_list_pop(&l->backlog)) != NULL;) {
-            l->in_flight++;
+    enum { THREADS = 4 };
+    bool pool =
+        l->io_pool || !l->backlog.head || loop_pool_new(l, "io-worker", THREADS, &l->io_pool) == 0;
+    for (struct loop_io *io; (io = loop_list_pop(&l->backlog)) != NULL;) {
+        l->in_flight++;
+        if (!pool) { /* no memory: slow, but right */
             loop_io_finish(l, io, perform(io));
+            continue;
         }
-        return;
-    }
-    w->started = true;
-    (void)pthread_mutex_lock(&w->lock);
-    for (struct loop_io *io; (io = loop_list_pop(&l->backlog)) != NULL; l->in_flight++)
-        loop_list_push(&w->todo, io);
-    (void)pthread_cond_signal(&w->work);
-    (void)pthread_mutex_unlock(&w->lock);
-}
-
-static unsigned finish_io(struct loop *l)
-{
-    struct loop_worker *w = &l->worker;
-    unsigned n = 0;
-    for (;; n++) {
-        (void)pthread_mutex_lock(&w->lock);
-        struct loop_io *io = loop_list_pop(&w->finished);
-        (void)pthread_mutex_unlock(&w->lock);
-        if (!io)
-            return n;
-        loop_io_finish(l, io, io->result);
+        io->loop = l;
+        io->work = (struct loop_work){.fn = work_io, .done = worked_io};
+        loop_work(l->io_pool, &io->work);
     }
 }
 
@@ -171,7 +126,6 @@ static unsigned turn(struct loop *l, int timeout_ms)
             ran++;
         }
     }
-    ran += finish_io(l);
     sweep(l);
     return ran;
 }

@@ -37,25 +37,19 @@ struct loop_slot {
     struct loop_slot *next;
 };
 
-struct loop_worker { /* epoll only: does file I/O that would block the loop */
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t work;
-    struct loop_list todo, finished;
-    bool started, stop;
-};
-
 struct loop {
     const char *name;
     enum loop_backend want, backend;
-    int wake_fd; /* eventfd: something was posted, or the worker finished something */
+    int wake_fd; /* eventfd: something was posted, or a pool's thread finished something */
 
     pthread_t thread;
     bool has_thread;
     atomic_bool stop;
 
-    pthread_mutex_t lock; /* posted */
+    pthread_mutex_t lock; /* posted, worked */
     struct loop_task *posted, **posted_tail;
+    struct loop_work *worked, **worked_tail; /* whose fn has returned */
+    unsigned working;                        /* handed to a pool, not yet done; the loop's */
 
     struct loop_watch wake;
     struct loop_slot *slots;
@@ -65,7 +59,7 @@ struct loop {
 
     struct io_uring ring;
     int epoll_fd;
-    struct loop_worker worker;
+    struct loop_pool *io_pool; /* epoll's, from its first file I/O on */
 };
 
 struct loop_backend_ops {
@@ -79,6 +73,8 @@ struct loop_backend_ops {
 extern const struct loop_backend_ops loop_uring_ops, loop_epoll_ops;
 
 void loop_slot_free(struct loop *l, struct loop_slot *s);
+/* loop_work.c: runs done of what was worked by now; returns how many. */
+unsigned loop_work_finish(struct loop *l);
 static inline void loop_io_finish(struct loop *l, struct loop_io *io, int64_t result)
 {
     l->in_flight--;

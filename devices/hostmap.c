@@ -3,7 +3,7 @@
 
 #include <sys/mman.h>
 
-int hostmap_new(int fd, uint64_t len, int prot, uint8_t **out)
+int hostmap_reserve(uint64_t len, uint8_t **out)
 {
     uint64_t room = len + HOSTMAP_ALIGN;
     if (room < len)
@@ -12,14 +12,24 @@ int hostmap_new(int fd, uint64_t len, int prot, uint8_t **out)
     if (all == MAP_FAILED)
         return -errno;
     uint8_t *at = (uint8_t *)align_up((uint64_t)all, HOSTMAP_ALIGN);
-    if (mmap(at, len, prot, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) == MAP_FAILED) {
-        int rc = -errno;
-        (void)munmap(all, room);
-        return rc;
-    }
     if (at > all)
         (void)munmap(all, (size_t)(at - all));
     (void)munmap(at + len, room - len - (size_t)(at - all));
+    *out = at;
+    return 0;
+}
+
+int hostmap_new(int fd, uint64_t len, int prot, uint8_t **out)
+{
+    uint8_t *at;
+    int rc = hostmap_reserve(len, &at);
+    if (rc < 0)
+        return rc;
+    if (mmap(at, len, prot, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) == MAP_FAILED) {
+        rc = -errno;
+        hostmap_free(at, len);
+        return rc;
+    }
     *out = at;
     return 0;
 }

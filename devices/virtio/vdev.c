@@ -296,14 +296,20 @@ bool vdev_suspended(const struct vdev *d)
     return vdev_status(d) & VDEV_S_SUSPEND;
 }
 
+static void forget_counts(void *ctx)
+{
+    struct vdev *d = ctx;
+    for (unsigned i = 0; i < d->n_all; i++)
+        d->queues[i].kicks = d->queues[i].interrupts = 0;
+}
+
 void vdev_reset_locked(struct vdev *d)
 {
     atomic_store(&d->resetting, true);
     queues_stop(d, 0, d->n_all, true); /* and whatever the loop was about to announce, it has */
-    for (unsigned i = 0; i < d->n_all; i++) {
+    for (unsigned i = 0; i < d->n_all; i++)
         queue_close(&d->queues[i]);
-        d->queues[i].kicks = d->queues[i].interrupts = 0;
-    }
+    loop_call(d->env.loop, forget_counts, d); /* which vdev_report() may be reading there */
     if (d->ops && d->ops->reset)
         d->ops->reset(d);
     if (d->admin)

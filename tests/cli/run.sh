@@ -335,6 +335,17 @@ else
 fi
 
 # Memory of devices.
+bad fs-missing 2 'nowhere' "$vmm" --kernel good --device fs,nowhere,tag=t
+bad fs-file 2 'disk' "$vmm" --kernel good --device fs,disk,tag=t
+bad fs-no-tag 2 'tag' "$vmm" --kernel good --device fs,directory
+bad fs-empty-tag 2 'tag' "$vmm" --kernel good --device fs,directory,tag=
+bad fs-long-tag 2 'longer than 36 bytes' "$vmm" --kernel good \
+    --device fs,directory,tag=0123456789012345678901234567890123456
+bad fs-odd-window 2 'power of two' "$vmm" --kernel good --device fs,directory,tag=t,dax=3M
+bad fs-odd-cache 2 'cache' "$vmm" --kernel good --device fs,directory,tag=t,cache=sometimes
+bad fs-odd-map 2 'map' "$vmm" --kernel good --device fs,directory,tag=t,uid-map=1:2
+ends fs-good 0 "$vmm" --kernel good --device fs,directory,tag=t,dax=4M,cache=always "${quiet[@]}"
+ends fs-mmio 0 "$vmm" --kernel good --transport mmio --device fs,directory,tag=t,ro "${quiet[@]}"
 bad pmem-missing 2 'pmem nowhere.*no such file' "$vmm" --kernel good --device pmem,nowhere
 bad pmem-odd-size 2 'pmem disk.*multiple of 2 MiB' "$vmm" --kernel good --device pmem,disk
 bad pmem-directory 2 'pmem directory' "$vmm" --kernel good --device pmem,directory

@@ -1,29 +1,19 @@
 /* tests/race/race_virtio.c - two devices, one loop thread, and vCPUs that do everything at once and
  * little of it properly; under ThreadSanitizer, where Criterion cannot start. Exits with 0 when
- * everything still works after a last reset.
- *
- * What the guest does to its memory is not instrumented, as a real guest's accesses are not: races
- * for those bytes are by design, and nothing else needs to be excused for them. */
+ * everything still works after a last reset. */
 #include <fcntl.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <time.h>
 
-#include "base/bus.h"
-#include "base/gmem.h"
 #include "base/log.h"
 #include "base/loop.h"
-#include "devices/virtio/vdev.h"
-#include "transport/transport.h"
-
-#define GUEST __attribute__((no_sanitize("thread"), noinline))
+#include "tests/race/race.h"
 
 enum {
     VCPUS = 4,
@@ -33,141 +23,14 @@ enum {
     RNG = 0,
     BLK = 1,
     RAM = 4 << 20,
-    QSIZE = 64,
     BUFFERS = 0x40000,
     BUFFER = 8192,
     DISK = 1 << 20,
-    QUEUE_RESET = 0x0c0,
 };
-static const uint64_t window = 0xd0000000;
+static struct vdev *dev[DEVICES];
+static struct transport *transport[DEVICES];
 
-struct machine {
-    struct gmem *mem;
-    struct bus *bus;
-    struct loop *loop;
-    struct vdev *dev[DEVICES];
-    struct transport *transport[DEVICES];
-    pthread_rwlock_t parked; /* written: no vCPU is in the middle of anything */
-};
-static struct machine m;
-static atomic_uint broken; /* what a device must never do */
-
-static void check(bool ok, const char *what)
-{
-    if (ok)
-        return;
-    broken++;
-    printf("race_virtio: %s\n", what);
-}
-
-/* --- the guest's memory --- */
-
-GUEST static void put16(uint64_t at, uint16_t v)
-{
-    _Atomic uint16_t *p = gmem_at(m.mem, GPA(at), 2);
-    atomic_store_explicit(p, v, memory_order_release);
-}
-
-GUEST static uint16_t get16(uint64_t at)
-{
-    const _Atomic uint16_t *p = gmem_at(m.mem, GPA(at), 2);
-    return atomic_load_explicit(p, memory_order_acquire);
-}
-
-GUEST static void put64(uint64_t at, uint64_t v)
-{
-    _Atomic uint64_t *p = gmem_at(m.mem, GPA(at), 8);
-    atomic_store_explicit(p, v, memory_order_relaxed);
-}
-
-GUEST static uint64_t get64(uint64_t at)
-{
-    const _Atomic uint64_t *p = gmem_at(m.mem, GPA(at), 8);
-    return atomic_load_explicit(p, memory_order_relaxed);
-}
-
-GUEST static void clear(uint64_t at, size_t len)
-{
-    for (size_t i = 0; i < len; i += 8)
-        put64(at + i, 0);
-}
-
-/* Both devices' rings are close together, so that a wild write of one hits the other. */
-static uint64_t desc_of(unsigned d)
-{
-    return 0x10000 + d * 0x4000u;
-}
-static uint64_t avail_of(unsigned d)
-{
-    return desc_of(d) + 0x1000;
-}
-static uint64_t used_of(unsigned d)
-{
-    return desc_of(d) + 0x2000;
-}
-
-static void put_desc(uint64_t table, unsigned i, uint64_t addr, uint32_t len, unsigned flags,
-                     unsigned next)
-{
-    put64(table + i * 16, addr);
-    put64(table + i * 16 + 8, len | (uint64_t)flags << 32 | (uint64_t)next << 48);
-}
-
-/* A lock of the guest's own: seen by the sanitizer it would order the vCPUs. */
-static atomic_flag guest_lock[DEVICES];
-
-GUEST static void lock(unsigned d)
-{
-    while (atomic_flag_test_and_set_explicit(&guest_lock[d], memory_order_acquire))
-        ;
-}
-
-GUEST static void unlock(unsigned d)
-{
-    atomic_flag_clear_explicit(&guest_lock[d], memory_order_release);
-}
-
-static void offer(unsigned d, uint16_t head)
-{
-    lock(d);
-    uint16_t idx = get16(avail_of(d) + 2);
-    put16(avail_of(d) + 4 + 2u * (idx % QSIZE), head);
-    put16(avail_of(d) + 2, (uint16_t)(idx + 1));
-    unlock(d);
-}
-
-/* --- the guest's registers --- */
-
-static uint32_t reg(unsigned d, uint32_t off)
-{
-    uint64_t v = 0;
-    check(bus_access(m.bus, GPA(window + d * 0x1000 + off), 4, false, &v), "a register is gone");
-    return (uint32_t)v;
-}
-
-static void reg_set(unsigned d, uint32_t off, uint64_t v)
-{
-    check(bus_access(m.bus, GPA(window + d * 0x1000 + off), 4, true, &v), "a register is gone");
-}
-
-static void kick(unsigned d)
-{
-    reg_set(d, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
-}
-
-static void queue_up(unsigned d)
-{
-    clear(desc_of(d), 0x3000);
-    reg_set(d, VIRTIO_MMIO_QUEUE_SEL, 0);
-    reg_set(d, VIRTIO_MMIO_QUEUE_NUM, QSIZE);
-    reg_set(d, VIRTIO_MMIO_QUEUE_DESC_LOW, desc_of(d));
-    reg_set(d, VIRTIO_MMIO_QUEUE_DESC_HIGH, 0);
-    reg_set(d, VIRTIO_MMIO_QUEUE_AVAIL_LOW, avail_of(d));
-    reg_set(d, VIRTIO_MMIO_QUEUE_AVAIL_HIGH, 0);
-    reg_set(d, VIRTIO_MMIO_QUEUE_USED_LOW, used_of(d));
-    reg_set(d, VIRTIO_MMIO_QUEUE_USED_HIGH, 0);
-    reg_set(d, VIRTIO_MMIO_QUEUE_READY, 1);
-}
+/* --- the guest's driver: each device has one ring --- */
 
 static void negotiate(unsigned d)
 {
@@ -181,25 +44,11 @@ static void negotiate(unsigned d)
         reg_set(d, VIRTIO_MMIO_DRIVER_FEATURES, reg(d, VIRTIO_MMIO_DEVICE_FEATURES));
     }
     reg_set(d, VIRTIO_MMIO_STATUS, s |= VIRTIO_CONFIG_S_FEATURES_OK);
-    queue_up(d);
+    queue_up(d, 0, d);
     reg_set(d, VIRTIO_MMIO_STATUS, s | VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
 /* --- what a vCPU does --- */
-
-struct vcpu {
-    pthread_t thread;
-    unsigned number;
-    uint64_t seed;
-};
-
-static uint32_t rnd(struct vcpu *v, uint32_t below)
-{
-    v->seed ^= v->seed << 13;
-    v->seed ^= v->seed >> 7;
-    v->seed ^= v->seed << 17;
-    return (uint32_t)(v->seed >> 32) % below;
-}
 
 static uint64_t buffer_of(struct vcpu *v)
 {
@@ -235,7 +84,7 @@ static void submit(struct vcpu *v, unsigned d)
     if (indirect)
         put_desc(desc_of(d), slot, table, d == RNG ? 16 : 48, VRING_DESC_F_INDIRECT, 0);
     offer(d, (uint16_t)slot);
-    kick(d);
+    kick(d, 0);
 }
 
 /* Bytes that belong to somebody else by now, or that nobody may change. */
@@ -283,7 +132,7 @@ static void reset_queue(unsigned d)
 {
     reg_set(d, VIRTIO_MMIO_QUEUE_SEL, 0);
     reg_set(d, QUEUE_RESET, 1);
-    queue_up(d);
+    queue_up(d, 0, d);
 }
 
 static void config(struct vcpu *v, unsigned d)
@@ -330,22 +179,6 @@ static void *vcpu_main(void *arg)
 
 /* --- what the machine does meanwhile --- */
 
-static void save_and_load(unsigned d)
-{
-    struct state_out s = {0};
-    (void)pthread_rwlock_wrlock(&m.parked);
-    vdev_pause(m.dev[d]);
-    transport_save(m.transport[d], &s);
-    transport_reset(m.transport[d]);
-    struct state_in in = {.buf = s.buf, .len = s.len};
-    /* A driver's rings that were bad when it enabled them were never enabled: what was saved is
-     * good. */
-    check(transport_load(m.transport[d], &in) == 0, "a state that was saved is refused");
-    vdev_resume(m.dev[d]);
-    (void)pthread_rwlock_unlock(&m.parked);
-    state_out_free(&s);
-}
-
 static void *control_main(void *arg)
 {
     struct vcpu v = {.seed = 88172645463325252};
@@ -357,21 +190,21 @@ static void *control_main(void *arg)
         switch (rnd(&v, 8)) {
         case 0: /* with the vCPUs parked, as the machine does it */
             (void)pthread_rwlock_wrlock(&m.parked);
-            transport_reset(m.transport[d]);
+            transport_reset(transport[d]);
             (void)pthread_rwlock_unlock(&m.parked);
             negotiate(d);
             break;
         case 1:
-            save_and_load(d);
+            save_and_load(dev[d], transport[d]);
             break;
         case 2:
         case 3:
-            vdev_config_changed(m.dev[d]);
+            vdev_config_changed(dev[d]);
             break;
         default: /* while they run */
-            vdev_pause(m.dev[d]);
+            vdev_pause(dev[d]);
             (void)nanosleep(&nap, NULL);
-            vdev_resume(m.dev[d]);
+            vdev_resume(dev[d]);
             break;
         }
     }
@@ -379,20 +212,6 @@ static void *control_main(void *arg)
 }
 
 /* --- the machine --- */
-
-static int no_doorbell(void *ctx, const struct doorbell *b, bool on)
-{
-    (void)ctx, (void)b, (void)on;
-    return -ENOSYS; /* every notification traps */
-}
-
-static const struct vdev_class *class_of(const char *name)
-{
-    const struct vdev_class *const *c = vdev_classes;
-    while (strcmp((*c)->name, name) != 0)
-        c++;
-    return *c;
-}
 
 static bool device_up(unsigned d, const char *name, const char *opts)
 {
@@ -402,13 +221,13 @@ static bool device_up(unsigned d, const char *name, const char *opts)
     const struct build_env env = {.mem = m.mem, .loop = m.loop};
     const struct transport_env tenv = {.mmio = m.bus, .doorbell = no_doorbell};
     if ((opts && opts_parse(c->opts, "--device", opts, parsed, &e) < 0) ||
-        c->create(parsed, &env, &m.dev[d], &e) < 0) {
+        c->create(parsed, &env, &dev[d], &e) < 0) {
         printf("race_virtio: %s\n", e.msg);
         return false;
     }
     const struct transport_place at = {.base = GPA(window + d * 0x1000),
                                        .irq_fd = eventfd(0, EFD_CLOEXEC)};
-    return transport_new(TRANSPORT_MMIO, m.dev[d], &tenv, &at, &m.transport[d]) == 0;
+    return transport_new(TRANSPORT_MMIO, dev[d], &tenv, &at, &transport[d]) == 0;
 }
 
 static bool machine_up(enum loop_backend backend, const char *disk)
@@ -425,10 +244,10 @@ static bool machine_up(enum loop_backend backend, const char *disk)
 static void machine_down(void)
 {
     for (unsigned d = 0; d < DEVICES; d++)
-        transport_reset(m.transport[d]);
+        transport_reset(transport[d]);
     loop_stop(m.loop);
     for (unsigned d = 0; d < DEVICES; d++)
-        transport_free(m.transport[d]);
+        transport_free(transport[d]);
     loop_free(m.loop);
     bus_free(m.bus);
     gmem_free(m.mem);
@@ -459,18 +278,18 @@ static bool disk_request(uint32_t type, uint64_t buf)
     put_desc(desc_of(BLK), 1, buf, 512, VRING_DESC_F_NEXT | (in ? VRING_DESC_F_WRITE : 0), 2);
     put_desc(desc_of(BLK), 2, BUFFERS + 32, 1, VRING_DESC_F_WRITE, 0);
     offer(BLK, 0);
-    kick(BLK);
+    kick(BLK, 0);
     return comes_back(BLK, in ? 513 : 1) && (uint8_t)get64(BUFFERS + 32) == VIRTIO_BLK_S_OK;
 }
 
 static void everything_works(void)
 {
     for (unsigned d = 0; d < DEVICES; d++)
-        transport_reset(m.transport[d]);
+        transport_reset(transport[d]);
     negotiate(RNG);
     put_desc(desc_of(RNG), 0, BUFFERS, 100, VRING_DESC_F_WRITE, 0);
     offer(RNG, 0);
-    kick(RNG);
+    kick(RNG, 0);
     check(comes_back(RNG, 100), "rng does not answer after the last reset");
     for (unsigned i = 0; i < 512; i += 8)
         put64(BUFFERS + 0x1000 + i, 0x0101010101010101u * i + 7);

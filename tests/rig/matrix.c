@@ -1,6 +1,7 @@
 /* tests/rig/matrix.c - see matrix.h. */
 #include "tests/rig/matrix.h"
 
+#include <linux/fuse.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_mem.h>
@@ -108,6 +109,28 @@ static void console_add(struct rig *r, struct matrix_request *q, bool indirect)
     add(r, q, 1, indirect, (struct rig_seg){q->at, 5}, (struct rig_seg){0});
 }
 
+enum { FS_OUT = sizeof(struct fuse_in_header) + sizeof(struct fuse_init_in) };
+enum { FS_IN = sizeof(struct fuse_out_header) + sizeof(struct fuse_init_out) };
+
+static void fs_add(struct rig *r, struct matrix_request *q, bool indirect)
+{
+    const struct fuse_in_header h = {.len = FS_OUT, .opcode = FUSE_INIT, .unique = 5};
+    const struct fuse_init_in init = {.major = FUSE_KERNEL_VERSION, .minor = 36};
+    q->at = rig_alloc(r, FS_OUT + FS_IN);
+    memcpy(rig_at(r, q->at, sizeof(h)), &h, sizeof(h));
+    memcpy(rig_at(r, GPA(q->at.v + sizeof(h)), sizeof(init)), &init, sizeof(init));
+    add(r, q, 1, indirect, (struct rig_seg){q->at, FS_OUT},
+        (struct rig_seg){GPA(q->at.v + FS_OUT), FS_IN});
+}
+
+static void fs_check(struct rig *r, const struct matrix_request *q, uint32_t len)
+{
+    struct fuse_out_header h;
+    (void)len;
+    memcpy(&h, rig_at(r, GPA(q->at.v + FS_OUT), sizeof(h)), sizeof(h));
+    MUST(h.error == 0 && h.len == FS_IN && h.unique == 5, "error %d", h.error);
+}
+
 static void net_add(struct rig *r, struct matrix_request *q, bool indirect)
 {
     enum { HEADER = sizeof(struct virtio_net_hdr_v1), FRAME = 60 };
@@ -203,6 +226,7 @@ static const struct matrix_class classes[] = {
     {"balloon", "size=1M,hinting,reporting", 0, 1, balloon_add, balloon_check, 0, 0, false},
     {"blk", "%s", 0, 2, blk_add, blk_check, SECTOR + 1, 0, false},
     {"console", "", 1, 1, console_add, out_check, 0, 0, false},
+    {"fs", "/tmp,tag=matrix,ro", 1, 2, fs_add, fs_check, FS_IN, 0, false},
     {"mem", "size=128M,requested=64M", 0, 2, mem_add, mem_check, sizeof(struct virtio_mem_resp),
      1u << VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE, false},
     {"net", "backend=none", 1, 1, net_add, out_check, 0, 0, false},

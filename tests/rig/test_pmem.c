@@ -4,7 +4,9 @@
 #include <linux/pci_regs.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_pmem.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "base/gmem.h"
@@ -385,6 +387,21 @@ Test(pmem, files_that_will_not_do)
     rig_refuses(spec_of(",ro,size=2M"), NULL, "No such file");
     rig_refuses("pmem,/tmp", NULL, "is a directory");
     rig_refuses("pmem,/dev/null,ro", NULL, "neither a file nor a block device");
+}
+
+Test(pmem, a_file_that_cannot_grow)
+{
+    struct rlimit old, less;
+    make_file(FILE_LEN);
+    cr_assert_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
+    less = (struct rlimit){.rlim_cur = FILE_LEN, .rlim_max = old.rlim_max};
+    (void)signal(SIGXFSZ, SIG_IGN);
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &less), 0);
+    rig_refuses(spec_of(",size=8M"), NULL, "cannot grow to 8 MiB");
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
+    struct rig *r = rig_up(spec_of(""), NULL);
+    cr_assert_eq(CONFIG_LEN(r), FILE_LEN, "it is as it was");
+    down(r);
 }
 
 Test(pmem, a_file_that_another_has)

@@ -41,12 +41,12 @@ struct api_body {
     } always;
     const struct api_field *fields; /* the last one's name is NULL */
 };
-extern const struct api_body *const api_bodies[]; /* NULL-terminated */
-/* What can be changed of one that is there: PATCH. */
+extern const struct api_body *const api_bodies[]; /* what a file may have; NULL-terminated */
+/* Those named _patch are what can be changed of one that is there. */
 extern const struct api_body api_boot_source, api_machine, api_drive, api_drive_patch, api_net,
     api_net_patch, api_vsock, api_entropy, api_balloon, api_balloon_patch, api_balloon_stats_patch,
     api_hotplug, api_hotplug_patch, api_pmem, api_pmem_patch, api_serial, api_logger, api_metrics,
-    api_vm, api_action, api_hinting_start, api_nothing;
+    api_vm, api_action, api_hinting_start;
 
 /* What is no option of the command line. */
 struct api_settings {

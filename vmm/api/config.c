@@ -366,7 +366,7 @@ static json_t *show_device(const struct api_config *c, const struct api_body *b,
 static json_t *show_devices(const struct api_config *c, const struct api_body *b)
 {
     json_t *array = json_array();
-    for (unsigned i = 0; i < c->cfg.n_devices; i++) {
+    for (unsigned i = 0; b->class && i < c->cfg.n_devices; i++) {
         const struct device_config *d = &c->cfg.devices[i];
         if (!strcmp(d->class->name, b->class) && api_body_can_show(b, d->opts, d->class->opts))
             (void)json_array_append_new(array, show_device(c, b, i));

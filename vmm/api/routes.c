@@ -287,7 +287,7 @@ static json_t *plain_string(const char *text)
         return s;
     AUTO_FREE char *ascii = strdup(text); /* a character that was cut in the middle, say */
     for (char *p = ascii; p && *p; p++)
-        *p = (unsigned char)*p < 0x80 ? *p : '?';
+        *p = (char)((unsigned char)*p < 0x80 ? *p : '?');
     return ascii ? json_string(ascii) : NULL;
 }
 

@@ -1,0 +1,290 @@
+/* devices/fs/dax.c - the DAX window (virtio 1.4, 5.11.6.4): memory of the device's in which the
+ * guest sees pages of the host's page cache.
+ *
+ * Where nothing is mapped there is nothing: an access ends the guest, as one to any memory that is
+ * not there does. We never touch the window ourselves. The list of mappings bounds what a guest can
+ * take of the process's mappings, and lets them be saved. */
+#include <sys/mman.h>
+
+#include "devices/fs/fs_priv.h"
+#include "devices/hostmap.h"
+
+int window_new(struct fs_window *w, uint64_t len)
+{
+    struct fs_mapping *map = calloc(FS_MAPPINGS_MAX, sizeof(*map));
+    if (!map)
+        return -ENOMEM;
+    int rc = hostmap_reserve(len, &w->host);
+    if (rc < 0) {
+        free(map);
+        return rc;
+    }
+    w->map = map;
+    w->len = len;
+    return 0;
+}
+
+void window_free(struct fs_window *w)
+{
+    hostmap_free(w->host, w->len);
+    free(w->map);
+    (void)pthread_mutex_destroy(&w->lock);
+}
+
+static int take_away(struct fs_window *w, uint64_t off, uint64_t len)
+{
+    return mmap(w->host + off, len, PROT_NONE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED
+               ? -errno
+               : 0;
+}
+
+/* --- the list, in order of offsets --- */
+
+static void erase(struct fs_window *w, unsigned i)
+{
+    memmove(&w->map[i], &w->map[i + 1], (--w->n - i) * sizeof(w->map[0]));
+}
+
+static void insert(struct fs_window *w, unsigned i, struct fs_mapping m)
+{
+    memmove(&w->map[i + 1], &w->map[i], (w->n++ - i) * sizeof(w->map[0]));
+    w->map[i] = m;
+}
+
+/* What begins at `at`, or later: its index. */
+static unsigned find(const struct fs_window *w, uint64_t at)
+{
+    unsigned lo = 0, hi = w->n;
+    while (lo < hi) {
+        unsigned mid = (lo + hi) / 2;
+        if (w->map[mid].off < at)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+/* A mapping that goes across `at` becomes two. */
+static void split(struct fs_window *w, uint64_t at)
+{
+    unsigned i = find(w, at);
+    struct fs_mapping *m = &w->map[i] - 1;
+    if (i == 0 || m->off + m->len <= at)
+        return;
+    struct fs_mapping tail = *m;
+    m->len = at - m->off;
+    tail.off += m->len;
+    tail.foff += m->len;
+    tail.len -= m->len;
+    insert(w, i, tail);
+}
+
+/* Two splits may be needed, and one more entry. */
+static bool has_room(const struct fs_window *w)
+{
+    return w->n + 3 <= FS_MAPPINGS_MAX;
+}
+
+static void forget_range(struct fs_window *w, uint64_t off, uint64_t len)
+{
+    split(w, off);
+    split(w, off + len);
+    for (unsigned i = find(w, off); i < w->n && w->map[i].off < off + len;)
+        erase(w, i);
+}
+
+int window_map(struct fs_window *w, const struct fs_mapping *m, int fd)
+{
+    int prot = PROT_READ | (m->writable ? PROT_WRITE : 0), rc = -ENOSPC;
+    (void)pthread_mutex_lock(&w->lock);
+    if (has_room(w)) {
+        rc = mmap(w->host + m->off, m->len, prot, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd,
+                  (off_t)m->foff) == MAP_FAILED
+                 ? -errno
+                 : 0;
+        if (rc == 0) {
+            forget_range(w, m->off, m->len);
+            insert(w, find(w, m->off), *m);
+        }
+    }
+    (void)pthread_mutex_unlock(&w->lock);
+    return rc;
+}
+
+/* A hole in the middle is one mapping more. The last room is for SETUPMAPPING to miss. */
+int window_unmap(struct fs_window *w, uint64_t off, uint64_t len)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    int rc = w->n + 2 <= FS_MAPPINGS_MAX ? take_away(w, off, len) : -ENOSPC;
+    if (rc == 0)
+        forget_range(w, off, len);
+    (void)pthread_mutex_unlock(&w->lock);
+    return rc;
+}
+
+void window_clear(struct fs_window *w)
+{
+    if (!w->host)
+        return;
+    (void)pthread_mutex_lock(&w->lock);
+    if (w->n && take_away(w, 0, w->len) < 0)
+        abort(); /* the kernel takes mappings away without needing any memory */
+    w->n = 0;
+    (void)pthread_mutex_unlock(&w->lock);
+}
+
+unsigned window_count(struct fs_window *w)
+{
+    (void)pthread_mutex_lock(&w->lock);
+    unsigned n = w->n;
+    (void)pthread_mutex_unlock(&w->lock);
+    return n;
+}
+
+/* --- requests --- */
+
+static bool in_window(const struct fs_window *w, uint64_t off, uint64_t len)
+{
+    return len > 0 && (off | len) % FS_PAGE == 0 && off <= w->len && len <= w->len - off;
+}
+
+/* Linux has no handle at hand, and says so. */
+static int open_for(struct fuse_call *c, struct tree_node *n, bool write, uint64_t *handle)
+{
+    return tree_open(c->tree, &c->user, n, write ? O_RDWR : O_RDONLY, false, handle);
+}
+
+static int map_by_handle(struct fuse_call *c, const struct fs_mapping *m, uint64_t handle,
+                         const struct tree_node *n)
+{
+    struct tree_file *f = tree_file_get(c->tree, handle);
+    if (!f)
+        return -EBADF;
+    int mode = (int)tree_file_flags(f) & O_ACCMODE;
+    int fd = tree_file_fd(f);
+    int rc = fd < 0                                                 ? fd
+             : tree_file_node(f) != n                               ? -EBADF
+             : mode == O_RDWR || (mode == O_RDONLY && !m->writable) ? 0
+                                                                    : -EACCES;
+    if (rc == 0 && m->writable)
+        rc = tree_kill_suid(c->tree, f);
+    if (rc == 0)
+        rc = window_map(&c->fs->window, m, fd);
+    tree_file_put(c->tree, f);
+    return rc;
+}
+
+int fuse_setupmapping(struct fuse_call *c)
+{
+    const struct fuse_setupmapping_in in = FUSE_ARG(c, struct fuse_setupmapping_in);
+    const uint64_t known = FUSE_SETUPMAPPING_FLAG_READ | FUSE_SETUPMAPPING_FLAG_WRITE;
+    struct fs_window *w = &c->fs->window;
+    if (!w->host)
+        return -ENOSYS;
+    if (!in_window(w, in.moffset, in.len) || in.foffset % FS_PAGE ||
+        in.foffset > INT64_MAX - in.len || !in.flags || in.flags & ~known)
+        return -EINVAL;
+    const struct fs_mapping m = {.off = in.moffset,
+                                 .len = in.len,
+                                 .node = c->r->h.nodeid,
+                                 .foff = in.foffset,
+                                 .writable = in.flags & FUSE_SETUPMAPPING_FLAG_WRITE};
+    struct tree_node *n = fuse_node(c);
+    if (!n)
+        return -ESTALE;
+    uint64_t handle = in.fh;
+    bool own = in.fh == UINT64_MAX;
+    int rc = own ? open_for(c, n, m.writable, &handle) : 0;
+    bool opened = own && rc == 0;
+    if (rc == 0)
+        rc = map_by_handle(c, &m, handle, n);
+    if (opened)
+        tree_close(c->tree, handle);
+    tree_put(c->tree, n);
+    return rc;
+}
+
+int fuse_removemapping(struct fuse_call *c)
+{
+    const struct fuse_removemapping_in in = FUSE_ARG(c, struct fuse_removemapping_in);
+    struct fs_window *w = &c->fs->window;
+    struct fuse_removemapping_one one;
+    if (!w->host)
+        return -ENOSYS;
+    if (in.count != (c->arg_len - sizeof(in)) / sizeof(one) ||
+        (c->arg_len - sizeof(in)) % sizeof(one))
+        return -EINVAL;
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < 2 * in.count; i++) { /* first all are looked at */
+        memcpy(&one, c->arg + sizeof(in) + i % in.count * sizeof(one), sizeof(one));
+        if (!in_window(w, one.moffset, one.len))
+            rc = -EINVAL;
+        else if (i >= in.count)
+            rc = window_unmap(w, one.moffset, one.len);
+    }
+    return rc;
+}
+
+/* --- state: a mapping is where the guest knows it, so it is made anew --- */
+
+void window_save(const struct fs *fs, struct state_out *s)
+{
+    const struct fs_window *w = &fs->window;
+    state_begin(s, "FDAX", 1);
+    state_u64(s, w->len);
+    state_u32(s, w->n);
+    for (unsigned i = 0; i < w->n; i++) {
+        state_u64(s, w->map[i].off);
+        state_u64(s, w->map[i].len);
+        state_u64(s, w->map[i].node);
+        state_u64(s, w->map[i].foff);
+        state_u8(s, w->map[i].writable);
+    }
+    state_end(s);
+}
+
+/* A file that is not what it was any more leaves a hole: whoever looks there meets nothing, and not
+ * another file. */
+static void map_anew(struct fs *fs, const struct fs_mapping *m)
+{
+    const struct tree_user nobody = {0};
+    uint64_t handle;
+    struct tree_node *n = tree_get(fs->tree, m->node);
+    if (n &&
+        tree_open(fs->tree, &nobody, n, m->writable ? O_RDWR : O_RDONLY, false, &handle) == 0) {
+        struct tree_file *f = tree_file_get(fs->tree, handle);
+        if (tree_file_fd(f) >= 0)
+            (void)(window_map(&fs->window, m, tree_file_fd(f)) == 0);
+        tree_file_put(fs->tree, f);
+        tree_close(fs->tree, handle);
+    }
+    tree_put(fs->tree, n);
+}
+
+int window_load(struct fs *fs, struct state_in *s)
+{
+    struct fs_window *w = &fs->window;
+    uint32_t version;
+    int rc = state_open(s, "FDAX", 1, &version);
+    if (rc < 0)
+        return rc;
+    uint64_t len = state_get_u64(s), end = 0;
+    uint32_t n = state_get_u32(s);
+    if (len != w->len || n > (w->host ? FS_MAPPINGS_MAX : 0))
+        return -EBADMSG;
+    for (uint32_t i = 0; i < n && !s->error; i++) {
+        struct fs_mapping m = {.off = state_get_u64(s), .len = state_get_u64(s)};
+        m.node = state_get_u64(s);
+        m.foff = state_get_u64(s);
+        uint8_t writable = state_get_u8(s);
+        if (s->error || writable > 1 || !in_window(w, m.off, m.len) || m.off < end ||
+            m.foff % FS_PAGE || m.foff > INT64_MAX - m.len)
+            return -EBADMSG;
+        m.writable = writable;
+        end = m.off + m.len;
+        map_anew(fs, &m);
+    }
+    return state_close(s);
+}

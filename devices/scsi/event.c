@@ -54,7 +54,7 @@ void scsi_events_flush(struct scsi *s)
 
 void scsi_event(struct scsi *s, uint32_t event, struct scsi_address at, uint32_t reason)
 {
-    if (!s->dev || !vdev_started(s->dev) || !wanted(s, event, reason))
+    if (!s->dev || !wanted(s, event, reason)) /* after a reset it wants none */
         return;
     if (s->n_events < SCSI_EVENTS_MAX) {
         s->events[s->n_events++] = (struct scsi_event){.event = event, .reason = reason, .at = at};

@@ -11,7 +11,7 @@
 
 #include "devices/vsock/vsock_priv.h"
 
-enum { EVENTS = 64, ACCEPTS = 16, LISTENER = -1, FD_RESERVE = 128 };
+enum { EVENTS = 64, ACCEPTS = 16, BACKLOG = 128, LISTENER = -1, FD_RESERVE = 128 };
 static const char SUFFIX_MAX[] = "_4294967295";
 
 /* --- clients of the host's --- */
@@ -212,7 +212,7 @@ static int bind_path(struct vsock *v, struct err *e)
         return err_host(e, -errno, "vsock: %s", v->path);
     v->path_dev = st.st_dev;
     v->path_ino = st.st_ino;
-    return listen(v->listen_fd, ACCEPTS) < 0 ? err_host(e, -errno, "vsock: %s", v->path) : 0;
+    return listen(v->listen_fd, BACKLOG) < 0 ? err_host(e, -errno, "vsock: %s", v->path) : 0;
 }
 
 /* Connections are many, and a guest makes them: the rest of the machine keeps what it needs. */

@@ -120,33 +120,29 @@ static bool event_came(struct rig *r, gpa_t at, struct event *e)
     return true;
 }
 
-struct opts {
-    struct opt_strs disks, ro, cds;
-    uint32_t queues;
-    const char *id;
-    bool direct;
-};
+/* Both images, and what more there is to be; with an error where it is to be refused. */
+static int try_update(struct rig *r, const char *format, const char *more, struct err *e)
+{
+    char text[256];
+    (void)snprintf(text, sizeof(text), format, disk, disc, more);
+    return rig_update(r, text, e);
+}
 
-static void update(struct rig *r, const struct opts *o)
+static void update(struct rig *r, const char *format)
 {
     struct err e;
-    cr_assert_eq(vdev_update(r->dev, o, &e), 0, "%s", e.msg);
+    cr_assert_eq(try_update(r, format, second, &e), 0, "%s", e.msg);
 }
-
-static struct opts both(void)
-{
-    return (struct opts){.disks = {{disk}, 1}, .cds = {{disc}, 1}};
-}
+#define BOTH      "disk=%s,cd=%s"
+#define DISK_ONLY "disk=%s"
 
 Test(scsi_units, a_unit_comes_and_goes)
 {
     struct rig *r = up();
-    struct opts o = both();
     struct event e;
     gpa_t at[3] = {event_buffer(r, 16), event_buffer(r, 16), event_buffer(r, 16)};
     make_image(second, 8, BLOCK);
-    o.disks.v[o.disks.n++] = second;
-    update(r, &o);
+    update(r, BOTH ",disk=%s");
     cr_assert(event_came(r, at[0], &e));
     cr_assert(e.event == VIRTIO_SCSI_T_TRANSPORT_RESET && e.reason == VIRTIO_SCSI_EVT_RESET_RESCAN);
     cr_assert(e.lun[0] == 1 && e.lun[1] == 2 && e.lun[2] == 0x40 && e.lun[3] == 0);
@@ -156,8 +152,7 @@ Test(scsi_units, a_unit_comes_and_goes)
     c.in_len = 512;
     host.hold = true;
     cmd_add(r, &c);
-    o.disks.n--;
-    update(r, &o);
+    update(r, BOTH);
     cr_assert(event_came(r, at[1], &e));
     cr_assert(e.event == VIRTIO_SCSI_T_TRANSPORT_RESET &&
               e.reason == VIRTIO_SCSI_EVT_RESET_REMOVED);
@@ -167,10 +162,7 @@ Test(scsi_units, a_unit_comes_and_goes)
     is_good(c); /* it had begun */
     cr_assert(!event_came(r, at[2], &e));
     /* beside a unit of the same target, which says so */
-    char named[80];
-    (void)snprintf(named, sizeof(named), "0:5:%s", second);
-    o.disks.v[o.disks.n++] = named;
-    update(r, &o);
+    update(r, BOTH ",disk=0:5:%s");
     is_refused(run(r, CMD(0, 0, TEST_UNIT_READY)), KEY_ATTENTION, 0x3f, 0x0e);
     cr_assert_eq(reported(r, "units"), 3);
     unlink(second);
@@ -183,15 +175,12 @@ Test(scsi_units, without_hotplug_nothing_is_said)
     struct rig *r =
         up_as("scsi,disk=%s,cd=%s", &(struct rig_options){.without = 1ull << VIRTIO_SCSI_F_HOTPLUG |
                                                                      1ull << VIRTIO_SCSI_F_CHANGE});
-    struct opts o = both();
     struct event e;
     gpa_t at = event_buffer(r, 16);
-    o.cds.n = 0;
-    update(r, &o);
-    o.cds.n = 1;
-    update(r, &o);
+    update(r, DISK_ONLY);
+    update(r, BOTH);
     cr_assert_eq(truncate(disk, 4096), 0);
-    update(r, &o);
+    update(r, BOTH);
     cr_assert(!event_came(r, at, &e));
     cr_assert_eq(reported(r, "events"), 0);
     down(r);
@@ -201,12 +190,11 @@ Test(scsi_units, a_disk_grows_and_a_disc_is_another)
 {
     PROVES("Device Types / SCSI Host Device / Device Operation / Device Operation: eventq#04");
     struct rig *r = up();
-    struct opts o = both();
     struct event e;
     gpa_t at[2] = {event_buffer(r, 16), event_buffer(r, 16)};
     cr_assert_eq(truncate(disk, 2 * BLOCKS * BLOCK), 0);
     cr_assert_eq(truncate(disc, 2 * CD_BLOCKS * CD_BLOCK), 0);
-    update(r, &o);
+    update(r, BOTH);
     cr_assert(event_came(r, at[0], &e));
     cr_assert(e.event == VIRTIO_SCSI_T_PARAM_CHANGE && e.reason == 0x092a && e.lun[1] == 0);
     cr_assert(!event_came(r, at[1], &e), "of an MMC device");
@@ -215,7 +203,7 @@ Test(scsi_units, a_disk_grows_and_a_disc_is_another)
     struct cmd c = run_in(r, CMD(0, 0, 0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0), 8);
     cr_assert(c.in[2] == 0x0f && c.in[3] == 0xff);
     is_good(run_in(r, CMD(0, 0, 0x28, 0, 0, 0, 0x0f, 0xff, 0, 0, 1, 0), 512));
-    update(r, &o);
+    update(r, BOTH);
     cr_assert(!event_came(r, at[1], &e), "the same again");
     down(r);
 }
@@ -224,13 +212,10 @@ Test(scsi_units, events_that_find_no_buffer)
 {
     PROVES("Device Types / SCSI Host Device / Device Operation / Device Operation: eventq#01");
     struct rig *r = up();
-    struct opts o = both();
     struct event e;
     for (unsigned i = 0; i < 17; i++) { /* two each: 32 wait, two are lost */
-        o.cds.n = 0;
-        update(r, &o);
-        o.cds.n = 1;
-        update(r, &o);
+        update(r, DISK_ONLY);
+        update(r, BOTH);
     }
     cr_assert_eq(reported(r, "lost_events"), 2);
     gpa_t at = event_buffer(r, 8); /* too short: nothing is lost to it */
@@ -248,18 +233,35 @@ Test(scsi_units, events_that_find_no_buffer)
     down(r);
 }
 
+/* The device touches nothing then; the event waits. */
+Test(scsi_units, a_unit_goes_while_the_driver_has_suspended_the_device)
+{
+    enum { RUNNING = 15 };
+    struct rig *r = up();
+    struct event e;
+    gpa_t at = event_buffer(r, 16);
+    rig_status_set(r, RUNNING | VDEV_S_SUSPEND);
+    update(r, DISK_ONLY);
+    cr_assert(!event_came(r, at, &e));
+    rig_status_set(r, RUNNING);
+    cr_assert(event_came(r, at, &e) && e.reason == VIRTIO_SCSI_EVT_RESET_REMOVED);
+    rig_status_set(r, 0);
+    update(r, BOTH);
+    rig_negotiate(r);
+    at = event_buffer(r, 16);
+    cr_assert(!event_came(r, at, &e), "a driver that begins looks for itself");
+    down(r);
+}
+
 Test(scsi_units, an_update_that_fails_changes_nothing)
 {
     struct rig *r = up();
-    struct opts o = both();
     struct err e;
-    o.ro = (struct opt_strs){{"/nowhere/disk"}, 1};
-    o.cds.n = 0;
-    cr_assert_lt(vdev_update(r->dev, &o, &e), 0);
+    cr_assert_lt(try_update(r, DISK_ONLY ",ro=/nowhere/disk", NULL, &e), 0);
     cr_assert(strstr(e.msg, "/nowhere/disk"));
     is_good(run(r, CMD(1, 0, TEST_UNIT_READY)));
-    o = (struct opts){0};
-    cr_assert_lt(vdev_update(r->dev, &o, &e), 0);
+    cr_assert_lt(try_update(r, "queues=1", NULL, &e), 0);
+    cr_assert(strstr(e.msg, "names no disk"));
     cr_assert_eq(reported(r, "units"), 2);
     down(r);
 }
@@ -304,17 +306,14 @@ Test(scsi_units, what_is_refused)
 Test(scsi_units, state)
 {
     struct rig *r = up();
-    struct opts o = both();
     struct event e;
     set_config(r, SENSE_SIZE, 18);
     rig_config_set(r, SENSE_SIZE, 4, 96);
     is_good(run(r, CMD(1, 0, 0x1b, 0, 0, 0, 2, 0)));
     is_good(run(r, CMD(0, 0, 0x1b, 0, 0, 0, 0, 0)));
     cr_assert_eq(truncate(disk, 2 * BLOCKS * BLOCK), 0);
-    update(r, &o);
-    struct state_out s = rig_save(r);
-    cr_assert_eq(rig_load(r, s.buf, s.len), 0);
-    vdev_resume(r->dev);
+    update(r, BOTH);
+    rig_save_and_load(r);
     rig_settle(r);
     is_refused(run(r, CMD(0, 0, TEST_UNIT_READY)), KEY_ATTENTION, 0x2a, 9);
     is_refused(run(r, CMD(0, 0, TEST_UNIT_READY)), KEY_NOT_READY, 4, 2);
@@ -327,7 +326,6 @@ Test(scsi_units, state)
     rig_up_again(r);
     calm(r, 1);
     calm(r, 0);
-    state_out_free(&s);
     down(r);
 }
 
@@ -336,9 +334,7 @@ Test(scsi_units, hostile_state)
 {
     enum { HEADER = 16 };
     struct rig *r = up();
-    struct opts o = both();
-    o.cds.n = 0;
-    update(r, &o); /* an event waits */
+    update(r, DISK_ONLY); /* an event waits */
     struct state_out s = rig_save(r);
     size_t at = 0;
     while (memcmp(s.buf + at, "SCSI", 4) != 0)
@@ -374,6 +370,9 @@ Test(scsi_units, a_legacy_driver)
         "Device configuration layout#01");
     PROVES("legacy:Device Types / SCSI Host Device / Device Operation / Device Operation: Request "
            "Queues / Legacy Interface: Device Operation: Request Queues#01");
+    PROVES("legacy:Device Types / SCSI Host Device / Device Operation / Device Operation: eventq / "
+           "Legacy Interface: Device Operation: eventq#01");
+    struct event e;
     struct rig *r = up_as("scsi,disk=%s,cd=%s",
                           &(struct rig_options){.transport = RIG_PCI_TRANSITIONAL_LEGACY});
     calm(r, 0);
@@ -383,5 +382,10 @@ Test(scsi_units, a_legacy_driver)
     cr_assert_eq(c.in[0], 3);
     c = run_in(r, CMD(0, 0, 0x28, 0, 0, 0, 0, 3, 0, 0, 1, 0), 1024);
     cr_assert_eq(c.residual, 512);
+    gpa_t at = event_buffer(r, 16);
+    update(r, DISK_ONLY);
+    cr_assert(event_came(r, at, &e));
+    cr_assert(e.event == VIRTIO_SCSI_T_TRANSPORT_RESET &&
+              e.reason == VIRTIO_SCSI_EVT_RESET_REMOVED);
     down(r);
 }

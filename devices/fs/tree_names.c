@@ -52,7 +52,7 @@ static int make(int folder, const char *name, const struct making *m)
 {
     if (S_ISDIR(m->mode))
         return mkdirat(folder, name, m->mode & 07777);
-    if (S_ISLNK(m->mode))
+    if (m->target)
         return symlinkat(m->target, folder, name);
     return mknodat(folder, name, m->mode, 0);
 }

@@ -214,7 +214,7 @@ static void fs_report(const struct vdev *d, struct report *r)
     report_number(r, "waiting_for_locks", fs->waits.n_parked);
     report_number(r, "known_files", tree_nodes(fs->tree));
     report_number(r, "open_files", tree_files(fs->tree));
-    report_number(r, "mappings", window_count(&fs->window));
+    report_number(r, "mappings", atomic_load(&fs->window.count));
 }
 
 static void fs_save(const struct vdev *d, struct state_out *s)

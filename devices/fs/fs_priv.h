@@ -48,9 +48,10 @@ struct fs_mapping {
 struct fs_window {
     uint8_t *host; /* NULL: there is none */
     uint64_t len;
-    pthread_mutex_t lock; /* what is mapped */
+    pthread_mutex_t lock; /* what is mapped; held over mmap(), for which NFS asks its server */
     struct fs_mapping *map;
     unsigned n;
+    atomic_uint count; /* n, for those who must not wait */
 };
 
 struct fs_req;
@@ -182,7 +183,6 @@ static inline bool session_has(const struct fs *fs, uint64_t flag)
 int CHECKED window_new(struct fs_window *w, uint64_t len);
 void window_free(struct fs_window *w);
 void window_clear(struct fs_window *w);
-unsigned window_count(struct fs_window *w);
 /* Over [off, off + len), which is inside and aligned, whatever was there; `fd` is only used here.
  */
 int CHECKED window_map(struct fs_window *w, const struct fs_mapping *m, int fd);

@@ -101,7 +101,7 @@ struct fs_req { /* vq_req_state() */
     /* The loop's, of SETLKW. */
     bool waits, parked, interrupted;
     uint64_t freed;
-    struct fs_req *next;
+    struct fs_req *next, **at; /* what points here */
 };
 
 /* ---- fuse.c ---- */

@@ -315,6 +315,7 @@ BOTH(tree_lock, what_is_no_lock)
     cr_assert_eq(open_id(en.id, O_WRONLY, &wr), 0);
     cr_assert_eq(lock(rd, 1, F_WRLCK, 0, 1), -EBADF);
     cr_assert_eq(lock(wr, 1, F_RDLCK, 0, 1), -EBADF);
+    cr_assert_eq(test_lock(rd, 1, F_WRLCK, 0, 1).l_type, F_UNLCK, "to ask is not to lock");
     cr_assert_eq(lock(h, 1, 77, 0, 1), -EINVAL);
     cr_assert_eq(lock(h, 1, F_WRLCK, -1, 1), -EINVAL);
     cr_assert_eq(lock(h, 1, F_WRLCK, 1, -1), -EINVAL);

@@ -197,6 +197,32 @@ Test(tree_map, what_is_not_the_guest_s, .init = setup_map, .fini = teardown)
     cr_assert_eq(of("public").st_mode & 07777, 0644);
 }
 
+/* What a user of the host's loses by writing to a program that anybody may write to: we have
+ * CAP_FSETID, and only the guest's kernel knows whether its user has. */
+Test(tree_map, programs_that_are_not_the_guest_s, .init = setup_map, .fini = teardown)
+{
+    struct tree_entry en;
+    struct statx st;
+    uint64_t h;
+    host_file(at("program"), "#!");
+    uint64_t program = id_of(TREE_ROOT, "program");
+    static const unsigned flags[] = {O_WRONLY, O_RDWR, O_RDONLY | O_TRUNC};
+    for (unsigned i = 0; i < ARRAY_SIZE(flags); i++) {
+        cr_assert_eq(chmod(at("program"), 06777), 0);
+        cr_assert_eq(open_id(program, O_RDONLY, &h), 0);
+        cr_assert_eq(of("program").st_mode & 07777, 06777);
+        cr_assert_eq(open_id(program, flags[i], &h), 0);
+        cr_assert_eq(of("program").st_mode & 07777, 0777, "%u", i);
+    }
+    cr_assert_eq(chmod(at("program"), 06777), 0);
+    struct tree_change c = {.what = TREE_SET_SIZE};
+    cr_assert_eq(do_change(program, &c, &st), 0);
+    cr_assert_eq(st.stx_mode & 07777, 0777);
+    cr_assert_eq(make_file(&root_user, "mine", 06755, &en), 0);
+    cr_assert_eq(open_id(en.id, O_RDWR, &h), 0);
+    cr_assert_eq(of("mine").st_mode & 07777, 06755);
+}
+
 Test(tree_user, everything_is_the_user_s, .init = setup_user, .fini = teardown)
 {
     struct tree_entry en, theirs;

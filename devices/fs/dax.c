@@ -225,13 +225,15 @@ int fuse_removemapping(struct fuse_call *c)
     if (in.count != (c->arg_len - sizeof(in)) / sizeof(one) ||
         (c->arg_len - sizeof(in)) % sizeof(one))
         return -EINVAL;
-    int rc = 0;
-    for (uint32_t i = 0; rc == 0 && i < 2 * in.count; i++) { /* first all are looked at */
-        memcpy(&one, c->arg + sizeof(in) + i % in.count * sizeof(one), sizeof(one));
+    for (size_t at = sizeof(in); at < c->arg_len; at += sizeof(one)) { /* all are looked at first */
+        memcpy(&one, c->arg + at, sizeof(one));
         if (!in_window(w, one.moffset, one.len))
-            rc = -EINVAL;
-        else if (i >= in.count)
-            rc = window_unmap(w, one.moffset, one.len);
+            return -EINVAL;
+    }
+    int rc = 0;
+    for (size_t at = sizeof(in); rc == 0 && at < c->arg_len; at += sizeof(one)) {
+        memcpy(&one, c->arg + at, sizeof(one));
+        rc = window_unmap(w, one.moffset, one.len);
     }
     return rc;
 }

@@ -7,7 +7,6 @@
 #include <linux/virtio_ids.h>
 #include <stdio.h>
 
-#include "base/log.h"
 #include "devices/fs/fs_priv.h"
 
 enum {
@@ -29,11 +28,23 @@ struct fs_opts {
 
 /* --- the way back --- */
 
+/* The guest's user sees a limit that is the host's, and cannot know. */
+static void tell_full(struct fs *fs)
+{
+    log_limited(&fs->full, LOG_WARN,
+                "%s: the guest knows %llu files and has %llu open: more are not to be had below "
+                "this process's limit of descriptors",
+                fs->name, (unsigned long long)tree_nodes(fs->tree),
+                (unsigned long long)tree_files(fs->tree));
+}
+
 static void answer(struct fs_req *r)
 {
     struct fs *fs = r->fs;
     if (r->waits)
         waits_remove(r);
+    if (r->error == -ENFILE)
+        tell_full(fs);
     fs->count.requests++;
     fs->count.failed += r->error < 0;
     fs->count.read_bytes += r->read_bytes;

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/log.h"
 #include "base/loop.h"
 #include "devices/fs/tree.h"
 #include "devices/virtio/vdev.h"
@@ -79,6 +80,7 @@ struct fs {
         unsigned n_early, n_parked;
         struct loop_timer timer;
     } waits;
+    struct log_limit full;
     struct {
         uint64_t requests, failed, forgets, interrupts, read_bytes, write_bytes;
     } count;

@@ -15,7 +15,7 @@ enum {
 #define ATTR  sizeof(struct fuse_attr_out)
 #define ARG(type, more)                                                                            \
     .arg_min = sizeof(struct type), .arg_max = (uint32_t)(sizeof(struct type) + (more))
-#define NAMES(n) .arg_max = (n)*NAME_ARG
+#define NAMES(n) .arg_max = ((n)*NAME_ARG)
 #define OUT(n)   .out_min = (n), .out_max = (n)
 
 const struct fuse_op fuse_ops[] = {

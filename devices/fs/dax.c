@@ -37,13 +37,13 @@ void window_free(struct fs_window *w)
  * that is one to be short of memory for the kernel's own records. */
 static void take_away(struct fs_window *w, uint64_t off, uint64_t len)
 {
-    if (mmap(w->host + off, len, PROT_NONE,
-             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+    if (mmap(w->host + off, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+             -1, 0) == MAP_FAILED)
         abort();
 }
 
-/* Some file systems refuse a mapping late (FUSE and 9p without a cache, sysfs): it is made elsewhere
- * and then moved. */
+/* Some file systems refuse a mapping late (FUSE and 9p without a cache, sysfs): it is made
+ * elsewhere and then moved. */
 static int put(struct fs_window *w, const struct fs_mapping *m, int fd)
 {
     int prot = PROT_READ | (m->writable ? PROT_WRITE : 0);

@@ -219,8 +219,8 @@ Test(fs_dax, by_handles)
     down();
 }
 
-/* Each mapping is some of the process's, of which it has not many: as many as the largest window has
- * pieces of the size that Linux uses. */
+/* Each mapping is some of the process's, of which it has not many: as many as the largest window
+ * has pieces of the size that Linux uses. */
 Test(fs_dax, a_guest_cannot_have_all_mappings)
 {
     enum { MOST = 4096 };

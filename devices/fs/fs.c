@@ -53,16 +53,9 @@ static void answer(struct fs_req *r)
     vq_complete(r->q, r->req);
 }
 
-static uint32_t write_header(struct fs_req *r, int rc)
-{
-    const struct fuse_out_header o = {.len = sizeof(o), .error = rc, .unique = r->h.unique};
-    return vq_req_write(r->req, 0, &o, sizeof(o)) == 0 ? sizeof(o) : 0;
-}
-
 void fs_answer_error(struct fs_req *r, int rc)
 {
-    r->error = rc;
-    r->written = write_header(r, rc);
+    fuse_refuse(r, rc);
     answer(r);
 }
 

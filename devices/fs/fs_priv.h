@@ -111,6 +111,7 @@ struct fs_req { /* vq_req_state() */
 /* On a thread: does what is asked and writes the answer, or says in `outcome` that it must be tried
  * again. */
 void fuse_serve(struct fs_req *r);
+void fuse_refuse(struct fs_req *r, int rc); /* with an error; anywhere */
 
 /* One request while it is carried out. */
 struct fuse_call {
@@ -152,7 +153,6 @@ extern const size_t fuse_n_ops;
     } while (0)
 /* The n names that begin at `at` and fill the argument to its end, each with its zero. */
 int CHECKED fuse_strings(const struct fuse_call *c, size_t at, const char **name, unsigned n);
-int CHECKED fuse_name(const char *name); /* one that can be in a folder */
 
 /* The node that the request is about; put it back. */
 struct tree_node *fuse_node(struct fuse_call *c);

@@ -82,8 +82,6 @@ int fuse_create(struct fuse_call *c)
     const char *name;
     struct tree_entry e;
     int rc = fuse_strings(c, sizeof(in), &name, 1);
-    if (rc == 0)
-        rc = fuse_name(name);
     if (rc < 0)
         return rc;
     struct tree_node *folder = fuse_node(c);

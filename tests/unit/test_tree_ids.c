@@ -194,7 +194,7 @@ Test(tree_map, what_is_not_the_guest_s, .init = setup_map, .fini = teardown)
     cr_assert_eq(do_change(public, &c, &st), -EACCES);
     cr_assert_eq(WITH(private, tree_getxattr(t, n, "user.x", buf, 8)), -EACCES);
     cr_assert_eq(WITH(private, tree_listxattr(t, n, buf, 8)), -EACCES);
-    cr_assert_eq(WITH(public, tree_setxattr(t, &root_user, n, "user.x", "", 0, 0, false)), -EACCES);
+    cr_assert_eq(WITH(public, tree_setxattr(t, n, "user.x", "", 0, 0)), -EACCES);
     cr_assert_eq(WITH(public, tree_access(t, &root_user, n, W_OK)), -EACCES);
     cr_assert_eq(WITH(public, tree_access(t, &root_user, n, R_OK)), 0);
     cr_assert_eq(of("private").st_size, 6);
@@ -347,8 +347,8 @@ Test(tree_ro, nothing_is_changed, .init = setup_ro, .fini = teardown)
         struct tree_change c = {.what = bit};
         cr_assert_eq(do_change(f, &c, &st), -EROFS);
     }
-    cr_assert_eq(WITH(f, tree_setxattr(t, &root_user, n, "user.x", "", 0, 0, false)), -EROFS);
-    cr_assert_eq(WITH(f, tree_removexattr(t, &root_user, n, "user.x")), -EROFS);
+    cr_assert_eq(WITH(f, tree_setxattr(t, n, "user.x", "", 0, 0)), -EROFS);
+    cr_assert_eq(WITH(f, tree_removexattr(t, n, "user.x")), -EROFS);
     cr_assert_eq(WITH(f, tree_access(t, &root_user, n, W_OK)), -EROFS);
     cr_assert_eq(WITH(f, tree_access(t, &root_user, n, R_OK)), 0);
     cr_assert_eq(WITH(f, tree_statfs(t, n, &fs)), 0);

@@ -53,16 +53,9 @@ static void answer(struct fs_req *r)
     vq_complete(r->q, r->req);
 }
 
-static uint32_t write_header(struct fs_req *r, int rc)
-{
-    const struct fuse_out_header o = {.len = sizeof(o), .error = rc, .unique = r->h.unique};
-    return vq_req_write(r->req, 0, &o, sizeof(o)) == 0 ? sizeof(o) : 0;
-}
-
 void fs_answer_error(struct fs_req *r, int rc)
 {
-    r->error = rc;
-    r->written = write_header(r, rc);
+    fuse_refuse(r, rc);
     answer(r);
 }
 
@@ -225,7 +218,7 @@ static void fs_report(const struct vdev *d, struct report *r)
     report_number(r, "waiting_for_locks", fs->waits.n_parked);
     report_number(r, "known_files", tree_nodes(fs->tree));
     report_number(r, "open_files", tree_files(fs->tree));
-    report_number(r, "mappings", window_count(&fs->window));
+    report_number(r, "mappings", atomic_load(&fs->window.count));
 }
 
 static void fs_save(const struct vdev *d, struct state_out *s)

@@ -41,7 +41,7 @@ int api_new(const struct vm_config *base, struct api **out, struct err *e)
     if (!a)
         return err_host(e, -ENOMEM, "control socket");
     *a = (struct api){
-        .base = base, .outputs = {.log_fd = -1, .metrics_fd = -1}, .kept = json_array()};
+        .base = base, .outputs = {.metrics_fd = -1}, .kept = json_array()};
     int rc = a->kept ? set_up(a, e) : err_host(e, -ENOMEM, "control socket");
     if (rc < 0) {
         api_free(a);

@@ -12,10 +12,10 @@ enum { API_BODY_MAX = 51200 };
 
 /* Where the log and the metrics go; outputs.c */
 struct api_outputs {
-    int log_fd, metrics_fd; /* -1: none */
-    bool torn;              /* the last line of metrics is there in part */
-    int64_t due_ms;         /* the next, by CLOCK_MONOTONIC */
-    uint64_t missed;        /* lines that could not be written */
+    int metrics_fd;  /* -1: none */
+    bool torn;       /* the last line of metrics is there in part */
+    int64_t due_ms;  /* the next, by CLOCK_MONOTONIC */
+    uint64_t missed; /* lines that could not be written */
 };
 
 struct api_http;

@@ -44,18 +44,19 @@ int api_open_output(struct api *a, const struct api_body *b, const json_t *json,
     if (rc < 0)
         return rc;
     const char *path = b == &api_logger ? s.log_path : s.metrics_path;
-    int fd = path ? open_output(path, b == &api_logger ? "log_path" : "metrics_path", e) : -1;
+    AUTO_FD fd = path ? open_output(path, b == &api_logger ? "log_path" : "metrics_path", e) : -1;
     if (path && fd < 0)
         return fd;
     if (b == &api_logger) {
+        rc = log_to(fd >= 0 ? fd : STDERR_FILENO);
+        if (rc < 0)
+            return err_host(e, rc, "log_path");
         log_set_level(cfg.log);
-        log_to(fd >= 0 ? fd : STDERR_FILENO);
-        replace(&o->log_fd, fd);
-    } else {
-        replace(&o->metrics_fd, fd);
-        o->torn = false;
-        o->due_ms = now_ms(CLOCK_MONOTONIC) + METRICS_EVERY_MS;
+        return 0;
     }
+    replace(&o->metrics_fd, TAKE_FD(fd));
+    o->torn = false;
+    o->due_ms = now_ms(CLOCK_MONOTONIC) + METRICS_EVERY_MS;
     return 0;
 }
 

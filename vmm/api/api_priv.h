@@ -24,7 +24,6 @@ struct api {
     struct api_config config; /* what is configured, or runs */
     struct machine *machine;  /* NULL: not started */
     struct api_outputs outputs;
-    json_t *kept; /* bodies that a device's options point to */
     uint64_t requests, refused;
     struct api_http *http; /* NULL: no socket */
 };

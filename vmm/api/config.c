@@ -147,6 +147,22 @@ static int name_root(struct api_config *c, struct err *e)
     return 0;
 }
 
+/* What has no id is called something too. */
+static int check_names(const struct vm_config *cfg, struct err *e)
+{
+    char a[API_DEVICE_NAME], b[API_DEVICE_NAME];
+    for (unsigned i = 0; i < cfg->n_devices; i++) {
+        for (unsigned k = 0; k < i; k++) {
+            const struct device_config *d = &cfg->devices[i], *other = &cfg->devices[k];
+            if (d->class == other->class &&
+                !strcmp(api_device_name(cfg, i, a), api_device_name(cfg, k, b)))
+                return err_input(e, 0, "%s: its name is %s, as that of %s", d->what, a,
+                                 other->what);
+        }
+    }
+    return 0;
+}
+
 int api_config_make(const struct vm_config *base, json_t *from, struct api_config *out,
                     struct err *e)
 {
@@ -163,6 +179,8 @@ int api_config_make(const struct vm_config *base, json_t *from, struct api_confi
         rc = option_copy_devices(base, &c.cfg, e);
     if (rc == 0)
         rc = option_finish_devices(&c.cfg, e);
+    if (rc == 0)
+        rc = check_names(&c.cfg, e);
     if (rc < 0) {
         api_config_drop(&c);
         return rc;

@@ -139,8 +139,8 @@ Test(api, what_can_be_changed_is_no_string)
         for (const struct api_field *f = all[i]->fields; class && f->name; f++) {
             const struct opt_desc *row = f->option ? option_key(class->opts, f->option) : NULL;
             if (row && row->live)
-                cr_expect(row->type != OPT_STR && row->type != OPT_STRS, "%s: %s",
-                          all[i]->section, f->name);
+                cr_expect(row->type != OPT_STR && row->type != OPT_STRS, "%s: %s", all[i]->section,
+                          f->name);
         }
     }
 }

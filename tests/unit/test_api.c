@@ -242,6 +242,22 @@ Test(api, names_that_two_would_have)
     ACCEPT(&api_net, "blk0", "{\"iface_id\": \"blk0\", \"host_dev_name\": \"tap7\"}");
 }
 
+/* Or a client could make us keep, and go through, as many as it likes. */
+Test(api, more_devices_than_any_machine_has)
+{
+    char id[16], text[128];
+    unsigned n = 0;
+    do {
+        (void)snprintf(id, sizeof(id), "d%u", n++);
+        (void)snprintf(text, sizeof(text),
+                       "{\"drive_id\": \"%s\", \"path_on_host\": \"x\", \"is_root_device\": false}",
+                       id);
+    } while (put(&api_drive, id, text, false) == 0 && n < 1000);
+    cr_expect_eq(n, 64, "%u", n);
+    cr_expect_str_eq(err.msg, "65 devices are asked for, and there is room for fewer than 64");
+    cr_expect_eq(json_array_size(json_object_get(have, "drives")), n - 1);
+}
+
 Test(api, root_in_persistent_memory)
 {
     ACCEPT(&api_pmem, "p",

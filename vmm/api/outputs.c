@@ -37,7 +37,7 @@ static int64_t now_ms(clockid_t clock)
 
 int api_open_output(struct api *a, const struct api_body *b, const json_t *json, struct err *e)
 {
-    struct vm_config cfg = a->config.cfg;
+    struct vm_config cfg = *a->base; /* what the body does not say is not as it was */
     struct api_settings s = {0};
     struct api_outputs *o = &a->outputs;
     int rc = api_body_to_config(b, json, b->section, &cfg, &s, e);

@@ -194,14 +194,14 @@ static const struct opt_desc scsi_opts[] = {
      .type = OPT_U32,
      .offset = offsetof(struct scsi_opts, queues),
      .metavar = "N",
-     .help = "request queues, at best one for each CPU; default: 1",
+     .help = "request queues; one for each CPU is best [1]",
      .min = 1,
      .max = QUEUES_MAX},
     {.key = "id",
      .type = OPT_STR,
      .offset = offsetof(struct scsi_opts, id),
      .metavar = "NAME",
-     .help = "name in messages; default: scsi"},
+     .help = "its name in messages [scsi], and for the control socket"},
     {.type = OPT_END},
 };
 

@@ -2,6 +2,7 @@
  * over mappings, and those that must not be. */
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/mman.h>
 
 #include "tests/rig/fs_fixture.h"
 
@@ -218,25 +219,61 @@ Test(fs_dax, by_handles)
     down();
 }
 
-/* Each mapping is some of the process's, of which it has not many. */
+/* Each mapping is some of the process's, of which it has not many: as many as the largest window
+ * has pieces of the size that Linux uses. */
 Test(fs_dax, a_guest_cannot_have_all_mappings)
 {
+    enum { MOST = 4096 };
     make_folder();
     rig = fs_rig(",dax=64M", NULL);
     buffers_up();
     (void)init_with(36, ~0ull);
-    make_pages("f", 2, 0);
+    make_pages("f", 3, 0);
     node = node_of("f");
     uint64_t fh = open_name("f", O_RDONLY);
-    int rc = 0;
-    unsigned n = 0;
-    for (; rc == 0 && n < 8192; n++)
-        rc = map_fh(node, fh, 0, PAGE, (uint64_t)n * 2 * PAGE, READ);
-    cr_assert_eq(rc, -ENOSPC);
-    cr_assert_lt(n, 4097);
-    cr_assert_eq(unmap(0, 16), 0);
+    cr_assert_eq(map(0, 3, 0, READ), 0);
+    for (uint64_t n = 1; n < MOST; n++)
+        cr_assert_eq(map_fh(node, fh, 0, PAGE, n * 3 * PAGE, READ), 0, "the %uth", (unsigned)n);
+    cr_assert_eq(reported(rig, "mappings"), MOST);
+    cr_assert_eq(map(0, 1, 5, READ), -ENOSPC);
+    cr_assert_eq(map(0, 1, 1, READ), -ENOSPC, "in the middle of another");
+    cr_assert_eq(unmap(1, 1), -ENOSPC, "which makes two of one");
+    cr_assert_eq(map(0, 1, 3, READ), 0, "in the place of another");
+
+    struct state_out s = rig_save(rig);
+    transport_reset(rig->transport);
+    cr_assert_eq(rig_load(rig, s.buf, s.len), 0);
+    cr_assert_eq(reported(rig, "mappings"), MOST, "and all of them move");
+    vdev_resume(rig->dev);
+    rig_settle(rig);
+    state_out_free(&s);
+
+    cr_assert_eq(unmap(0, 3), 0);
     cr_assert_eq(map(0, 1, 0, READ), 0, "there is room again");
     down();
+}
+
+static bool is_ours(unsigned mpage)
+{
+    struct vdev_shm_region s;
+    unsigned char there;
+    cr_assert(vdev_shm_at(rig->dev, 0, &s));
+    return mincore((uint8_t *)s.host + (size_t)mpage * PAGE, PAGE, &there) == 0;
+}
+
+/* A file that cannot be mapped, as its file system says when the kernel has already made room for
+ * it: a hole would be filled by our own memory next, and the guest see it. */
+Test(fs_dax, a_failure_leaves_no_hole)
+{
+    (void)snprintf(folder, sizeof(folder), "/sys/kernel");
+    rig = fs_rig(",dax=4M,ro", NULL);
+    buffers_up();
+    (void)init_with(36, ~0ull);
+    node = node_of("uevent_seqnum");
+    cr_assert(is_ours(3));
+    cr_assert_eq(map(0, 1, 3, READ), -ENODEV);
+    cr_assert(is_ours(3));
+    rig_down(rig);
 }
 
 Test(fs_dax, the_end_of_a_session)

@@ -265,7 +265,8 @@ void conns_tick(void *ctx)
         struct conn *c = &v->conns[i];
         if (c->ticks > 0 && --c->ticks == 0)
             expire(c);
-        if (c->state == CONN_OPEN && c->asked)
+        c->asked = c->asked && wants_to_send(c);
+        if (c->asked)
             conn_due(c, DUE_ASK); /* the answer was "none", and a driver need not say more */
         more = more || c->ticks > 0 || c->asked;
     }

@@ -135,6 +135,21 @@ Test(vsock_flow, asks_again_when_there_was_none)
     guest_down(g);
 }
 
+Test(vsock_flow, does_not_ask_a_guest_that_receives_no_more)
+{
+    struct guest *g = guest_up(NULL, 32);
+    g->buf_alloc = 0;
+    int fd = guest_connects(g, STREAM);
+    host_says(g, fd, "hello");
+    guest_expect(g, OP(CREDIT_REQUEST));
+    guest_op(g, OP(SHUTDOWN), SHUT_RECV);
+    pass(g, 2);
+    guest_expect_none(g);
+    cr_assert(!ticker, "nothing is waited for");
+    close(fd);
+    guest_down(g);
+}
+
 Test(vsock_flow, counters_go_round)
 {
     struct guest *g = guest_up(NULL, 32);

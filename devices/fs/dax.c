@@ -9,8 +9,17 @@
 #include "devices/fs/fs_priv.h"
 #include "devices/hostmap.h"
 
+/* A mapping may have a gap behind it, which is one for the kernel too. */
+static atomic_uint windows;
+_Static_assert(FS_WINDOWS_MAX * 2 * (FS_MAPPINGS_MAX + 1) < 50000, "many are left of 65530");
+
 int window_new(struct fs_window *w, uint64_t len)
 {
+    if (atomic_fetch_add(&windows, 1) >= FS_WINDOWS_MAX) {
+        windows--;
+        return -EUSERS;
+    }
+    w->len = len;                                                       /* and it counts */
     struct fs_mapping *map = calloc(FS_MAPPINGS_MAX + 2, sizeof(*map)); /* two splits */
     if (!map)
         return -ENOMEM;
@@ -20,12 +29,12 @@ int window_new(struct fs_window *w, uint64_t len)
         return rc;
     }
     w->map = map;
-    w->len = len;
     return 0;
 }
 
 void window_free(struct fs_window *w)
 {
+    windows -= w->len > 0;
     hostmap_free(w->host, w->len);
     free(w->map);
     (void)pthread_mutex_destroy(&w->lock);

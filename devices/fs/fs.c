@@ -382,16 +382,23 @@ static int open_tree(struct fs *fs, const struct fs_opts *o, struct err *e)
     return tree_new(&c, &fs->tree, e);
 }
 
-static int fill(struct fs *fs, uint64_t dax)
+static int fill(struct fs *fs)
 {
     int rc = loop_pool_new(fs->loop, "fs", THREADS, &fs->pool);
     if (rc == 0)
         rc = loop_pool_new(fs->loop, "fs-hiprio", 1, &fs->hiprio);
     if (rc == 0)
         rc = waits_init(fs);
-    if (rc == 0 && dax)
-        rc = window_new(&fs->window, dax);
     return rc;
+}
+
+static int open_window(struct fs *fs, const struct fs_opts *o, struct err *e)
+{
+    int rc = o->dax ? window_new(&fs->window, o->dax) : 0;
+    if (rc == -EUSERS)
+        return err_input(e, 0, "fs %s: no more than %u folders can have dax=", o->dir,
+                         FS_WINDOWS_MAX);
+    return rc < 0 ? err_host(e, rc, "fs %s: dax=", o->dir) : 0;
 }
 
 static void init_session(struct fs_session *s)
@@ -427,7 +434,9 @@ static int fs_create(const void *opts, const struct build_env *env, struct vdev 
         sizes[i] = i == FS_HIPRIO ? HIPRIO_SIZE : REQUEST_SIZE;
 
     rc = open_tree(fs, o, e);
-    if (rc == 0 && ((rc = fill(fs, o->dax)) < 0 ||
+    if (rc == 0)
+        rc = open_window(fs, o, e);
+    if (rc == 0 && ((rc = fill(fs)) < 0 ||
                     (rc = vdev_new(&fs_class, env, fs, sizes, FS_REQUEST + fs->queues, out)) < 0))
         (void)err_host(e, rc, "fs %s", o->dir);
     if (rc < 0) {

@@ -253,6 +253,26 @@ Test(fs_dax, a_guest_cannot_have_all_mappings)
     down();
 }
 
+/* Nor those of several windows. */
+Test(fs_dax, a_process_has_so_many_windows)
+{
+    enum { MOST = 6 };
+    struct rig *rigs[MOST];
+    char spec[160];
+    make_folder();
+    (void)snprintf(spec, sizeof(spec), "fs,%s,tag=one,dax=2M", folder);
+    for (unsigned i = 0; i < MOST; i++)
+        rigs[i] = fs_rig(",dax=2M", NULL);
+    for (unsigned i = 0; i < 3; i++)
+        rig_refuses(spec, NULL, "no more than 6 folders can have dax=");
+    rig_down(rigs[0]);
+    rigs[0] = fs_rig(",dax=2M", NULL);
+    rig_refuses(spec, NULL, "no more than 6 folders");
+    for (unsigned i = 0; i < MOST; i++)
+        rig_down(rigs[i]);
+    remove_folder();
+}
+
 static bool is_ours(unsigned mpage)
 {
     struct vdev_shm_region s;

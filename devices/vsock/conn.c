@@ -165,6 +165,10 @@ void conn_due(struct conn *c, unsigned due)
 
 void conn_end(struct conn *c, bool flush)
 {
+    if (c->state == CONN_LINGER) { /* the driver knows, and may use the addresses again */
+        conn_free(c);
+        return;
+    }
     if (!flush || c->out.whole == 0 || c->fd < 0)
         conn_close_fd(c);
     c->state = CONN_ENDED;

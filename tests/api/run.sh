@@ -234,6 +234,8 @@ refusals() {
     no 'metadata' PUT /mmds '{}'
     no 'metadata' PUT /mmds/config '{}'
     no 'CPU' PUT /cpu-config '{}'
+    no 'CPU' PUT /cpu-config '{'
+    no 'PUT /machine-config: the body is missing' PUT /machine-config
     no 'not JSON' PUT /machine-config '{'
     no 'not JSON' PUT /machine-config '{"vcpu_count": 1, "vcpu_count": 1}'
     no 'not JSON' PUT /boot-source '{"kernel_image_path": "a\u0000b"}'

@@ -4,7 +4,9 @@
  * Where nothing is mapped there is nothing: an access ends the guest, as one to any memory that is
  * not there does. We never touch the window ourselves. The list of mappings bounds what a guest can
  * take of the process's mappings, and lets them be saved. */
+#include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 
 #include "devices/fs/fs_priv.h"
 #include "devices/hostmap.h"
@@ -43,11 +45,20 @@ static void take_away(struct fs_window *w, uint64_t off, uint64_t len)
         abort();
 }
 
+/* Files of huge pages can only be mapped, and taken away, in those. */
+static bool has_small_pages(int fd)
+{
+    struct statfs fs;
+    return fstatfs(fd, &fs) == 0 && fs.f_type != HUGETLBFS_MAGIC;
+}
+
 /* Some file systems refuse a mapping late (FUSE and 9p without a cache, sysfs): it is made
  * elsewhere and then moved. */
 static int put(struct fs_window *w, const struct fs_mapping *m, int fd)
 {
     int prot = PROT_READ | (m->writable ? PROT_WRITE : 0);
+    if (!has_small_pages(fd))
+        return -ENODEV;
     void *made = mmap(NULL, m->len, prot, MAP_SHARED | MAP_NORESERVE, fd, (off_t)m->foff);
     if (made == MAP_FAILED)
         return -errno;

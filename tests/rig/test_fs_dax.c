@@ -1,8 +1,10 @@
 /* tests/rig/test_fs_dax.c - the DAX window (virtio 1.4, 5.11.6.4): what is mapped where, mappings
  * over mappings, and those that must not be. */
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 
 #include "devices/fs/fs_priv.h"
 #include "tests/rig/fs_fixture.h"
@@ -303,6 +305,30 @@ Test(fs_dax, a_failure_leaves_no_hole)
     cr_assert_eq(map(0, 1, 3, READ), -ENODEV);
     cr_assert(is_ours(3));
     rig_down(rig);
+}
+
+/* A folder of huge pages: a part of one cannot be taken away again. */
+Test(fs_dax, files_of_huge_pages)
+{
+    make_folder();
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 ||
+        mount("none", folder, "hugetlbfs", 0, NULL) < 0) {
+        remove_folder();
+        cr_skip_test("needs root, and hugetlbfs");
+    }
+    rig = fs_rig(",dax=4M", NULL);
+    buffers_up();
+    (void)init_with(36, ~0ull);
+    int fd = open(in_folder("f"), O_RDWR | O_CREAT, 0600);
+    cr_assert_eq(ftruncate(fd, 2 << 20), 0);
+    close(fd);
+    node = node_of("f");
+    cr_assert_eq(map(0, 1, 0, READ), -ENODEV);
+    cr_assert_eq(map(0, 512, 0, READ), -ENODEV);
+    cr_assert_eq(unmap(0, 1), 0);
+    rig_down(rig);
+    (void)umount(folder);
+    remove_folder();
 }
 
 Test(fs_dax, the_end_of_a_session)

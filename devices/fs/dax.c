@@ -26,6 +26,7 @@ int window_new(struct fs_window *w, uint64_t len)
 
 void window_free(struct fs_window *w)
 {
+    window_clear(w);
     hostmap_free(w->host, w->len);
     free(w->map);
     (void)pthread_mutex_destroy(&w->lock);
@@ -56,6 +57,19 @@ static int put(struct fs_window *w, const struct fs_mapping *m, int fd)
 }
 
 /* --- the list, in order of offsets --- */
+
+static atomic_uint in_all_windows;
+
+/* About: another window may be changing. */
+static bool has_room(const struct fs_window *w, unsigned n)
+{
+    return n <= FS_MAPPINGS_MAX && atomic_load(&in_all_windows) - w->n + n <= FS_MAPPINGS_ALL;
+}
+
+static void recount(struct fs_window *w)
+{
+    (void)atomic_fetch_add(&in_all_windows, w->n - atomic_exchange(&w->count, w->n));
+}
 
 static void erase(struct fs_window *w, unsigned i)
 {
@@ -101,8 +115,8 @@ static void split(struct fs_window *w, uint64_t at)
 static unsigned without(const struct fs_window *w, uint64_t off, uint64_t len)
 {
     unsigned first = find(w, off), behind = find(w, off + len);
-    const struct fs_mapping *last = &w->map[behind] - 1;
-    return w->n - (behind - first) + (behind > 0 && last->off + last->len > off + len);
+    bool beyond = behind > 0 && w->map[behind - 1].off + w->map[behind - 1].len > off + len;
+    return w->n - (behind - first) + beyond;
 }
 
 static void forget_range(struct fs_window *w, uint64_t off, uint64_t len)
@@ -116,12 +130,12 @@ static void forget_range(struct fs_window *w, uint64_t off, uint64_t len)
 int window_map(struct fs_window *w, const struct fs_mapping *m, int fd)
 {
     (void)pthread_mutex_lock(&w->lock);
-    int rc = without(w, m->off, m->len) < FS_MAPPINGS_MAX ? put(w, m, fd) : -ENOSPC;
+    int rc = has_room(w, without(w, m->off, m->len) + 1) ? put(w, m, fd) : -ENOSPC;
     if (rc == 0) {
         forget_range(w, m->off, m->len);
         insert(w, find(w, m->off), *m);
     }
-    atomic_store(&w->count, w->n);
+    recount(w);
     (void)pthread_mutex_unlock(&w->lock);
     return rc;
 }
@@ -130,12 +144,12 @@ int window_map(struct fs_window *w, const struct fs_mapping *m, int fd)
 int window_unmap(struct fs_window *w, uint64_t off, uint64_t len)
 {
     (void)pthread_mutex_lock(&w->lock);
-    int rc = without(w, off, len) <= FS_MAPPINGS_MAX ? 0 : -ENOSPC;
+    int rc = has_room(w, without(w, off, len)) ? 0 : -ENOSPC;
     if (rc == 0) {
         take_away(w, off, len);
         forget_range(w, off, len);
     }
-    atomic_store(&w->count, w->n);
+    recount(w);
     (void)pthread_mutex_unlock(&w->lock);
     return rc;
 }
@@ -148,7 +162,7 @@ void window_clear(struct fs_window *w)
     if (w->n)
         take_away(w, 0, w->len);
     w->n = 0;
-    atomic_store(&w->count, 0);
+    recount(w);
     (void)pthread_mutex_unlock(&w->lock);
 }
 

@@ -23,7 +23,8 @@ enum {
     FS_QUEUES_MAX = 64,
     FS_TRANSFER_MAX = 1 << 20, /* bytes of one READ or WRITE */
     FS_PAGE = 4096,            /* FUSE counts a request's data in these */
-    FS_MAPPINGS_MAX = 4096,    /* of a window: each is two or three of the process's 65530 */
+    FS_MAPPINGS_MAX = 4096,    /* of a window, */
+    FS_MAPPINGS_ALL = 16384,   /* of all: each is two or three of the process's 65530 */
     FS_MAP_SHIFT = 12,
     FUSE_MINOR = 37,
     FUSE_MINOR_MIN = 31, /* Linux 5.4, the first with a driver */

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 
+#include "devices/fs/fs_priv.h"
 #include "tests/rig/fs_fixture.h"
 
 enum { PAGE = 4096, PAGES = 1024, WINDOW = 4 << 20 };
@@ -263,6 +264,34 @@ static bool is_ours(unsigned mpage)
 
 /* A file that cannot be mapped, as its file system says when the kernel has already made room for
  * it: a hole would be filled by our own memory next, and the guest see it. */
+/* A process has 65530, whatever the number of its folders. */
+Test(fs_dax, many_windows_cannot_have_all_mappings)
+{
+    enum { WINDOWS = 6, LEN = FS_MAPPINGS_MAX * PAGE };
+    static struct fs_window w[WINDOWS];
+    unsigned all = 0, round = 0;
+    int fd = memfd_create("pages", 0), rc = 0;
+    cr_assert_eq(ftruncate(fd, PAGE), 0);
+    for (unsigned i = 0; i < WINDOWS; i++) {
+        (void)pthread_mutex_init(&w[i].lock, NULL);
+        cr_assert_eq(window_new(&w[i], LEN), 0);
+        for (unsigned k = 0; k < FS_MAPPINGS_MAX && rc == 0; k++, all += rc == 0) {
+            const struct fs_mapping m = {.off = (uint64_t)k * PAGE, .len = PAGE};
+            rc = window_map(&w[i], &m, fd);
+        }
+    }
+    cr_assert_eq(rc, -ENOSPC);
+    cr_assert_eq(all, FS_MAPPINGS_ALL);
+    cr_assert_eq(window_unmap(&w[0], 0, LEN), 0);
+    for (rc = 0; rc == 0; round++)
+        rc = window_map(&w[WINDOWS - 1],
+                        &(struct fs_mapping){.off = (uint64_t)round * PAGE, .len = PAGE}, fd);
+    cr_assert_eq(round - 1, FS_MAPPINGS_MAX, "what is given back can be had by another: %u", round);
+    for (unsigned i = 0; i < WINDOWS; i++)
+        window_free(&w[i]);
+    close(fd);
+}
+
 Test(fs_dax, a_failure_leaves_no_hole)
 {
     (void)snprintf(folder, sizeof(folder), "/sys/kernel");

@@ -1,6 +1,7 @@
 /* base/chardev_term.c - the terminal that this process was started on: raw while the guest has it,
  * escape keys, and as it was when we leave, however we leave. */
 #include <termios.h>
+#include <unistd.h>
 
 #include "base/chardev_priv.h"
 
@@ -11,10 +12,22 @@ static struct termios before;
 static int raw_fd;
 static atomic_bool raw;
 
+/* Whoever changes the terminal from the background of its session is stopped, and with this process
+ * its guest and its control socket. */
+static bool in_background(int fd)
+{
+    pid_t front = tcgetpgrp(fd); /* fails when it is not the terminal of our session */
+    return front > 0 && front != getpgrp();
+}
+
 int term_open(struct chardev *c, struct err *e)
 {
     struct termios t;
 
+    if (in_background(c->in_fd))
+        return err_input(e, 0,
+                         "stdio: the terminal is not for processes in the background; "
+                         "--console file=PATH, pty or none is");
     if (atomic_load(&raw))
         return err_input(e, 0, "stdio: the terminal is already in use");
     if (tcgetattr(c->in_fd, &t) < 0)
@@ -40,7 +53,7 @@ int term_open(struct chardev *c, struct err *e)
 void chardev_restore_terminal(void)
 {
     int saved = errno;
-    if (atomic_load(&raw))
+    if (atomic_load(&raw) && !in_background(raw_fd)) /* else the shell has it, as it wants it */
         (void)tcsetattr(raw_fd, TCSANOW, &before);
     errno = saved;
 }

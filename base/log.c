@@ -2,6 +2,7 @@
  * different threads never mix. */
 #include "base/log.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -20,9 +21,18 @@ void log_set_level(enum log_level level)
     max_level = (int)level;
 }
 
-void log_to(int fd)
+/* Always the same number once there is one: another thread may be about to write to it, and must
+ * not meet what else the number would stand for by then, a guest's disk say. */
+int log_to(int fd)
 {
-    log_fd = fd;
+    int own = log_fd;
+    if (own != STDERR_FILENO)
+        return dup3(fd, own, O_CLOEXEC) < 0 ? -errno : 0;
+    own = fd == STDERR_FILENO ? fd : fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (own < 0)
+        return -errno;
+    log_fd = own;
+    return 0;
 }
 
 int log_level_parse(const char *name, enum log_level *out)

@@ -8,9 +8,10 @@ enum log_level { LOG_OFF, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 /* Lines above this level are dropped; LOG_WARN until it is called. */
 void log_set_level(enum log_level level);
-/* To this descriptor from now on, which stays the caller's and open until another one is set;
- * standard error until it is called. */
-void log_to(int fd);
+/* To this descriptor's file from now on; standard error until it is called. The log keeps a
+ * descriptor of its own: this one stays the caller's, who may close it. -errno: nothing changed.
+ * One thread at a time. */
+int CHECKED log_to(int fd);
 /* -EINVAL for a name that is none of off, error, warn, info, debug. */
 int CHECKED log_level_parse(const char *name, enum log_level *out);
 

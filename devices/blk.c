@@ -157,6 +157,8 @@ static void next_range(struct blk_req *r);
 static void range_done(struct blkio *io, int result)
 {
     struct blk_req *r = container_of(io, struct blk_req, io);
+    if (result == 0 && blkio_given_up(io))
+        result = -ECANCELED;
     if (result < 0)
         fail(r, result);
     else

@@ -104,6 +104,11 @@ static bool again(int64_t result)
     return result == -EINTR || result == -EAGAIN;
 }
 
+bool blkio_given_up(const struct blkio *o)
+{
+    return o->cancel || vq_aborting(o->q);
+}
+
 static void step(struct blkio *o);
 
 /* Ends it, or goes on. */
@@ -113,7 +118,7 @@ static void next(struct blkio *o, int64_t result, bool failed)
         o->done(o, result < 0 ? (int)result : -ENODATA);
     else if (o->left == 0)
         o->done(o, 0);
-    else if (o->cancel || vq_aborting(o->q))
+    else if (blkio_given_up(o))
         o->done(o, -ECANCELED);
     else
         step(o);

@@ -67,5 +67,7 @@ void blkio_flush(struct blkio *o);
 void blkio_discard(struct blkio *o, uint64_t pos, uint64_t len);
 /* Reads as zeroes afterwards, as a hole if `hole`; written where the host can do no better. */
 void blkio_zero(struct blkio *o, uint64_t pos, uint64_t len, bool hole);
-/* The same bytes over and over; `len` is a multiple of how many there are. */
+/* The same bytes over and over, the last time as many as `len` leaves. */
 void blkio_fill(struct blkio *o, uint64_t pos, uint64_t len, const void *bytes, size_t n);
+/* For who has more operations to come: there is nobody any more to do them for. */
+bool blkio_given_up(const struct blkio *o);

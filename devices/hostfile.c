@@ -9,7 +9,8 @@ static int lock_file(int fd, const char *what, const char *path, bool ro, struct
     if (fcntl(fd, F_OFD_SETLK, &l) == 0)
         return 0;
     if (errno == EAGAIN || errno == EACCES)
-        return err_input(e, 0, "%s %s: in use: another process holds its lock", what, path);
+        return err_input(e, 0, "%s %s: in use: another device or process holds its lock", what,
+                         path);
     return err_input(e, -errno, "%s %s: cannot be locked", what, path);
 }
 

@@ -21,7 +21,7 @@ int hostmap_reserve(uint64_t len, uint8_t **out)
 
 int hostmap_new(int fd, uint64_t len, int prot, uint8_t **out)
 {
-    uint8_t *at;
+    uint8_t *at = NULL;
     int rc = hostmap_reserve(len, &at);
     if (rc < 0)
         return rc;

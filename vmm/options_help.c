@@ -129,7 +129,9 @@ void options_help(FILE *to)
 {
     fputs(
         "vmm " VMM_VERSION " - runs a Linux guest in a virtual machine on KVM\n\n"
-        "Usage: vmm --kernel FILE [OPTION]...\n\n"
+        "Usage: vmm --kernel FILE [OPTION]...\n"
+        "       vmm --config-file FILE [OPTION]...\n"
+        "       vmm --api-sock PATH [OPTION]...\n\n"
         "An option is written --name VALUE or --name=VALUE. A comma inside the value of a KEY is\n"
         "written twice. What holds without the option is in brackets.\n",
         to);

@@ -62,6 +62,8 @@ static void print_synopsis(FILE *to)
         print_syntax(to, row);
         fprintf(to, " Oc%s\n", row->repeatable ? " Ns ..." : "");
     }
+    fputs(".Nm\n.Fl -config-file Ar FILE\n.Op Ar OPTION\n.Ar ...\n", to);
+    fputs(".Nm\n.Fl -api-sock Ar PATH\n.Op Ar OPTION\n.Ar ...\n", to);
     for (const struct option_row *row = option_rows; row->d.key; row++) {
         if (row->d.type == OPT_FLAG)
             fprintf(to, ".Nm\n.Fl -%s\n", row->d.key);
@@ -155,7 +157,7 @@ static const char description[] =
     "boots a Linux kernel in a virtual machine of its own.\n"
     "The machine is an x86-64 one with as many CPUs and as much RAM as is asked for, a serial\n"
     "port, a clock, and virtio devices on a PCI bus or in memory-mapped windows: disks, network\n"
-    "cards, a console, a source of entropy.\n"
+    "cards, a console, a source of entropy, and all that is under DEVICES.\n"
     "It has no firmware, no boot loader and no graphics; the kernel is entered directly.\n"
     ".Pp\n"
     "With just a kernel that has its drivers built in, and a disk, the guest's root is\n"
@@ -222,6 +224,8 @@ static const char control[] =
     "PUT of\n"
     ".Pa /boot-source , /machine-config , /drives/ID , /network-interfaces/ID , /pmem/ID ,\n"
     ".Pa /vsock , /entropy , /balloon , /hotplug/memory , /serial ;\n"
+    "PATCH of\n"
+    ".Pa /machine-config , /balloon , /balloon/statistics ;\n"
     "then PUT of\n"
     ".Pa /actions\n"
     "with InstanceStart.\n"
@@ -237,7 +241,8 @@ static const char control[] =
     ".Pa /balloon/statistics , /balloon/hinting/status .\n"
     "Devices of the command line have the names that\n"
     ".Cm id=\n"
-    "gave them.\n"
+    "gave them, or those of their class and number:\n"
+    ".Ql blk0 .\n"
     ".It Always\n"
     "GET of\n"
     ".Pa / , /version , /vm/config , /machine-config , /balloon , /hotplug/memory ;\n"
@@ -245,6 +250,10 @@ static const char control[] =
     ".Pa /logger , /metrics ,\n"
     "which opens their files anew.\n"
     ".El\n"
+    ".Pp\n"
+    "A process in the background cannot have its terminal as the guest's console:\n"
+    ".Fl -console\n"
+    "says what else is.\n"
     ".Pp\n"
     "Metrics are a line of JSON for each FlushMetrics and each minute: what every device and\n"
     "every queue has counted.\n"
@@ -350,7 +359,7 @@ static const char tail[] =
     ".Pp\n"
     "A guest that is configured, started and paused from outside:\n"
     ".Bd -literal -offset indent\n"
-    "$ vmm --api-sock vm.sock &\n"
+    "$ vmm --api-sock vm.sock --console file=guest.log &\n"
     "$ put() { curl --unix-socket vm.sock -X PUT http://vm$1 -d \"$2\"; }\n"
     "$ put /boot-source '{\"kernel_image_path\": \"bzImage\"}'\n"
     "$ put /actions '{\"action_type\": \"InstanceStart\"}'\n"

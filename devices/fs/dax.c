@@ -4,14 +4,16 @@
  * Where nothing is mapped there is nothing: an access ends the guest, as one to any memory that is
  * not there does. We never touch the window ourselves. The list of mappings bounds what a guest can
  * take of the process's mappings, and lets them be saved. */
+#include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 
 #include "devices/fs/fs_priv.h"
 #include "devices/hostmap.h"
 
 int window_new(struct fs_window *w, uint64_t len)
 {
-    struct fs_mapping *map = calloc(FS_MAPPINGS_MAX, sizeof(*map));
+    struct fs_mapping *map = calloc(FS_MAPPINGS_MAX + 2, sizeof(*map)); /* two splits */
     if (!map)
         return -ENOMEM;
     int rc = hostmap_reserve(len, &w->host);
@@ -26,20 +28,59 @@ int window_new(struct fs_window *w, uint64_t len)
 
 void window_free(struct fs_window *w)
 {
+    window_clear(w);
     hostmap_free(w->host, w->len);
     free(w->map);
     (void)pthread_mutex_destroy(&w->lock);
 }
 
-static int take_away(struct fs_window *w, uint64_t off, uint64_t len)
+/* There is always something of ours in the window: whatever the kernel would put into a hole of it,
+ * a stack or memory of malloc()'s, the guest would see. Where MAP_FIXED fails, what was there may
+ * have gone already, so only what a file system cannot refuse is done in place, and a failure of
+ * that is one to be short of memory for the kernel's own records. */
+static void take_away(struct fs_window *w, uint64_t off, uint64_t len)
 {
-    return mmap(w->host + off, len, PROT_NONE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED
-               ? -errno
-               : 0;
+    if (mmap(w->host + off, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+             -1, 0) == MAP_FAILED)
+        abort();
+}
+
+/* Files of huge pages can only be mapped, and taken away, in those. */
+static bool has_small_pages(int fd)
+{
+    struct statfs fs;
+    return fstatfs(fd, &fs) == 0 && fs.f_type != HUGETLBFS_MAGIC;
+}
+
+/* Some file systems refuse a mapping late (FUSE and 9p without a cache, sysfs): it is made
+ * elsewhere and then moved. */
+static int put(struct fs_window *w, const struct fs_mapping *m, int fd)
+{
+    int prot = PROT_READ | (m->writable ? PROT_WRITE : 0);
+    if (!has_small_pages(fd))
+        return -ENODEV;
+    void *made = mmap(NULL, m->len, prot, MAP_SHARED | MAP_NORESERVE, fd, (off_t)m->foff);
+    if (made == MAP_FAILED)
+        return -errno;
+    if (mremap(made, m->len, m->len, MREMAP_MAYMOVE | MREMAP_FIXED, w->host + m->off) == MAP_FAILED)
+        abort();
+    return 0;
 }
 
 /* --- the list, in order of offsets --- */
+
+static atomic_uint in_all_windows;
+
+/* About: another window may be changing. */
+static bool has_room(const struct fs_window *w, unsigned n)
+{
+    return n <= FS_MAPPINGS_MAX && atomic_load(&in_all_windows) - w->n + n <= FS_MAPPINGS_ALL;
+}
+
+static void recount(struct fs_window *w)
+{
+    (void)atomic_fetch_add(&in_all_windows, w->n - atomic_exchange(&w->count, w->n));
+}
 
 static void erase(struct fs_window *w, unsigned i)
 {
@@ -81,10 +122,12 @@ static void split(struct fs_window *w, uint64_t at)
     insert(w, i, tail);
 }
 
-/* Two splits may be needed, and one more entry. */
-static bool has_room(const struct fs_window *w)
+/* How many there are once [off, off + len) is empty. */
+static unsigned without(const struct fs_window *w, uint64_t off, uint64_t len)
 {
-    return w->n + 3 <= FS_MAPPINGS_MAX;
+    unsigned first = find(w, off), behind = find(w, off + len);
+    bool beyond = behind > 0 && w->map[behind - 1].off + w->map[behind - 1].len > off + len;
+    return w->n - (behind - first) + beyond;
 }
 
 static void forget_range(struct fs_window *w, uint64_t off, uint64_t len)
@@ -97,29 +140,27 @@ static void forget_range(struct fs_window *w, uint64_t off, uint64_t len)
 
 int window_map(struct fs_window *w, const struct fs_mapping *m, int fd)
 {
-    int prot = PROT_READ | (m->writable ? PROT_WRITE : 0), rc = -ENOSPC;
     (void)pthread_mutex_lock(&w->lock);
-    if (has_room(w)) {
-        rc = mmap(w->host + m->off, m->len, prot, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd,
-                  (off_t)m->foff) == MAP_FAILED
-                 ? -errno
-                 : 0;
-        if (rc == 0) {
-            forget_range(w, m->off, m->len);
-            insert(w, find(w, m->off), *m);
-        }
+    int rc = has_room(w, without(w, m->off, m->len) + 1) ? put(w, m, fd) : -ENOSPC;
+    if (rc == 0) {
+        forget_range(w, m->off, m->len);
+        insert(w, find(w, m->off), *m);
     }
+    recount(w);
     (void)pthread_mutex_unlock(&w->lock);
     return rc;
 }
 
-/* A hole in the middle is one mapping more. The last room is for SETUPMAPPING to miss. */
+/* A hole in the middle is one mapping more. */
 int window_unmap(struct fs_window *w, uint64_t off, uint64_t len)
 {
     (void)pthread_mutex_lock(&w->lock);
-    int rc = w->n + 2 <= FS_MAPPINGS_MAX ? take_away(w, off, len) : -ENOSPC;
-    if (rc == 0)
+    int rc = has_room(w, without(w, off, len)) ? 0 : -ENOSPC;
+    if (rc == 0) {
+        take_away(w, off, len);
         forget_range(w, off, len);
+    }
+    recount(w);
     (void)pthread_mutex_unlock(&w->lock);
     return rc;
 }
@@ -129,18 +170,11 @@ void window_clear(struct fs_window *w)
     if (!w->host)
         return;
     (void)pthread_mutex_lock(&w->lock);
-    if (w->n && take_away(w, 0, w->len) < 0)
-        abort(); /* the kernel takes mappings away without needing any memory */
+    if (w->n)
+        take_away(w, 0, w->len);
     w->n = 0;
+    recount(w);
     (void)pthread_mutex_unlock(&w->lock);
-}
-
-unsigned window_count(struct fs_window *w)
-{
-    (void)pthread_mutex_lock(&w->lock);
-    unsigned n = w->n;
-    (void)pthread_mutex_unlock(&w->lock);
-    return n;
 }
 
 /* --- requests --- */
@@ -216,13 +250,15 @@ int fuse_removemapping(struct fuse_call *c)
     if (in.count != (c->arg_len - sizeof(in)) / sizeof(one) ||
         (c->arg_len - sizeof(in)) % sizeof(one))
         return -EINVAL;
-    int rc = 0;
-    for (uint32_t i = 0; rc == 0 && i < 2 * in.count; i++) { /* first all are looked at */
-        memcpy(&one, c->arg + sizeof(in) + i % in.count * sizeof(one), sizeof(one));
+    for (size_t at = sizeof(in); at < c->arg_len; at += sizeof(one)) { /* all are looked at first */
+        memcpy(&one, c->arg + at, sizeof(one));
         if (!in_window(w, one.moffset, one.len))
-            rc = -EINVAL;
-        else if (i >= in.count)
-            rc = window_unmap(w, one.moffset, one.len);
+            return -EINVAL;
+    }
+    int rc = 0;
+    for (size_t at = sizeof(in); rc == 0 && at < c->arg_len; at += sizeof(one)) {
+        memcpy(&one, c->arg + at, sizeof(one));
+        rc = window_unmap(w, one.moffset, one.len);
     }
     return rc;
 }

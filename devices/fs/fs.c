@@ -7,7 +7,6 @@
 #include <linux/virtio_ids.h>
 #include <stdio.h>
 
-#include "base/log.h"
 #include "devices/fs/fs_priv.h"
 
 enum {
@@ -29,11 +28,23 @@ struct fs_opts {
 
 /* --- the way back --- */
 
+/* The guest's user sees a limit that is the host's, and cannot know. */
+static void tell_full(struct fs *fs)
+{
+    log_limited(&fs->full, LOG_WARN,
+                "%s: the guest knows %llu files and has %llu open: more are not to be had below "
+                "this process's limit of descriptors",
+                fs->name, (unsigned long long)tree_nodes(fs->tree),
+                (unsigned long long)tree_files(fs->tree));
+}
+
 static void answer(struct fs_req *r)
 {
     struct fs *fs = r->fs;
     if (r->waits)
         waits_remove(r);
+    if (r->error == -ENFILE)
+        tell_full(fs);
     fs->count.requests++;
     fs->count.failed += r->error < 0;
     fs->count.read_bytes += r->read_bytes;
@@ -42,16 +53,9 @@ static void answer(struct fs_req *r)
     vq_complete(r->q, r->req);
 }
 
-static uint32_t write_header(struct fs_req *r, int rc)
-{
-    const struct fuse_out_header o = {.len = sizeof(o), .error = rc, .unique = r->h.unique};
-    return vq_req_write(r->req, 0, &o, sizeof(o)) == 0 ? sizeof(o) : 0;
-}
-
 void fs_answer_error(struct fs_req *r, int rc)
 {
-    r->error = rc;
-    r->written = write_header(r, rc);
+    fuse_refuse(r, rc);
     answer(r);
 }
 
@@ -214,7 +218,7 @@ static void fs_report(const struct vdev *d, struct report *r)
     report_number(r, "waiting_for_locks", fs->waits.n_parked);
     report_number(r, "known_files", tree_nodes(fs->tree));
     report_number(r, "open_files", tree_files(fs->tree));
-    report_number(r, "mappings", window_count(&fs->window));
+    report_number(r, "mappings", atomic_load(&fs->window.count));
 }
 
 static void fs_save(const struct vdev *d, struct state_out *s)

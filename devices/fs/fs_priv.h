@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/log.h"
 #include "base/loop.h"
 #include "devices/fs/tree.h"
 #include "devices/virtio/vdev.h"
@@ -22,7 +23,8 @@ enum {
     FS_QUEUES_MAX = 64,
     FS_TRANSFER_MAX = 1 << 20, /* bytes of one READ or WRITE */
     FS_PAGE = 4096,            /* FUSE counts a request's data in these */
-    FS_MAPPINGS_MAX = 4096,    /* of a window: each is two or three of the process's 65530 */
+    FS_MAPPINGS_MAX = 4096,    /* of a window, */
+    FS_MAPPINGS_ALL = 16384,   /* of all: each is two or three of the process's 65530 */
     FS_MAP_SHIFT = 12,
     FUSE_MINOR = 37,
     FUSE_MINOR_MIN = 31, /* Linux 5.4, the first with a driver */
@@ -48,9 +50,10 @@ struct fs_mapping {
 struct fs_window {
     uint8_t *host; /* NULL: there is none */
     uint64_t len;
-    pthread_mutex_t lock; /* what is mapped */
+    pthread_mutex_t lock; /* what is mapped; held over mmap(), for which NFS asks its server */
     struct fs_mapping *map;
     unsigned n;
+    atomic_uint count; /* n, for those who must not wait */
 };
 
 struct fs_req;
@@ -78,6 +81,7 @@ struct fs {
         unsigned n_early, n_parked;
         struct loop_timer timer;
     } waits;
+    struct log_limit full;
     struct {
         uint64_t requests, failed, forgets, interrupts, read_bytes, write_bytes;
     } count;
@@ -100,7 +104,7 @@ struct fs_req { /* vq_req_state() */
     /* The loop's, of SETLKW. */
     bool waits, parked, interrupted;
     uint64_t freed;
-    struct fs_req *next;
+    struct fs_req *next, **at; /* what points here */
 };
 
 /* ---- fuse.c ---- */
@@ -108,6 +112,7 @@ struct fs_req { /* vq_req_state() */
 /* On a thread: does what is asked and writes the answer, or says in `outcome` that it must be tried
  * again. */
 void fuse_serve(struct fs_req *r);
+void fuse_refuse(struct fs_req *r, int rc); /* with an error; anywhere */
 
 /* One request while it is carried out. */
 struct fuse_call {
@@ -149,7 +154,6 @@ extern const size_t fuse_n_ops;
     } while (0)
 /* The n names that begin at `at` and fill the argument to its end, each with its zero. */
 int CHECKED fuse_strings(const struct fuse_call *c, size_t at, const char **name, unsigned n);
-int CHECKED fuse_name(const char *name); /* one that can be in a folder */
 
 /* The node that the request is about; put it back. */
 struct tree_node *fuse_node(struct fuse_call *c);
@@ -182,7 +186,6 @@ static inline bool session_has(const struct fs *fs, uint64_t flag)
 int CHECKED window_new(struct fs_window *w, uint64_t len);
 void window_free(struct fs_window *w);
 void window_clear(struct fs_window *w);
-unsigned window_count(struct fs_window *w);
 /* Over [off, off + len), which is inside and aligned, whatever was there; `fd` is only used here.
  */
 int CHECKED window_map(struct fs_window *w, const struct fs_mapping *m, int fd);

@@ -15,7 +15,7 @@ enum {
 #define ATTR  sizeof(struct fuse_attr_out)
 #define ARG(type, more)                                                                            \
     .arg_min = sizeof(struct type), .arg_max = (uint32_t)(sizeof(struct type) + (more))
-#define NAMES(n) .arg_max = (n)*NAME_ARG
+#define NAMES(n) .arg_max = ((n)*NAME_ARG)
 #define OUT(n)   .out_min = (n), .out_max = (n)
 
 const struct fuse_op fuse_ops[] = {
@@ -44,7 +44,7 @@ const struct fuse_op fuse_ops[] = {
     [FUSE_RELEASE] = {fuse_release, ARG(fuse_release_in, 0), .frees_locks = true},
     [FUSE_FSYNC] = {fuse_fsync, ARG(fuse_fsync_in, 0)},
     [FUSE_SETXATTR] = {fuse_setxattr, .arg_min = FUSE_COMPAT_SETXATTR_IN_SIZE,
-                       .arg_max = sizeof(struct fuse_setxattr_in) + NAME_ARG + XATTR_VALUE},
+                       .arg_max = FUSE_COMPAT_SETXATTR_IN_SIZE + NAME_ARG + XATTR_VALUE},
     [FUSE_GETXATTR] = {fuse_getxattr, ARG(fuse_getxattr_in, NAME_ARG), .out_max = XATTR_VALUE},
     [FUSE_LISTXATTR] = {fuse_listxattr, ARG(fuse_getxattr_in, 0), .out_max = XATTR_VALUE},
     [FUSE_REMOVEXATTR] = {fuse_removexattr, NAMES(1)},
@@ -80,15 +80,6 @@ int fuse_strings(const struct fuse_call *c, size_t at, const char **name, unsign
         at = (size_t)(zero + 1 - c->arg);
     }
     return at == c->arg_len ? 0 : -EINVAL;
-}
-
-int fuse_name(const char *name)
-{
-    if (strlen(name) > TREE_NAME_MAX)
-        return -ENAMETOOLONG;
-    return *name == '\0' || strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0
-               ? -EINVAL
-               : 0;
 }
 
 struct tree_node *fuse_node(struct fuse_call *c)
@@ -141,7 +132,7 @@ void fuse_fill_entry(const struct fs *fs, const struct tree_entry *e, struct fus
 
 /* --- a request --- */
 
-static void refuse(struct fs_req *r, int rc)
+void fuse_refuse(struct fs_req *r, int rc)
 {
     const struct fuse_out_header o = {.len = sizeof(o), .error = rc, .unique = r->h.unique};
     r->error = rc;
@@ -154,7 +145,7 @@ static void reply(struct fs_req *r, const struct fuse_call *c)
     /* There is room: out_max saw to it. */
     int rc = c->direct ? 0 : vq_req_write(r->req, sizeof(o), c->out, c->out_len);
     if (rc < 0 || vq_req_write(r->req, 0, &o, sizeof(o)) < 0)
-        refuse(r, -EIO);
+        fuse_refuse(r, -EIO);
     else
         r->written = o.len;
 }
@@ -173,12 +164,12 @@ static void carry_out(struct fs_req *r, const struct fuse_op *op, size_t arg_len
         .out_max = MIN((size_t)op->out_max, r->req->in_len - sizeof(struct fuse_out_header)),
     };
     if (vq_req_read(r->req, sizeof(r->h), buf, arg_len) < 0) {
-        refuse(r, -EINVAL);
+        fuse_refuse(r, -EINVAL);
         return;
     }
     buf[arg_len] = 0;
     if (!r->fs->session.up && op->fn != fuse_init) {
-        refuse(r, -EIO);
+        fuse_refuse(r, -EIO);
         return;
     }
     int rc = op->fn(&c);
@@ -186,7 +177,7 @@ static void carry_out(struct fs_req *r, const struct fuse_op *op, size_t arg_len
     if (r->outcome == FS_PARK)
         return;
     if (rc < 0)
-        refuse(r, rc);
+        fuse_refuse(r, rc);
     else
         reply(r, &c);
 }
@@ -214,14 +205,14 @@ void fuse_serve(struct fs_req *r)
         rc = -EINTR;
     r->outcome = FS_DONE;
     if (rc < 0) {
-        refuse(r, rc);
+        fuse_refuse(r, rc);
         return;
     }
     uint8_t small[SMALL];
     AUTO_FREE uint8_t *big = NULL;
     size_t need = arg_len + 1 + op->out_max;
     if (need > sizeof(small) && (big = malloc(need)) == NULL) {
-        refuse(r, -ENOMEM);
+        fuse_refuse(r, -ENOMEM);
         return;
     }
     if (op->alone)

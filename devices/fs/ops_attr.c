@@ -115,12 +115,11 @@ int fuse_syncfs(struct fuse_call *c)
 
 /* --- extended attributes --- */
 
+/* Without FUSE_SETXATTR_EXT, which is about ACLs only. */
 int fuse_setxattr(struct fuse_call *c)
 {
-    struct fuse_setxattr_in in = {0};
-    size_t head = session_has(c->fs, FUSE_SETXATTR_EXT) ? sizeof(in) : FUSE_COMPAT_SETXATTR_IN_SIZE;
-    if (c->arg_len < head)
-        return -EINVAL;
+    const size_t head = FUSE_COMPAT_SETXATTR_IN_SIZE;
+    struct fuse_setxattr_in in;
     memcpy(&in, c->arg, head);
     const char *name = (const char *)c->arg + head;
     size_t name_len = strnlen(name, c->arg_len - head);
@@ -132,8 +131,7 @@ int fuse_setxattr(struct fuse_call *c)
     struct tree_node *n = fuse_node(c);
     if (!n)
         return -ESTALE;
-    int rc = tree_setxattr(c->tree, &c->user, n, name, name + name_len + 1, in.size, (int)in.flags,
-                           in.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID);
+    int rc = tree_setxattr(c->tree, n, name, name + name_len + 1, in.size, (int)in.flags);
     tree_put(c->tree, n);
     return rc;
 }
@@ -206,7 +204,7 @@ int fuse_removexattr(struct fuse_call *c)
     struct tree_node *n = fuse_node(c);
     if (!n)
         return -ESTALE;
-    rc = tree_removexattr(c->tree, &c->user, n, name);
+    rc = tree_removexattr(c->tree, n, name);
     tree_put(c->tree, n);
     return rc;
 }

@@ -23,16 +23,22 @@ static int file_of(struct fuse_call *c, uint64_t handle, struct tree_file **f)
 /* --- open, create, release --- */
 
 /* What the guest asks for, and what it needs. With the write-back cache the guest's kernel reads
- * around what it writes, and knows alone where the end is. */
+ * around what it writes. No O_APPEND: pages of its cache it writes by any handle that it finds, to
+ * where they belong. */
 static unsigned open_flags(const struct fuse_call *c, uint32_t flags)
 {
-    unsigned f = flags & (O_ACCMODE | O_APPEND | O_TRUNC | O_EXCL | O_SYNC | O_DSYNC | O_NOATIME);
-    if (session_has(c->fs, FUSE_WRITEBACK_CACHE)) {
-        f &= ~(unsigned)O_APPEND;
-        if ((f & O_ACCMODE) == O_WRONLY)
-            f = (f & ~(unsigned)O_ACCMODE) | O_RDWR;
-    }
+    unsigned f = flags & (O_ACCMODE | O_TRUNC | O_EXCL | O_SYNC | O_DSYNC);
+    if (session_has(c->fs, FUSE_WRITEBACK_CACHE) && (f & O_ACCMODE) == O_WRONLY)
+        f = (f & ~(unsigned)O_ACCMODE) | O_RDWR;
     return f;
+}
+
+/* Whether a write is to go to the end, wherever that is: with the write-back cache the guest's
+ * kernel knows alone where. */
+static bool appends(const struct fuse_call *c, const struct fuse_write_in *in)
+{
+    return in->flags & O_APPEND && !(in->write_flags & FUSE_WRITE_CACHE) &&
+           !session_has(c->fs, FUSE_WRITEBACK_CACHE);
 }
 
 static uint32_t answer_flags(const struct fs *fs)
@@ -56,6 +62,9 @@ int fuse_open(struct fuse_call *c)
     if (rc == -EACCES && more) /* it was we who wanted to read */
         rc = tree_open(c->tree, &c->user, n, (flags & ~(unsigned)O_ACCMODE) | O_WRONLY, kill,
                        &out.fh);
+    if (rc == -EPERM && in.flags & O_APPEND && !session_has(c->fs, FUSE_WRITEBACK_CACHE))
+        /* one that can only become longer */
+        rc = tree_open(c->tree, &c->user, n, flags | O_APPEND, kill, &out.fh);
     tree_put(c->tree, n);
     if (rc < 0)
         return rc;
@@ -73,8 +82,6 @@ int fuse_create(struct fuse_call *c)
     const char *name;
     struct tree_entry e;
     int rc = fuse_strings(c, sizeof(in), &name, 1);
-    if (rc == 0)
-        rc = fuse_name(name);
     if (rc < 0)
         return rc;
     struct tree_node *folder = fuse_node(c);
@@ -177,7 +184,8 @@ int fuse_write(struct fuse_call *c)
         return fd;
     int rc = in.write_flags & FUSE_WRITE_KILL_SUIDGID && len ? tree_kill_suid(c->tree, f) : 0;
     int k = part_of(req->iov, req->n_out, head, len, iov);
-    ssize_t put = rc < 0 ? 0 : pwritev(fd, iov, k, (off_t)in.offset);
+    ssize_t put =
+        rc < 0 ? 0 : pwritev2(fd, iov, k, (off_t)in.offset, appends(c, &in) ? RWF_APPEND : 0);
     if (put < 0)
         rc = -errno;
     tree_file_put(c->tree, f);

@@ -8,8 +8,6 @@ static int folder_and_name(struct fuse_call *c, size_t at, const char **name,
                            struct tree_node **folder)
 {
     int rc = fuse_strings(c, at, name, 1);
-    if (rc == 0)
-        rc = fuse_name(*name);
     if (rc == 0 && (*folder = fuse_node(c)) == NULL)
         rc = -ESTALE;
     return rc;
@@ -67,8 +65,6 @@ int fuse_symlink(struct fuse_call *c)
     const char *name[2];
     struct tree_entry e;
     int rc = fuse_strings(c, 0, name, 2);
-    if (rc == 0)
-        rc = fuse_name(name[0]);
     if (rc < 0)
         return rc;
     if (!*name[1])
@@ -120,10 +116,6 @@ static int rename_to(struct fuse_call *c, size_t at, uint64_t to_id, uint32_t fl
 {
     const char *name[2];
     int rc = fuse_strings(c, at, name, 2);
-    if (rc == 0)
-        rc = fuse_name(name[0]);
-    if (rc == 0)
-        rc = fuse_name(name[1]);
     if (rc < 0)
         return rc;
     struct tree_node *from = fuse_node(c), *to = tree_get(c->tree, to_id);

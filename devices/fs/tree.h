@@ -98,11 +98,9 @@ int CHECKED tree_syncfs(struct tree *t, struct tree_node *n);
 int CHECKED tree_getxattr(struct tree *t, struct tree_node *n, const char *name, void *buf,
                           size_t len);
 int CHECKED tree_listxattr(struct tree *t, struct tree_node *n, char *buf, size_t len);
-int CHECKED tree_setxattr(struct tree *t, const struct tree_user *u, struct tree_node *n,
-                          const char *name, const void *value, size_t len, int flags,
-                          bool kill_sgid);
-int CHECKED tree_removexattr(struct tree *t, const struct tree_user *u, struct tree_node *n,
-                             const char *name);
+int CHECKED tree_setxattr(struct tree *t, struct tree_node *n, const char *name, const void *value,
+                          size_t len, int flags);
+int CHECKED tree_removexattr(struct tree *t, struct tree_node *n, const char *name);
 
 /* Open files: handles are known until tree_close(). `flags` are Linux's, of which only those that
  * make sense here are used; a guest's O_CREAT or O_NOFOLLOW means nothing. */

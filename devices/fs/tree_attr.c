@@ -120,7 +120,8 @@ static int change(struct tree *t, struct tree_node *n, struct tree_file *f,
         rc = tree_errno();
     if (rc == 0 && (c->what & TREE_SET_MODE))
         rc = set_mode(t, n->fd, c->mode);
-    if (rc == 0 && (c->what & TREE_SET_KILL_SUID))
+    if (rc == 0 && ((c->what & TREE_SET_KILL_SUID) ||
+                    ((c->what & TREE_SET_SIZE) && !tree_is_guests(t, n->fd))))
         rc = tree_clear_suid(t, n->fd);
     if (rc == 0 && (c->what & TREE_SET_SIZE))
         rc = set_size(t, n, f, c->size);

@@ -75,14 +75,12 @@ static int open_file(struct tree *t, struct tree_node *n, unsigned flags, bool k
     AUTO_FD fd = tree_reopen(t, n->fd, flags & TREE_OPEN_FLAGS);
     if (fd < 0)
         return fd;
-    if (flags & O_TRUNC) {
-        int rc = kill_suid ? tree_clear_suid(t, n->fd) : 0;
-        if (rc == 0)
-            rc = tree_truncate(t, n, 0);
-        if (rc < 0)
-            return rc;
-    }
-    return TAKE_FD(fd);
+    bool truncates = flags & O_TRUNC;
+    bool kill = (truncates && kill_suid) || (writes(flags) && !tree_is_guests(t, n->fd));
+    int rc = kill ? tree_clear_suid(t, n->fd) : 0;
+    if (rc == 0 && truncates)
+        rc = tree_truncate(t, n, 0);
+    return rc < 0 ? rc : TAKE_FD(fd);
 }
 
 int tree_open(struct tree *t, const struct tree_user *u, struct tree_node *n, unsigned flags,

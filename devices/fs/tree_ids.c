@@ -176,6 +176,11 @@ int tree_may(const struct tree *t, int fd, int want)
     return want & TREE_OWNER ? -EPERM : -EACCES;
 }
 
+bool tree_is_guests(const struct tree *t, int fd)
+{
+    return tree_may(t, fd, TREE_OWNER) == 0;
+}
+
 static int become(const struct tree *t, uid_t uid, gid_t gid, struct tree_as *as)
 {
     if (caps_get(as->caps) < 0)

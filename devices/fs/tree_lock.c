@@ -82,17 +82,16 @@ static int check(const struct tree_file *f, const struct flock *l)
         return f->fd;
     if (!sane(l))
         return -EINVAL;
+    return l->l_type == F_UNLCK || l->l_type == F_RDLCK || l->l_type == F_WRLCK ? 0 : -EINVAL;
+}
+
+/* A lock to read is for who may read; to ask whether there is one, anybody may. */
+static int may_lock(const struct tree_file *f, const struct flock *l)
+{
     unsigned mode = f->flags & O_ACCMODE;
-    switch (l->l_type) {
-    case F_UNLCK:
-        return 0;
-    case F_RDLCK:
-        return mode == O_WRONLY ? -EBADF : 0;
-    case F_WRLCK:
-        return mode == O_RDONLY ? -EBADF : 0;
-    default:
-        return -EINVAL;
-    }
+    return (l->l_type == F_RDLCK && mode == O_WRONLY) || (l->l_type == F_WRLCK && mode == O_RDONLY)
+               ? -EBADF
+               : 0;
 }
 
 int tree_lock_test(struct tree *t, struct tree_file *f, uint64_t owner, struct flock *l)
@@ -152,6 +151,8 @@ int tree_lock(struct tree *t, struct tree_file *f, uint64_t owner, const struct 
         return f->fd < 0 ? f->fd : known ? lock_whole(f, l->l_type) : -EINVAL;
     }
     int rc = check(f, l);
+    if (rc == 0)
+        rc = may_lock(f, l);
     if (rc < 0)
         return rc;
     pthread_mutex_lock(&f->node->locks_lock);

@@ -9,11 +9,11 @@ enum { LOCK_END = 0, LOCK_RANGE, LOCK_WHOLE };
 /* One of fdinfo's lines "lock: 1: OFDLCK ADVISORY WRITE -1 fe:00:12 0 EOF". */
 static bool parse(const char *line, struct flock *l)
 {
-    char type[16], end[32];
-    long long start;
-    if (sscanf(line, "lock: %*d: %*15s %*15s %15s %*d %*x:%*x:%*u %lld %31s", type, &start, end) !=
+    char type[16], begin[32], end[32];
+    if (sscanf(line, "lock: %*d: %*15s %*15s %15s %*d %*x:%*x:%*u %31s %31s", type, begin, end) !=
         3)
         return false;
+    long long start = strtoll(begin, NULL, 10);
     long long last = strcmp(end, "EOF") == 0 ? -1 : strtoll(end, NULL, 10);
     *l = (struct flock){.l_type = strcmp(type, "WRITE") == 0 ? F_WRLCK : F_RDLCK,
                         .l_whence = SEEK_SET,

@@ -52,7 +52,7 @@ static int make(int folder, const char *name, const struct making *m)
 {
     if (S_ISDIR(m->mode))
         return mkdirat(folder, name, m->mode & 07777);
-    if (S_ISLNK(m->mode))
+    if (m->target)
         return symlinkat(m->target, folder, name);
     return mknodat(folder, name, m->mode, 0);
 }
@@ -129,7 +129,7 @@ int tree_link(struct tree *t, struct tree_node *what, struct tree_node *n, const
     if (rc == 0 && S_ISDIR(what->type))
         rc = -EPERM;
     if (rc == 0)
-        rc = tree_may(t, what->fd, R_OK | W_OK);
+        rc = tree_may(t, what->fd, TREE_OWNER); /* as protected_hardlinks has it */
     if (rc == 0)
         rc = tree_take_slot(t, &t->nodes, t->max_nodes);
     if (rc < 0)
@@ -143,9 +143,29 @@ int tree_link(struct tree *t, struct tree_node *what, struct tree_node *n, const
     return rc;
 }
 
+/* Taking a name out of `n`, or giving it to another file, when folder and file may be others'; what
+ * the host's kernel asks of a user, and not of us. With `moved`, it goes to another folder. */
+static int may_take(const struct tree *t, const struct tree_node *n, const char *name, bool moved)
+{
+    struct stat folder, st;
+    int rc = may_change(t, n, name);
+    if (rc < 0 || !t->mapped)
+        return rc;
+    AUTO_FD fd = tree_openat(n->fd, name, O_PATH, 0);
+    if (fd < 0)
+        return fd;
+    if (fstat(n->fd, &folder) < 0 || fstat(fd, &st) < 0)
+        return tree_errno();
+    if ((folder.st_mode & S_ISVTX) && tree_may(t, n->fd, TREE_OWNER) < 0)
+        rc = tree_may(t, fd, TREE_OWNER);
+    if (rc == 0 && moved && S_ISDIR(st.st_mode)) /* what ".." is in it changes */
+        rc = tree_may(t, fd, W_OK);
+    return rc;
+}
+
 int tree_unlink(struct tree *t, struct tree_node *n, const char *name, bool folder)
 {
-    int rc = may_change(t, n, name);
+    int rc = may_take(t, n, name, false);
     if (rc < 0)
         return rc;
     return unlinkat(n->fd, name, folder ? AT_REMOVEDIR : 0) < 0 ? tree_errno() : 0;
@@ -156,8 +176,12 @@ int tree_unlink(struct tree *t, struct tree_node *n, const char *name, bool fold
 int tree_rename(struct tree *t, struct tree_node *from, const char *name, struct tree_node *to,
                 const char *new_name, unsigned flags)
 {
-    int rc = may_change(t, from, name);
-    if (rc == 0)
+    bool moved = from != to, exchange = flags & RENAME_EXCHANGE;
+    int rc = may_take(t, from, name, moved);
+    if (rc < 0)
+        return rc;
+    rc = may_take(t, to, new_name, moved && exchange);
+    if (rc == -ENOENT && !exchange) /* all the better */
         rc = may_change(t, to, new_name);
     if (rc == 0 && (flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)))
         rc = -EINVAL;

@@ -40,7 +40,7 @@ int tree_reopen(const struct tree *t, int fd, unsigned flags)
 
 int tree_statx(const struct tree *t, int fd, struct statx *out)
 {
-    struct statx st;
+    struct statx st = {0};
     if (statx(fd, "", AT_EMPTY_PATH, TREE_STATX, &st) < 0)
         return tree_errno();
     st.stx_uid = tree_to_guest(&t->uids, st.stx_uid);
@@ -260,16 +260,15 @@ void tree_seen_at(struct tree *t, const struct tree_node *parent, const char *na
 {
     AUTO_FD fd = tree_openat(parent->fd, name, O_PATH, 0);
     AUTO_FREE char *copy = strdup(name);
-    struct statx st;
+    struct statx st = {0};
     if (fd < 0 || !copy || tree_statx(t, fd, &st) < 0)
         return;
     struct tree_key k = tree_key_of(&st);
     pthread_mutex_lock(&t->lock);
     struct tree_node *n = tree_find_key(t, &k);
     if (n && n != t->root) {
-        char *old = n->name;
-        n->name = copy;
-        copy = old;
+        free(n->name);
+        n->name = TAKE_PTR(copy);
         n->parent = parent->id;
     }
     pthread_mutex_unlock(&t->lock);

@@ -127,6 +127,10 @@ uint32_t tree_to_guest(const struct tree_ids *ids, uint32_t host);
  */
 enum { TREE_OWNER = 8 };
 int CHECKED tree_may(const struct tree *t, int fd, int want);
+/* False: there are maps, and its owner or group is not in them. A program of somebody else's keeps
+ * no setuid bit when the guest may write to it, whatever the guest says: it is not the guest's
+ * kernel that may have CAP_FSETID over it. */
+bool tree_is_guests(const struct tree *t, int fd);
 /* The calling thread creates as somebody else, with no umask, until tree_as_self(). */
 struct tree_as {
     bool switched;

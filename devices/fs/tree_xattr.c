@@ -98,10 +98,9 @@ static int may_set(const struct tree *t, const struct tree_node *n, const char *
     return rc < 0 ? rc : tree_may(t, n->fd, W_OK);
 }
 
-int tree_setxattr(struct tree *t, const struct tree_user *u, struct tree_node *n, const char *name,
-                  const void *value, size_t len, int flags, bool kill_sgid)
+int tree_setxattr(struct tree *t, struct tree_node *n, const char *name, const void *value,
+                  size_t len, int flags)
 {
-    (void)u;
     int rc = may_set(t, n, name);
     if (rc == 0 && len > VALUE_MAX)
         rc = -E2BIG;
@@ -112,14 +111,11 @@ int tree_setxattr(struct tree *t, const struct tree_user *u, struct tree_node *n
     AUTO_FD fd = tree_reopen(t, n->fd, O_RDONLY);
     if (fd < 0)
         return fd;
-    rc = done(fsetxattr(fd, name, value, len, flags));
-    return rc == 0 && kill_sgid ? tree_clear_suid(t, n->fd) : rc;
+    return done(fsetxattr(fd, name, value, len, flags));
 }
 
-int tree_removexattr(struct tree *t, const struct tree_user *u, struct tree_node *n,
-                     const char *name)
+int tree_removexattr(struct tree *t, struct tree_node *n, const char *name)
 {
-    (void)u;
     int rc = may_set(t, n, name);
     if (rc < 0)
         return rc;

@@ -43,15 +43,17 @@ void waits_add(struct fs_req *r)
     r->waits = true;
     r->interrupted = was_interrupted(fs, r->h.unique);
     r->next = fs->waits.first;
+    r->at = &fs->waits.first;
+    if (r->next)
+        r->next->at = &r->next;
     fs->waits.first = r;
 }
 
 void waits_remove(struct fs_req *r)
 {
-    struct fs_req **at = &r->fs->waits.first;
-    while (*at != r)
-        at = &(*at)->next;
-    *at = r->next;
+    *r->at = r->next;
+    if (r->next)
+        r->next->at = r->at;
 }
 
 /* What a driver's user sees when it is the machine that does not wait: an error that fcntl() has,
@@ -88,7 +90,7 @@ static void unpark(struct fs_req *r)
 void waits_retry(struct fs *fs)
 {
     fs->waits.freed++;
-    for (struct fs_req *r = fs->waits.first, *next; r; r = next) {
+    for (struct fs_req *r = fs->waits.first, *next; r && fs->waits.n_parked; r = next) {
         next = r->next;
         if (r->parked) {
             unpark(r);

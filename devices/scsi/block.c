@@ -83,7 +83,7 @@ static void done(struct blkio *io, int result)
     if (result < 0)
         fail(c, result, SENSE_WRITE_ERROR);
     else
-        scsi_good(c, 0);
+        scsi_good(c, c->said);
 }
 
 /* --- READ, WRITE, VERIFY --- */
@@ -189,6 +189,7 @@ static void write_same(struct scsi_cmd *c)
         memset(block, 0, sizeof(block));
     c->io.file = &u->file;
     c->io.done = done;
+    c->said = none ? 0 : u->block;
     if (is_zero(block, u->block))
         blkio_zero(&c->io, r.lba * u->block, r.n * u->block, how & UNMAP);
     else
@@ -219,6 +220,8 @@ static void unmap_next(struct scsi_cmd *c);
 static void unmapped(struct blkio *io, int result)
 {
     struct scsi_cmd *c = container_of(io, struct scsi_cmd, io);
+    if (result == 0 && blkio_given_up(io))
+        result = -ECANCELED;
     if (result < 0)
         fail(c, result, SENSE_WRITE_ERROR);
     else
@@ -243,7 +246,7 @@ static void unmap_next(struct scsi_cmd *c)
         }
     }
     u->others++;
-    scsi_good(c, UNMAP_HEAD + (uint64_t)c->count * UNMAP_DESC);
+    scsi_good(c, c->said);
 }
 
 /* All descriptors are good, or none is carried out. */
@@ -279,10 +282,8 @@ static void unmap(struct scsi_cmd *c)
         return;
     }
     c->io.file = &c->unit->file;
-    if (len == 0)
-        scsi_good(c, 0);
-    else
-        unmap_next(c);
+    c->said = len;
+    unmap_next(c);
 }
 
 /* --- capacity, start and stop --- */

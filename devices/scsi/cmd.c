@@ -235,7 +235,7 @@ static void refuse_shape(struct scsi *s, struct vq *q, struct vq_req *req)
     vq_complete(q, req);
 }
 
-void scsi_cmd_start(struct scsi *s, struct vq *q, struct vq_req *req)
+static void start(struct scsi *s, struct vq *q, struct vq_req *req)
 {
     struct scsi_cmd *c = vq_req_state(q, req);
     uint8_t head[HEAD_LEN + SCSI_CDB_MAX];
@@ -257,4 +257,10 @@ void scsi_cmd_start(struct scsi *s, struct vq *q, struct vq_req *req)
                            .in_len = req->in_len - in_at};
     memcpy(c->cdb, head + HEAD_LEN, MIN(cdb_size, sizeof(c->cdb)));
     run(c, head, cdb_size);
+}
+
+void scsi_cmds_start(struct scsi *s, struct vq *q)
+{
+    vq_for_each (req, q)
+        start(s, q, req);
 }

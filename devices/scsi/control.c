@@ -3,8 +3,6 @@
  *
  * A file operation that has begun cannot be taken back, so a function that ends commands forbids
  * them another step, decides their response, and is answered when the last of them has ended. */
-#include <assert.h>
-
 #include "devices/scsi/scsi_priv.h"
 
 enum { IN_ORDER = 35 }; /* VIRTIO_F_IN_ORDER: newer than the UAPI header */
@@ -33,6 +31,7 @@ void scsi_tmf_task(void *scsi)
 /* Not in place: what a command's queue publishes at the end of the turn comes first (5.6.6.2). */
 static void answer_soon(struct scsi *s)
 {
+    loop_task_cancel(s->loop, &s->tmf_task); /* behind that, also when it was due already */
     loop_post(s->loop, &s->tmf_task);
 }
 
@@ -87,7 +86,6 @@ static void end_commands(struct scsi *s, struct vq *q, struct vq_req *req, const
                          uint8_t response)
 {
     bool in_order = vdev_has(s->dev, IN_ORDER);
-    assert(~s->tmf_used); /* as many as the queue has entries */
     unsigned slot = (unsigned)__builtin_ctzll(~s->tmf_used);
     struct scsi_tmf *t = &s->tmf[slot];
     *t = (struct scsi_tmf){.q = q, .req = req};
@@ -132,6 +130,16 @@ static uint8_t absent(const struct scsi *s, const uint8_t lun[8], bool whole_tar
     return 0;
 }
 
+/* A command that the driver made available before it asked is in flight, to it: 5.6.6.2. */
+static void take_commands(struct scsi *s)
+{
+    for (unsigned i = 0; i < s->queues; i++) {
+        struct vq *q = vdev_queue(s->dev, SCSI_REQUESTS + i);
+        if (q)
+            scsi_cmds_start(s, q);
+    }
+}
+
 static void manage(struct scsi *s, struct vq *q, struct vq_req *req)
 {
     struct virtio_scsi_ctrl_tmf_req h;
@@ -146,6 +154,9 @@ static void manage(struct scsi *s, struct vq *q, struct vq_req *req)
                       .id = le64toh(h.tag)};
     uint8_t why = absent(s, h.lun, w.target, &w.at);
     s->functions++;
+    take_commands(s);
+    if (!why && s->tmf_used == UINT64_MAX) /* the user may have made the queue longer */
+        why = VIRTIO_SCSI_S_BUSY;
     if (why) {
         answer(q, req, 0, why);
         return;

@@ -2,11 +2,11 @@
  * number of them; those beyond it are lost, and the driver is told that they are. */
 #include "devices/scsi/scsi_priv.h"
 
-static bool wanted(const struct scsi *s, uint32_t event, uint32_t reason)
+static bool wanted(const struct scsi *s, uint32_t event)
 {
     if (event == VIRTIO_SCSI_T_PARAM_CHANGE)
         return vdev_has(s->dev, VIRTIO_SCSI_F_CHANGE);
-    return reason == VIRTIO_SCSI_EVT_RESET_HARD || vdev_has(s->dev, VIRTIO_SCSI_F_HOTPLUG);
+    return vdev_has(s->dev, VIRTIO_SCSI_F_HOTPLUG);
 }
 
 static struct scsi_event take(struct scsi *s)
@@ -36,7 +36,7 @@ static bool too_short(struct vq *q, struct vq_req *req)
 
 void scsi_events_flush(struct scsi *s)
 {
-    struct vq *q = vdev_queue(s->dev, 1);
+    struct vq *q = vdev_queue(s->dev, SCSI_EVENTS);
     struct vq_req *req;
     while (q && (s->n_events > 0 || s->missed) && (req = vq_next(q))) {
         if (too_short(q, req))
@@ -54,7 +54,7 @@ void scsi_events_flush(struct scsi *s)
 
 void scsi_event(struct scsi *s, uint32_t event, struct scsi_address at, uint32_t reason)
 {
-    if (!s->dev || !wanted(s, event, reason)) /* after a reset it wants none */
+    if (!s->dev || !wanted(s, event)) /* after a reset it wants none */
         return;
     if (s->n_events < SCSI_EVENTS_MAX) {
         s->events[s->n_events++] = (struct scsi_event){.event = event, .reason = reason, .at = at};

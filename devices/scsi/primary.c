@@ -41,8 +41,8 @@ static void request_sense(struct scsi_cmd *c)
 
 static void put_text(uint8_t *to, size_t len, const char *text)
 {
-    memset(to, ' ', len);
-    memcpy(to, text, MIN(strlen(text), len));
+    for (size_t i = 0; i < len; i++)
+        to[i] = *text ? (uint8_t)*text++ : ' ';
 }
 
 static void standard_inquiry(struct scsi_cmd *c)

@@ -6,10 +6,8 @@
 #include "devices/scsi/scsi_priv.h"
 
 enum {
-    CONTROL,
-    EVENTS,
-    REQUESTS, /* the first of them: 5.6.2 */
     QUEUES_MAX = 64,
+    CONTROL_SIZE = 64, /* and of the event queue */
     QUEUE_SIZE = 256,
     FRAMING = 2,          /* a header and a response take a descriptor each */
     MAX_SECTORS = 0xffff, /* a hint */
@@ -21,19 +19,18 @@ enum {
 static void scsi_kick(struct vdev *d, struct vq *q)
 {
     struct scsi *s = vdev_priv(d);
-    if (vq_index(q) == CONTROL) {
+    if (vq_index(q) == SCSI_CONTROL) {
         scsi_control_kick(s, q);
-    } else if (vq_index(q) == EVENTS) {
+    } else if (vq_index(q) == SCSI_EVENTS) {
         scsi_events_flush(s); /* buffers are taken when there is something to say */
     } else {
-        vq_for_each (req, q)
-            scsi_cmd_start(s, q, req);
+        scsi_cmds_start(s, q);
     }
 }
 
 static void scsi_drain(struct vdev *d, struct vq *q)
 {
-    if (vq_index(q) == CONTROL)
+    if (vq_index(q) == SCSI_CONTROL)
         scsi_control_drain(vdev_priv(d), q);
 }
 
@@ -197,14 +194,14 @@ static const struct opt_desc scsi_opts[] = {
      .type = OPT_U32,
      .offset = offsetof(struct scsi_opts, queues),
      .metavar = "N",
-     .help = "request queues, at best one for each CPU; default: 1",
+     .help = "request queues; one for each CPU is best [1]",
      .min = 1,
      .max = QUEUES_MAX},
     {.key = "id",
      .type = OPT_STR,
      .offset = offsetof(struct scsi_opts, id),
      .metavar = "NAME",
-     .help = "name in messages; default: scsi"},
+     .help = "its name in messages [scsi], and for the control socket"},
     {.type = OPT_END},
 };
 
@@ -240,8 +237,8 @@ static int scsi_create(const void *opts, const struct build_env *env, struct vde
 {
     const struct scsi_opts *o = opts;
     uint32_t queue_size = env->options ? env->options->queue_size : 0;
-    uint16_t sizes[REQUESTS + QUEUES_MAX] = {SCSI_CONTROL_SIZE, SCSI_CONTROL_SIZE};
-    for (size_t i = REQUESTS; i < ARRAY_SIZE(sizes); i++)
+    uint16_t sizes[SCSI_REQUESTS + QUEUES_MAX] = {CONTROL_SIZE, CONTROL_SIZE};
+    for (size_t i = SCSI_REQUESTS; i < ARRAY_SIZE(sizes); i++)
         sizes[i] = QUEUE_SIZE;
     struct scsi *s = calloc(1, sizeof(*s));
     if (!s)
@@ -257,7 +254,8 @@ static int scsi_create(const void *opts, const struct build_env *env, struct vde
     default_sizes(s);
 
     int rc = scsi_units_set(s, o, e);
-    if (rc == 0 && (rc = vdev_new(&scsi_class, env, s, sizes, REQUESTS + s->queues, &s->dev)) < 0)
+    if (rc == 0 &&
+        (rc = vdev_new(&scsi_class, env, s, sizes, SCSI_REQUESTS + s->queues, &s->dev)) < 0)
         (void)err_host(e, rc, "scsi");
     if (rc < 0) {
         scsi_units_free(s);

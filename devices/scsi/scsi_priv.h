@@ -13,6 +13,7 @@
 #include "devices/blkio.h"
 #include "devices/virtio/vdev.h"
 
+enum { SCSI_CONTROL, SCSI_EVENTS, SCSI_REQUESTS /* the first of them: 5.6.2 */ };
 enum {
     SCSI_UNITS_MAX = 3 * OPT_STRS_MAX,
     SCSI_TARGET_MAX = 255, /* 5.6.6.1 */
@@ -21,7 +22,7 @@ enum {
     SCSI_CDB_MIN = 6,
     SCSI_SENSE_MAX = 252, /* SPC-4, 4.5.1 */
     SCSI_SENSE_LEN = 18,  /* what is made here: fixed format */
-    SCSI_CONTROL_SIZE = 64,
+    SCSI_TMFS = 64,       /* that wait for commands */
     SCSI_EVENTS_MAX = 32, /* that wait for a buffer */
     SCSI_BLOCK_MAX = 4096,
     SCSI_FILL = 64 * 1024,       /* what WRITE SAME writes at once; a multiple of any block */
@@ -91,7 +92,7 @@ struct scsi {
     struct scsi_unit *units[SCSI_UNITS_MAX];
     unsigned n_units;
     struct scsi_cmd *commands; /* in flight */
-    struct scsi_tmf tmf[SCSI_CONTROL_SIZE];
+    struct scsi_tmf tmf[SCSI_TMFS];
     uint64_t tmf_used; /* bits */
     struct loop_task tmf_task;
     struct scsi_event events[SCSI_EVENTS_MAX];
@@ -120,8 +121,8 @@ struct scsi_cmd { /* vq_req_state() */
     uint8_t ended; /* a response that a task management function has decided, or 0 */
     uint16_t sense_size;
     size_t out_at, out_len, in_at, in_len; /* the data in the request's two parts */
-    /* UNMAP. */
-    unsigned index, count;
+    size_t said; /* UNMAP, WRITE SAME: bytes of data that say what to do, not what to store */
+    unsigned index, count; /* UNMAP: its descriptors */
 };
 
 enum scsi_op_flags {
@@ -157,7 +158,7 @@ enum scsi_sense {
     SENSE_NO_SPACE = 0x072707,
 };
 
-void scsi_cmd_start(struct scsi *s, struct vq *q, struct vq_req *req);
+void scsi_cmds_start(struct scsi *s, struct vq *q); /* those that wait in a request queue */
 /* Each of these ends the command: `moved` bytes of data; the response itself; a status; CHECK
  * CONDITION, and where on the medium. */
 void scsi_good(struct scsi_cmd *c, uint64_t moved);

@@ -203,7 +203,9 @@ static int open_unit(const struct scsi *s, struct wanted *w, struct err *e)
         return rc;
     u->block = w->cd ? CD_BLOCK : u->file.block;
     u->blocks = u->file.size / u->block;
-    if (u->block > SCSI_BLOCK_MAX || u->blocks == 0)
+    if (u->blocks == 0)
+        return err_input(e, 0, "%s %s: is empty", what, w->path);
+    if (u->block > SCSI_BLOCK_MAX)
         return err_input(e, 0, "%s %s: blocks of %u bytes are not supported", what, w->path,
                          u->block);
     make_serial(u);

@@ -165,6 +165,10 @@ void conn_due(struct conn *c, unsigned due)
 
 void conn_end(struct conn *c, bool flush)
 {
+    if (c->state == CONN_LINGER) { /* the driver knows, and may use the addresses again */
+        conn_free(c);
+        return;
+    }
     if (!flush || c->out.whole == 0 || c->fd < 0)
         conn_close_fd(c);
     c->state = CONN_ENDED;
@@ -261,7 +265,8 @@ void conns_tick(void *ctx)
         struct conn *c = &v->conns[i];
         if (c->ticks > 0 && --c->ticks == 0)
             expire(c);
-        if (c->state == CONN_OPEN && c->asked)
+        c->asked = c->asked && wants_to_send(c);
+        if (c->asked)
             conn_due(c, DUE_ASK); /* the answer was "none", and a driver need not say more */
         more = more || c->ticks > 0 || c->asked;
     }

@@ -11,12 +11,20 @@
 
 /* --- to the host --- */
 
-/* The driver learns of room before it has run out of it. */
+/* The driver learns of room before it has run out of it; and of all there is when the host waits
+ * for the rest of a message, for then nothing more will be passed on. */
+static void tell_room(struct conn *c)
+{
+    uint32_t news = c->fwd_cnt - c->fwd_told;
+    bool rest = c->out.len > 0 && c->out.whole == 0;
+    if (c->state == CONN_OPEN && (news >= VSOCK_BUF / 4 || (news > 0 && rest)))
+        conn_due(c, DUE_CREDIT);
+}
+
 static void passed_on(struct conn *c, size_t len)
 {
     c->fwd_cnt += (uint32_t)len;
-    if (c->state == CONN_OPEN && c->fwd_cnt - c->fwd_told >= VSOCK_BUF / 4)
-        conn_due(c, DUE_CREDIT);
+    tell_room(c);
 }
 
 void host_is_deaf(struct conn *c)
@@ -108,6 +116,7 @@ int host_send(struct conn *c, const struct iovec *iov, unsigned n, size_t skip, 
     }
     if (end_of_message)
         store_end_message(&c->out);
+    tell_room(c);
     return flush(c);
 }
 

@@ -99,10 +99,16 @@ static void vsock_report(const struct vdev *d, struct report *r)
     report_number(r, "transport_resets", c->transport_resets);
 }
 
-static void vsock_destroy(struct vsock *v)
+static void close_on_loop(void *ctx)
 {
+    struct vsock *v = ctx;
     conns_end(v, true);
     host_close(v);
+}
+
+static void vsock_destroy(struct vsock *v)
+{
+    loop_call(v->loop, close_on_loop, v);
     free(v);
 }
 

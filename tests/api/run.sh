@@ -143,6 +143,10 @@ vcpu_states() {
     grep -l vcpu "/proc/$pid"/task/*/comm | sed 's/comm$/stat/' | xargs cut -d ' ' -f 3 | sort -u
 }
 
+descriptors() {
+    find "/proc/$pid/fd" -type l | wc -l
+}
+
 configure() {
     ok PUT /machine-config '{"vcpu_count": 2, "mem_size_mib": 128}'
     ok PUT /boot-source "{\"kernel_image_path\": \"$dir/linger.guest\", \"boot_args\": \"x=y\"}"
@@ -234,6 +238,8 @@ refusals() {
     no 'metadata' PUT /mmds '{}'
     no 'metadata' PUT /mmds/config '{}'
     no 'CPU' PUT /cpu-config '{}'
+    no 'CPU' PUT /cpu-config '{'
+    no 'PUT /machine-config: the body is missing' PUT /machine-config
     no 'not JSON' PUT /machine-config '{'
     no 'not JSON' PUT /machine-config '{"vcpu_count": 1, "vcpu_count": 1}'
     no 'not JSON' PUT /boot-source '{"kernel_image_path": "a\u0000b"}'
@@ -270,6 +276,19 @@ refusals() {
     ok PUT /boot-source '{"kernel_image_path": "nothing"}'
     no 'kernel nothing: No such file' PUT /actions '{"action_type": "InstanceStart"}'
     want 200 '"state": "Not started"' GET /
+    # The kernel is looked at when all else is there: nothing of that may stay, or the next start
+    # meets a socket that exists and a disk that is locked.
+    local i fds
+    echo garbage > garbage
+    ok PUT /boot-source '{"kernel_image_path": "garbage"}'
+    ok PUT /vsock '{"guest_cid": 3, "uds_path": "vsock"}'
+    ok PUT /drives/rootfs '{"drive_id": "rootfs", "path_on_host": "disk", "is_root_device": false}'
+    for i in 1 2 3; do
+        no 'kernel garbage: neither' PUT /actions '{"action_type": "InstanceStart"}'
+        [[ ! -e vsock ]] || fault 'a start that failed left its socket'
+        [[ $i -ne 1 ]] || fds=$(descriptors)
+    done
+    [[ $(descriptors) -eq $fds ]] || fault "descriptors: $fds, and then more"
     printf '{"a": "%060000d"}' 0 > long
     want 413 'longer than 51200' PUT /machine-config @long
     configure # after all that

@@ -143,7 +143,7 @@ static void use_node(struct worker *w, struct tree_node *n)
             see(&st);
         break;
     case 3:
-        (void)!tree_setxattr(t, &w->u, n, "user.x", "y", 1, 0, false);
+        (void)!tree_setxattr(t, n, "user.x", "y", 1, 0);
         (void)!tree_listxattr(t, n, buf, sizeof(buf));
         break;
     case 4:

@@ -2,31 +2,28 @@
  * Linux makes them, and a hold on what the device asks of the host. */
 #pragma once
 
-#include <fcntl.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_scsi.h>
 #include <stdarg.h>
-#include <stdio.h>
 
 #include "tests/rig/reported.h"
 #include "tests/rig/rig.h"
+#include "tests/rig/scratch.h"
 
 enum { BLOCKS = 2048, BLOCK = 512, CD_BLOCKS = 64, CD_BLOCK = 2048, HEAD = 51, RESP = 108 };
 enum { KEY_NOT_READY = 2, KEY_MEDIUM = 3, KEY_ILLEGAL = 5, KEY_ATTENTION = 6, KEY_PROTECT = 7 };
 
-static char disk[64], disc[64];
+static char disk[SCRATCH_PATH], disc[SCRATCH_PATH];
 
-/* Block n is full of n. */
-static inline void make_image(char *path, unsigned blocks, unsigned block)
+/* Block n is full of n. It lasts as long as the test. */
+static inline void make_image(char path[SCRATCH_PATH], unsigned blocks, unsigned block)
 {
-    (void)strcpy(path, "/tmp/vmm-test-scsi-XXXXXX");
-    int fd = mkstemp(path);
+    int fd = scratch_new(path);
     uint8_t bytes[CD_BLOCK];
     for (unsigned i = 0; i < blocks; i++) {
         memset(bytes, (int)i, sizeof(bytes));
         cr_assert_eq(write(fd, bytes, block), (ssize_t)block);
     }
-    close(fd);
 }
 
 static inline void image_bytes(const char *path, uint64_t off, void *buf, size_t len)
@@ -106,7 +103,7 @@ static inline struct cmd cmd_of(unsigned target, unsigned lun, unsigned n, ...)
 #define N_ARGS(...)                                                                            N_ARGS_(__VA_ARGS__, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
 #define CMD(target, lun, ...)                                                                  cmd_of(target, lun, N_ARGS(__VA_ARGS__), __VA_ARGS__)
 
-static inline void cmd_add(struct rig *r, struct cmd *c)
+static inline void cmd_put(struct rig *r, struct cmd *c)
 {
     c->at = rig_alloc(r, HEAD + c->out_len + RESP + c->in_len);
     uint8_t *p = rig_at(r, c->at, HEAD + c->out_len + RESP + c->in_len);
@@ -120,6 +117,11 @@ static inline void cmd_add(struct rig *r, struct cmd *c)
     const struct rig_seg in[] = {{GPA(c->at.v + HEAD + c->out_len), RESP},
                                  {GPA(c->at.v + HEAD + c->out_len + RESP), c->in_len}};
     c->head = rig_add(r, 2 + c->queue, out, c->out_len ? 2 : 1, in, c->in_len ? 2 : 1);
+}
+
+static inline void cmd_add(struct rig *r, struct cmd *c)
+{
+    cmd_put(r, c);
     rig_kick(r, 2 + c->queue);
     rig_settle(r);
 }
@@ -212,11 +214,4 @@ static inline struct rig *up(void)
     calm(r, 0);
     calm(r, 1);
     return r;
-}
-
-static inline void down(struct rig *r)
-{
-    rig_down(r);
-    (void)unlink(disk);
-    (void)unlink(disc);
 }

@@ -444,6 +444,27 @@ Test(blk, reset_with_requests_in_flight) /* row 27 */
     down(r);
 }
 
+/* A request of many parts does not begin another one. */
+Test(blk, reset_amid_a_discard)
+{
+    struct rig *r = up();
+    const struct virtio_blk_outhdr h = {.type = VIRTIO_BLK_T_DISCARD};
+    const struct virtio_blk_discard_write_zeroes ranges[] = {{.sector = 8, .num_sectors = 8},
+                                                             {.sector = 32, .num_sectors = 8}};
+    gpa_t hdr = rig_alloc(r, sizeof(h)), list = rig_alloc(r, sizeof(ranges));
+    memcpy(rig_at(r, hdr, sizeof(h)), &h, sizeof(h));
+    memcpy(rig_at(r, list, sizeof(ranges)), ranges, sizeof(ranges));
+    const struct rig_seg out[] = {{hdr, sizeof(h)}, {list, sizeof(ranges)}};
+    const struct rig_seg in = {rig_alloc(r, 1), 1};
+    rig_add(r, 0, out, 2, &in, 1);
+    rig_kick(r, 0);
+    while (host.n[LOOP_FALLOCATE] == 0)
+        (void)loop_step(r->loop, -1);
+    rig_status_set(r, 0);
+    cr_assert_eq(host.n[LOOP_FALLOCATE], 1);
+    down(r);
+}
+
 Test(blk, state_round_trip)
 {
     struct rig *r = up();

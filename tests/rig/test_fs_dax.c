@@ -1,8 +1,12 @@
 /* tests/rig/test_fs_dax.c - the DAX window (virtio 1.4, 5.11.6.4): what is mapped where, mappings
  * over mappings, and those that must not be. */
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
 
+#include "devices/fs/fs_priv.h"
 #include "tests/rig/fs_fixture.h"
 
 enum { PAGE = 4096, PAGES = 1024, WINDOW = 4 << 20 };
@@ -218,25 +222,113 @@ Test(fs_dax, by_handles)
     down();
 }
 
-/* Each mapping is some of the process's, of which it has not many. */
+/* Each mapping is some of the process's, of which it has not many: as many as the largest window
+ * has pieces of the size that Linux uses. */
 Test(fs_dax, a_guest_cannot_have_all_mappings)
 {
+    enum { MOST = 4096 };
     make_folder();
     rig = fs_rig(",dax=64M", NULL);
     buffers_up();
     (void)init_with(36, ~0ull);
-    make_pages("f", 2, 0);
+    make_pages("f", 3, 0);
     node = node_of("f");
     uint64_t fh = open_name("f", O_RDONLY);
-    int rc = 0;
-    unsigned n = 0;
-    for (; rc == 0 && n < 8192; n++)
-        rc = map_fh(node, fh, 0, PAGE, (uint64_t)n * 2 * PAGE, READ);
-    cr_assert_eq(rc, -ENOSPC);
-    cr_assert_lt(n, 4097);
-    cr_assert_eq(unmap(0, 16), 0);
+    cr_assert_eq(map(0, 3, 0, READ), 0);
+    for (uint64_t n = 1; n < MOST; n++)
+        cr_assert_eq(map_fh(node, fh, 0, PAGE, n * 3 * PAGE, READ), 0, "the %uth", (unsigned)n);
+    cr_assert_eq(reported(rig, "mappings"), MOST);
+    cr_assert_eq(map(0, 1, 5, READ), -ENOSPC);
+    cr_assert_eq(map(0, 1, 1, READ), -ENOSPC, "in the middle of another");
+    cr_assert_eq(unmap(1, 1), -ENOSPC, "which makes two of one");
+    cr_assert_eq(map(0, 1, 3, READ), 0, "in the place of another");
+
+    struct state_out s = rig_save(rig);
+    transport_reset(rig->transport);
+    cr_assert_eq(rig_load(rig, s.buf, s.len), 0);
+    cr_assert_eq(reported(rig, "mappings"), MOST, "and all of them move");
+    vdev_resume(rig->dev);
+    rig_settle(rig);
+    state_out_free(&s);
+
+    cr_assert_eq(unmap(0, 3), 0);
     cr_assert_eq(map(0, 1, 0, READ), 0, "there is room again");
     down();
+}
+
+static bool is_ours(unsigned mpage)
+{
+    struct vdev_shm_region s;
+    unsigned char there;
+    cr_assert(vdev_shm_at(rig->dev, 0, &s));
+    return mincore((uint8_t *)s.host + (size_t)mpage * PAGE, PAGE, &there) == 0;
+}
+
+/* A file that cannot be mapped, as its file system says when the kernel has already made room for
+ * it: a hole would be filled by our own memory next, and the guest see it. */
+/* A process has 65530, whatever the number of its folders. */
+Test(fs_dax, many_windows_cannot_have_all_mappings)
+{
+    enum { WINDOWS = 6, LEN = FS_MAPPINGS_MAX * PAGE };
+    static struct fs_window w[WINDOWS];
+    unsigned all = 0, round = 0;
+    int fd = memfd_create("pages", 0), rc = 0;
+    cr_assert_eq(ftruncate(fd, PAGE), 0);
+    for (unsigned i = 0; i < WINDOWS; i++) {
+        (void)pthread_mutex_init(&w[i].lock, NULL);
+        cr_assert_eq(window_new(&w[i], LEN), 0);
+        for (unsigned k = 0; k < FS_MAPPINGS_MAX && rc == 0; k++, all += rc == 0) {
+            const struct fs_mapping m = {.off = (uint64_t)k * PAGE, .len = PAGE};
+            rc = window_map(&w[i], &m, fd);
+        }
+    }
+    cr_assert_eq(rc, -ENOSPC);
+    cr_assert_eq(all, FS_MAPPINGS_ALL);
+    cr_assert_eq(window_unmap(&w[0], 0, LEN), 0);
+    for (rc = 0; rc == 0; round++)
+        rc = window_map(&w[WINDOWS - 1],
+                        &(struct fs_mapping){.off = (uint64_t)round * PAGE, .len = PAGE}, fd);
+    cr_assert_eq(round - 1, FS_MAPPINGS_MAX, "what is given back can be had by another: %u", round);
+    for (unsigned i = 0; i < WINDOWS; i++)
+        window_free(&w[i]);
+    close(fd);
+}
+
+Test(fs_dax, a_failure_leaves_no_hole)
+{
+    (void)snprintf(folder, sizeof(folder), "/sys/kernel");
+    rig = fs_rig(",dax=4M,ro", NULL);
+    buffers_up();
+    (void)init_with(36, ~0ull);
+    node = node_of("uevent_seqnum");
+    cr_assert(is_ours(3));
+    cr_assert_eq(map(0, 1, 3, READ), -ENODEV);
+    cr_assert(is_ours(3));
+    rig_down(rig);
+}
+
+/* A folder of huge pages: a part of one cannot be taken away again. */
+Test(fs_dax, files_of_huge_pages)
+{
+    make_folder();
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0 ||
+        mount("none", folder, "hugetlbfs", 0, NULL) < 0) {
+        remove_folder();
+        cr_skip_test("needs root, and hugetlbfs");
+    }
+    rig = fs_rig(",dax=4M", NULL);
+    buffers_up();
+    (void)init_with(36, ~0ull);
+    int fd = open(in_folder("f"), O_RDWR | O_CREAT, 0600);
+    cr_assert_eq(ftruncate(fd, 2 << 20), 0);
+    close(fd);
+    node = node_of("f");
+    cr_assert_eq(map(0, 1, 0, READ), -ENODEV);
+    cr_assert_eq(map(0, 512, 0, READ), -ENODEV);
+    cr_assert_eq(unmap(0, 1), 0);
+    rig_down(rig);
+    (void)umount(folder);
+    remove_folder();
 }
 
 Test(fs_dax, the_end_of_a_session)

@@ -1,6 +1,8 @@
 /* tests/rig/test_fs_files.c - each request about files and names, seen from both sides: by the
  * guest's protocol, and by the host's system calls. */
 #include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/statvfs.h>
 #include <sys/xattr.h>
 
@@ -236,7 +238,7 @@ Test(fs_files, the_file_system)
 
 static int setxattr_of(uint64_t node, const char *name, const void *v, uint32_t len, uint32_t flags)
 {
-    const struct fuse_setxattr_in in = {.size = len, .flags = flags};
+    const uint32_t in[2] = {(uint32_t)len, (uint32_t)flags};
     return ask_for(FUSE_SETXATTR, node, ARGS(VALUE(in), TEXT(name), RAW(v, len)), NULL, 0);
 }
 
@@ -279,13 +281,6 @@ Test(fs_files, extended_attributes)
     cr_assert_eq(ask_for(FUSE_REMOVEXATTR, node, ARGS(TEXT("user.colour")), NULL, 0), -ENODATA);
     cr_assert_lt(setxattr_of(node, "security.capability", "x", 1, 0), 0);
     cr_assert_lt(setxattr_of(node, "trusted.overlay.opaque", "y", 1, 0), 0);
-    /* A driver that has not got SETXATTR_EXT. */
-    const uint32_t old[2] = {3, 0};
-    (void)init_with(36, 0);
-    node = node_of("f");
-    cr_assert_eq(
-        ask_for(FUSE_SETXATTR, node, ARGS(VALUE(old), TEXT("user.a"), RAW("xyz", 3)), NULL, 0), 0);
-    cr_assert_eq(getxattr(in_folder("f"), "user.a", v, sizeof(v)), 3);
     down();
 }
 
@@ -328,6 +323,78 @@ Test(fs_files, create_write_read)
 }
 
 /* Data that is cut wherever the driver likes, headers too. */
+static int64_t write_as(uint64_t fh, uint64_t off, const char *text, uint32_t flags,
+                        uint32_t write_flags)
+{
+    const struct fuse_write_in in = {.fh = fh,
+                                     .offset = off,
+                                     .size = (uint32_t)strlen(text),
+                                     .flags = flags,
+                                     .write_flags = write_flags};
+    struct fuse_write_out out;
+    int rc = ask_for(FUSE_WRITE, FUSE_ROOT_ID, ARGS(VALUE(in), RAW(text, strlen(text))), &out,
+                     sizeof(out));
+    return rc < 0 ? rc : (int64_t)out.size;
+}
+
+static void expect_text(const char *name, const char *text)
+{
+    char buf[64] = {0};
+    (void)read_file(name, buf, sizeof(buf) - 1);
+    cr_assert_str_eq(buf, text);
+}
+
+/* Pages that a program has changed by mmap() are written by any handle that Linux finds, and where
+ * they belong; what is appended goes to the end, whoever else has made that another. */
+Test(fs_files, appending)
+{
+    up();
+    write_file("f", "0123", 4);
+    uint64_t fh = open_name("f", O_RDWR | O_APPEND);
+    cr_assert_eq(write_as(fh, 0, "ab", O_RDWR | O_APPEND, 0), 2);
+    expect_text("f", "0123ab");
+    cr_assert_eq(write_as(fh, 0, "zz", 0, FUSE_WRITE_CACHE), 2);
+    expect_text("f", "zz23ab");
+    cr_assert_eq(write_as(fh, 1, "y", O_RDWR | O_APPEND, FUSE_WRITE_CACHE), 1);
+    expect_text("f", "zy23ab");
+    cr_assert_eq(write_as(fh, 2, "-", O_RDWR, 0), 1, "F_SETFL took O_APPEND away");
+    expect_text("f", "zy-3ab");
+    fh = open_name("f", O_WRONLY);
+    cr_assert_eq(write_as(fh, 0, "cd", O_WRONLY | O_APPEND, 0), 2, "F_SETFL gave it");
+    expect_text("f", "zy-3abcd");
+    down();
+    up_with(",cache=always", NULL);
+    write_file("f", "0123", 4);
+    fh = open_name("f", O_WRONLY | O_APPEND);
+    cr_assert_eq(write_as(fh, 1, "ab", O_WRONLY | O_APPEND, 0), 2, "it knows where the end is");
+    expect_text("f", "0ab3");
+    down();
+}
+
+/* A log of the host's: nobody may do anything else to it. */
+Test(fs_files, what_can_only_become_longer)
+{
+    int attr = FS_APPEND_FL, none = 0;
+    uint64_t fh;
+    up();
+    write_file("f", "0123", 4);
+    int fd = open(in_folder("f"), O_RDONLY);
+    if (ioctl(fd, FS_IOC_SETFLAGS, &attr) < 0) {
+        close(fd);
+        down();
+        cr_skip_test("needs root, and a file system with that attribute");
+    }
+    uint64_t n = node_of("f");
+    cr_assert_eq(open_node(n, O_WRONLY, &fh), -EPERM);
+    cr_assert_eq(open_node(n, O_WRONLY | O_APPEND | O_TRUNC, &fh), -EPERM);
+    cr_assert_eq(open_node(n, O_WRONLY | O_APPEND, &fh), 0);
+    cr_assert_eq(write_as(fh, 0, "ab", O_WRONLY | O_APPEND, 0), 2);
+    expect_text("f", "0123ab");
+    cr_assert_eq(ioctl(fd, FS_IOC_SETFLAGS, &none), 0);
+    close(fd);
+    down();
+}
+
 Test(fs_files, data_in_many_pieces)
 {
     enum { LEN = 5000 };

@@ -66,7 +66,7 @@ Test(fs_hostile, lengths_that_lie)
     cr_assert_eq(ask(FUSE_WRITE, 0, ARGS(VALUE(w), RAW("x", 1)), &out, 8), -EINVAL);
     w.size = 0;
     cr_assert_eq(ask(FUSE_WRITE, 0, ARGS(VALUE(w), RAW("x", 1)), &out, 8), -EINVAL);
-    const struct fuse_setxattr_in xattr = {.size = UINT32_MAX};
+    const uint32_t xattr[2] = {UINT32_MAX, 0};
     cr_assert_eq(ask(FUSE_SETXATTR, 1, ARGS(VALUE(xattr), TEXT("user.a"), RAW("v", 1)), NULL, 0),
                  -EINVAL);
     const struct fuse_getxattr_in get = {.size = UINT32_MAX};

@@ -32,7 +32,7 @@ Test(scsi, what_units_are)
     is_refused(run_in(r, CMD(0, 0, 0x12, 0, 0x80, 0, 36, 0), 36), KEY_ILLEGAL, 0x24, 0);
     is_refused(run_in(r, CMD(0, 0, 0x12, 2, 0, 0, 36, 0), 36), KEY_ILLEGAL, 0x24, 0);
     is_refused(run_in(r, CMD(0, 0, 0x12, 0, 0, 0, 36, 4), 36), KEY_ILLEGAL, 0x24, 0); /* NACA */
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, vital_product_data)
@@ -61,7 +61,7 @@ Test(scsi, vital_product_data)
     is_refused(run_in(r, CMD(0, 0, 0x12, 1, 0xb3, 0, 255, 0), 255), KEY_ILLEGAL, 0x24, 0);
     is_refused(run_in(r, CMD(1, 0, 0x12, 1, 0xb0, 0, 255, 0), 255), KEY_ILLEGAL, 0x24, 0);
     is_good(run_in(r, CMD(1, 0, 0x12, 1, 0x83, 0, 255, 0), 255));
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, reads_and_writes_of_each_size)
@@ -94,7 +94,7 @@ Test(scsi, reads_and_writes_of_each_size)
     struct cmd c = run_in(r, CMD(1, 0, 0x28, 0, 0, 0, 0, 5, 0, 0, 1, 0), 2048);
     is_good(c);
     cr_assert(c.in[0] == 5 && c.in[2047] == 5);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, six_byte_reads_of_256)
@@ -103,7 +103,7 @@ Test(scsi, six_byte_reads_of_256)
     struct cmd c = run_in(r, CMD(0, 0, 0x08, 0, 0, 0, 0, 0), 256 * BLOCK);
     is_good(c);
     cr_assert_eq(c.residual, 0);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, the_status_and_the_response)
@@ -156,7 +156,7 @@ Test(scsi, the_status_and_the_response)
     cr_assert_eq(run(r, c).response, VIRTIO_SCSI_S_FAILURE);
     image_bytes(disk, BLOCK, data, 1);
     cr_assert_eq(data[0], 1, "nothing was written");
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, out_of_range)
@@ -182,7 +182,7 @@ Test(scsi, out_of_range)
                0);
     cr_assert_eq(host.n[LOOP_READV], 1);
     cr_assert_eq(host.n[LOOP_WRITEV] + host.n[LOOP_FALLOCATE], 0);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, any_framing_in_segments_of_one_byte)
@@ -211,7 +211,7 @@ Test(scsi, any_framing_in_segments_of_one_byte)
     rig_settle(r);
     cr_assert(rig_used(r, 2, &id, &len));
     cr_assert(p[HEAD + 11] == 0 && p[HEAD + RESP] == 7 && p[N - 1] == 7);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, requests_without_room)
@@ -236,7 +236,7 @@ Test(scsi, requests_without_room)
     }
     is_good(run(r, CMD(0, 0, TEST_UNIT_READY)));
     cr_assert(!rig_needs_reset(r));
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, capacity)
@@ -252,7 +252,7 @@ Test(scsi, capacity)
     is_refused(run_in(r, CMD(0, 0, 0x25, 0, 0, 0, 0, 1, 0, 0, 0, 0), 8), KEY_ILLEGAL, 0x24, 0);
     is_refused(run_in(r, CMD(0, 0, 0x9e, 0x11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32), 32),
                KEY_ILLEGAL, 0x24, 0);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, mode_sense)
@@ -275,7 +275,7 @@ Test(scsi, mode_sense)
     c = run_in(r, CMD(1, 0, 0x5a, 8, 0x2a, 0, 0, 0, 0, 0, 128, 0), 128);
     is_good(c);
     cr_assert(c.in[8] == 0x2a && c.in[14] == 0x29);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, read_only)
@@ -294,7 +294,7 @@ Test(scsi, read_only)
                0);
     is_good(run_in(r, CMD(0, 0, 0x28, 0, 0, 0, 0, 1, 0, 0, 1, 0), 512));
     cr_assert_eq(host.n[LOOP_WRITEV] + host.n[LOOP_FALLOCATE], 0);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, the_host_fails)
@@ -317,7 +317,7 @@ Test(scsi, the_host_fails)
     is_refused(c, KEY_MEDIUM, 0x11, 0);
     cr_assert(c.residual == 1024 && be(c.sense + 3, 4) == 4);
     cr_assert_eq(reported(r, "target0_lun0_failed_commands"), 6, "with the attention");
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, write_same)
@@ -325,11 +325,15 @@ Test(scsi, write_same)
     struct rig *r = up();
     uint8_t data[512], back[4 * 512];
     memset(data, 0x77, sizeof(data));
-    is_good(run_out(r, CMD(0, 0, 0x41, 0, 0, 0, 0, 10, 0, 0, 200, 0), data, 512));
+    struct cmd c = run_out(r, CMD(0, 0, 0x41, 0, 0, 0, 0, 10, 0, 0, 200, 0), data, 512);
+    is_good(c);
+    cr_assert_eq(c.residual, 0);
     image_bytes(disk, 209 * 512, back, 1024);
     cr_assert(back[0] == 0x77 && back[511] == 0x77 && back[512] == 210);
     memset(data, 0, sizeof(data));
-    is_good(run_out(r, CMD(0, 0, 0x93, 8, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 2), data, 512));
+    c = run_out(r, CMD(0, 0, 0x93, 8, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 2), data, 512);
+    is_good(c);
+    cr_assert_eq(c.residual, 0);
     image_bytes(disk, 10 * 512, back, 1536);
     cr_assert(back[0] == 0 && back[1023] == 0 && back[1024] == 0x77);
     cr_assert_eq(host.n[LOOP_FALLOCATE], 1);
@@ -358,7 +362,7 @@ Test(scsi, write_same)
     let_go(r);
     cr_assert(cmd_ended(r, &a));
     is_good(a);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, unmap)
@@ -398,7 +402,7 @@ Test(scsi, unmap)
                  VIRTIO_SCSI_S_OVERRUN);
     is_good(run(r, CMD(0, 0, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0)));
     cr_assert_eq(host.n[LOOP_FALLOCATE], 2);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, start_and_stop)
@@ -415,7 +419,7 @@ Test(scsi, start_and_stop)
     is_refused(run(r, CMD(0, 0, 0x2f, 2, 0, 0, 0, 0, 0, 0, 9, 0)), KEY_ILLEGAL, 0x24, 0);
     is_refused(run_in(r, CMD(0, 0, 0x28, 0x20, 0, 0, 0, 0, 0, 0, 1, 0), 512), KEY_ILLEGAL, 0x24, 0);
     cr_assert_eq(host.n[LOOP_FDATASYNC], 2);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, a_disc_comes_out_and_goes_in)
@@ -439,7 +443,7 @@ Test(scsi, a_disc_comes_out_and_goes_in)
     is_refused(run_in(r, CMD(1, 0, 0x4a, 0, 0, 0, 0x10, 0, 0, 0, 8, 0), 8), KEY_ILLEGAL, 0x24, 0);
     c = run_in(r, CMD(1, 0, 0x4a, 1, 0, 0, 0x02, 0, 0, 0, 8, 0), 8);
     cr_assert(c.in[2] == 0x80 && c.residual == 4);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, a_disc_has_one_track)
@@ -462,7 +466,7 @@ Test(scsi, a_disc_has_one_track)
     c = run_in(r, CMD(1, 0, 0x46, 1, 0, 0, 0, 0, 0, 0, 128, 0), 128);
     cr_assert_eq(be(c.in, 4), 4 + 12 + 12 + 8 + 12 + 8, "no DVD among what is current");
     is_refused(run_in(r, CMD(1, 0, 0x46, 3, 0, 0, 0, 0, 0, 0, 128, 0), 128), KEY_ILLEGAL, 0x24, 0);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, which_units_there_are)
@@ -495,7 +499,7 @@ Test(scsi, which_units_there_are)
     is_good(run(r, c));
     c.cdb[0] = 0x25;
     is_refused(run(r, c), KEY_ILLEGAL, 0x20, 0);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi, request_sense)
@@ -506,5 +510,5 @@ Test(scsi, request_sense)
     is_good(run(r, CMD(0, 0, TEST_UNIT_READY)));
     c = run_in(r, CMD(0, 0, 0x03, 1, 0, 0, 18, 0), 18);
     cr_assert(c.in[0] == 0x72 && c.in[1] == 0 && c.residual == 10);
-    down(r);
+    rig_down(r);
 }

@@ -1,5 +1,8 @@
 /* tests/rig/test_scsi_control.c - the SCSI host's control queue (virtio 1.4, 5.6.6.2): task
  * management functions and what becomes of the commands that they are for. */
+#include <linux/virtio_ring.h>
+
+#include "devices/virtio/vq_priv.h"
 #include "tests/rig/scsi_try.h"
 
 enum { TMF_LEN = 24, AN_LEN = 16, UNANSWERED = 0xee };
@@ -9,7 +12,7 @@ struct tmf {
     uint32_t used;
 };
 
-static struct tmf tmf_add(struct rig *r, uint32_t what, unsigned target, unsigned lun, uint64_t id)
+static struct tmf tmf_put(struct rig *r, uint32_t what, unsigned target, unsigned lun, uint64_t id)
 {
     struct tmf t = {.at = rig_alloc(r, TMF_LEN + 1)};
     struct virtio_scsi_ctrl_tmf_req h = {.type = VIRTIO_SCSI_T_TMF,
@@ -21,6 +24,12 @@ static struct tmf tmf_add(struct rig *r, uint32_t what, unsigned target, unsigne
     p[TMF_LEN] = UNANSWERED;
     const struct rig_seg out = {t.at, TMF_LEN}, in = {GPA(t.at.v + TMF_LEN), 1};
     rig_add(r, 0, &out, 1, &in, 1);
+    return t;
+}
+
+static struct tmf tmf_add(struct rig *r, uint32_t what, unsigned target, unsigned lun, uint64_t id)
+{
+    struct tmf t = tmf_put(r, what, target, lun, id);
     rig_kick(r, 0);
     rig_settle(r);
     return t;
@@ -75,7 +84,7 @@ Test(scsi_control, aborts)
     cr_assert_eq(tmf(r, VIRTIO_SCSI_T_TMF_ABORT_TASK, 0, 0, 99), VIRTIO_SCSI_S_OK,
                  "it is not there");
     cr_assert_eq(reported(r, "task_management_functions"), 4);
-    down(r);
+    rig_down(r);
 }
 
 /* The interrupts in the order in which queues were published; the linker sees to it (--wrap). */
@@ -104,7 +113,34 @@ Test(scsi_control, the_driver_sees_the_command_before_the_function)
     cr_assert(n_published == 2 && published[0] == 2 && published[1] == 0);
     cr_assert(cmd_ended(r, &a));
     cr_assert_eq(tmf_answer(r, t), VIRTIO_SCSI_S_OK);
-    down(r);
+    rig_down(r);
+}
+
+/* Also a function that becomes due while the answer to another is on its way. */
+Test(scsi_control, nor_a_function_before_its_command_among_others)
+{
+    struct rig *r = up_as("scsi,disk=%s,cd=%s",
+                          &(struct rig_options){.without = 1ull << VIRTIO_RING_F_EVENT_IDX});
+    calm(r, 0);
+    struct cmd a = held_read(r, 7);
+    static const struct {
+        uint32_t what;
+        uint64_t id;
+    } functions[] = {{VIRTIO_SCSI_T_TMF_ABORT_TASK, 99},
+                     {VIRTIO_SCSI_T_TMF_ABORT_TASK, 7},
+                     {VIRTIO_SCSI_T_TMF_QUERY_TASK, 99}};
+    for (size_t i = 0; i < ARRAY_SIZE(functions); i++)
+        (void)tmf_put(r, functions[i].what, 0, 0, functions[i].id);
+    rig_listen(r, 0);
+    rig_listen(r, 2);
+    n_published = 0;
+    vq_run(vdev_queue(r->dev, 0));
+    host.held[0]->done(host.held[0], BLOCK); /* in the same turn */
+    host.n_held = 0;
+    rig_settle(r);
+    cr_assert(n_published == 3 && published[0] == 0 && published[1] == 2 && published[2] == 0);
+    cr_assert(cmd_ended(r, &a));
+    rig_down(r);
 }
 
 Test(scsi_control, resets)
@@ -126,7 +162,7 @@ Test(scsi_control, resets)
     is_refused(run(r, CMD(0, 0, TEST_UNIT_READY)), KEY_ATTENTION, 0x29, 3);
     is_refused(run(r, CMD(1, 0, TEST_UNIT_READY)), KEY_ATTENTION, 0x29, 3);
     is_good(run(r, CMD(0, 0, TEST_UNIT_READY)));
-    down(r);
+    rig_down(r);
 }
 
 /* A command that takes many steps takes none after it was aborted. */
@@ -149,7 +185,27 @@ Test(scsi_control, an_aborted_command_goes_no_further)
     cr_assert_eq(c.response, VIRTIO_SCSI_S_ABORTED);
     cr_assert_eq(tmf_answer(r, t), VIRTIO_SCSI_S_OK);
     cr_assert_eq(host.n[LOOP_WRITEV], 1);
-    down(r);
+    rig_down(r);
+}
+
+/* Nor does one of many parts begin the next of them. */
+Test(scsi_control, an_aborted_unmap_goes_no_further)
+{
+    struct rig *r = up();
+    uint8_t list[8 + 2 * 16] = {0, 38, 0, 32, [8 + 11] = 1, [24 + 7] = 8, [24 + 11] = 1};
+    struct cmd c = CMD(0, 0, 0x42, 0, 0, 0, 0, 0, 0, 0, sizeof(list), 0);
+    c.out = list;
+    c.out_len = sizeof(list);
+    c.id = 1;
+    host.hold = true;
+    cmd_add(r, &c);
+    struct tmf t = tmf_add(r, VIRTIO_SCSI_T_TMF_ABORT_TASK, 0, 0, 1);
+    let_go(r);
+    cr_assert(cmd_ended(r, &c));
+    cr_assert_eq(c.response, VIRTIO_SCSI_S_ABORTED);
+    cr_assert_eq(tmf_answer(r, t), VIRTIO_SCSI_S_OK);
+    cr_assert_eq(host.n[LOOP_FALLOCATE], 1);
+    rig_down(r);
 }
 
 /* With IN_ORDER the aborted command is seen after those before it, so the function is, too. */
@@ -169,7 +225,44 @@ Test(scsi_control, a_function_waits_for_what_the_driver_cannot_see_yet)
     cr_assert_eq(tmf_answer(r, t), VIRTIO_SCSI_S_OK);
     cr_assert(cmd_ended(r, &a) && cmd_ended(r, &b));
     is_good(a);
-    down(r);
+    rig_down(r);
+}
+
+/* It is the driver's view that counts: the device may not have looked at that queue yet. */
+Test(scsi_control, aborts_what_has_just_been_made_available)
+{
+    struct rig *r = up();
+    struct cmd a = CMD(0, 0, 0x28, 0, 0, 0, 0, 3, 0, 0, 1, 0);
+    a.id = 7;
+    a.in_len = 512;
+    cmd_put(r, &a); /* its notification comes later */
+    struct tmf t = tmf_add(r, VIRTIO_SCSI_T_TMF_ABORT_TASK, 0, 0, 7);
+    cr_assert_eq(tmf_answer(r, t), VIRTIO_SCSI_S_OK);
+    cr_assert(cmd_ended(r, &a));
+    cr_assert_eq(a.response, VIRTIO_SCSI_S_ABORTED);
+    rig_down(r);
+}
+
+/* Whatever the user has made of the queues' sizes. */
+Test(scsi_control, more_functions_wait_than_there_is_room_for)
+{
+    enum { WAIT = 64, QUEUE_SIZE = 256 };
+    struct rig *r =
+        up_as("scsi,disk=%s,cd=%s", &(struct rig_options){.device_queue_size = QUEUE_SIZE});
+    calm(r, 0);
+    struct cmd a = held_read(r, 7);
+    for (unsigned i = 0; i < WAIT; i++)
+        cr_assert_eq(tmf(r, VIRTIO_SCSI_T_TMF_ABORT_TASK, 0, 0, 7), -1);
+    cr_assert_eq(tmf(r, VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET, 0, 0, 0), VIRTIO_SCSI_S_BUSY);
+    let_go(r);
+    cr_assert(cmd_ended(r, &a));
+    cr_assert_eq(a.response, VIRTIO_SCSI_S_ABORTED);
+    uint32_t id, len;
+    for (unsigned i = 0; i < WAIT; i++)
+        cr_assert(rig_used(r, 0, &id, &len));
+    is_good(run(r, CMD(0, 0, TEST_UNIT_READY))); /* what was refused did nothing */
+    cr_assert_eq(tmf(r, VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET, 0, 0, 0), VIRTIO_SCSI_S_OK);
+    rig_down(r);
 }
 
 Test(scsi_control, queries_and_what_is_not_done)
@@ -188,7 +281,7 @@ Test(scsi_control, queries_and_what_is_not_done)
     cr_assert_eq(tmf(r, VIRTIO_SCSI_T_TMF_ABORT_TASK, 0, 9, 0), VIRTIO_SCSI_S_INCORRECT_LUN);
     cr_assert_eq(tmf(r, VIRTIO_SCSI_T_TMF_ABORT_TASK, 9, 0, 0), VIRTIO_SCSI_S_BAD_TARGET);
     cr_assert_eq(tmf(r, VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET, 9, 0, 0), VIRTIO_SCSI_S_BAD_TARGET);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi_control, a_queue_that_is_taken_away)
@@ -201,7 +294,7 @@ Test(scsi_control, a_queue_that_is_taken_away)
     let_go(r);
     cr_assert(cmd_ended(r, &a));
     cr_assert_eq(a.response, VIRTIO_SCSI_S_ABORTED);
-    down(r);
+    rig_down(r);
 }
 
 static uint32_t control(struct rig *r, const void *out, uint32_t out_len, void *in, uint32_t in_len)
@@ -236,7 +329,7 @@ Test(scsi_control, no_unit_has_asynchronous_notifications)
         cr_assert_eq(control(r, &h, 15, in, 5), 5);
         cr_assert_eq(in[4], VIRTIO_SCSI_S_FAILURE);
     }
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi_control, what_is_no_request)
@@ -255,7 +348,7 @@ Test(scsi_control, what_is_no_request)
     cr_assert_eq(in[0], VIRTIO_SCSI_S_FAILURE);
     cr_assert_eq(control(r, tmf, 24, in, 0), 0);
     cr_assert(!rig_needs_reset(r));
-    down(r);
+    rig_down(r);
 }
 
 /* 5.6.6.1.1: what a reset of the device finds in flight ends with FAILURE. */
@@ -283,7 +376,7 @@ Test(scsi_control, a_reset_with_commands_in_flight)
     cr_assert_eq(d.response, VIRTIO_SCSI_S_FAILURE);
     rig_negotiate(r);
     calm(r, 0);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi_control, a_legacy_driver)
@@ -300,5 +393,5 @@ Test(scsi_control, a_legacy_driver)
     cr_assert_eq(tmf(r, VIRTIO_SCSI_T_TMF_QUERY_TASK, 0, 0, 0x0807060504030201), VIRTIO_SCSI_S_OK);
     let_go(r);
     cr_assert(cmd_ended(r, &a));
-    down(r);
+    rig_down(r);
 }

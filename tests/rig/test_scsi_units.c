@@ -2,7 +2,7 @@
  * 5.6.6.3), units that come and go, and saved state. */
 #include "tests/rig/scsi_try.h"
 
-static char second[64];
+static char second[SCRATCH_PATH];
 
 static uint32_t config32(struct rig *r, unsigned off)
 {
@@ -59,7 +59,7 @@ Test(scsi_units, configuration)
     struct cmd c = CMD(0, 0, 0x12, 0, 0, 0, 36, 0);
     c.queue = 2;
     is_good(run_in(r, c, 36));
-    down(r);
+    rig_down(r);
 }
 
 /* Where the CDB, the data and the sense are follows the sizes. */
@@ -85,7 +85,7 @@ Test(scsi_units, sizes_move_the_data)
     rig_settle(r);
     cr_assert(rig_used(r, 2, &id, &len) && len == 20);
     cr_assert(p[29] == 8 && p[29 + 10] == 2 && p[29 + 12 + 2] == 5);
-    down(r);
+    rig_down(r);
 }
 
 /* --- events --- */
@@ -165,8 +165,7 @@ Test(scsi_units, a_unit_comes_and_goes)
     update(r, BOTH ",disk=0:5:%s");
     is_refused(run(r, CMD(0, 0, TEST_UNIT_READY)), KEY_ATTENTION, 0x3f, 0x0e);
     cr_assert_eq(reported(r, "units"), 3);
-    unlink(second);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi_units, without_hotplug_nothing_is_said)
@@ -183,7 +182,7 @@ Test(scsi_units, without_hotplug_nothing_is_said)
     update(r, BOTH);
     cr_assert(!event_came(r, at, &e));
     cr_assert_eq(reported(r, "events"), 0);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi_units, a_disk_grows_and_a_disc_is_another)
@@ -205,7 +204,7 @@ Test(scsi_units, a_disk_grows_and_a_disc_is_another)
     is_good(run_in(r, CMD(0, 0, 0x28, 0, 0, 0, 0x0f, 0xff, 0, 0, 1, 0), 512));
     update(r, BOTH);
     cr_assert(!event_came(r, at[1], &e), "the same again");
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi_units, events_that_find_no_buffer)
@@ -230,7 +229,7 @@ Test(scsi_units, events_that_find_no_buffer)
     }
     at = event_buffer(r, 16);
     cr_assert(!event_came(r, at, &e));
-    down(r);
+    rig_down(r);
 }
 
 /* The device touches nothing then; the event waits. */
@@ -250,7 +249,7 @@ Test(scsi_units, a_unit_goes_while_the_driver_has_suspended_the_device)
     rig_negotiate(r);
     at = event_buffer(r, 16);
     cr_assert(!event_came(r, at, &e), "a driver that begins looks for itself");
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi_units, an_update_that_fails_changes_nothing)
@@ -263,7 +262,7 @@ Test(scsi_units, an_update_that_fails_changes_nothing)
     cr_assert_lt(try_update(r, "queues=1", NULL, &e), 0);
     cr_assert(strstr(e.msg, "names no disk"));
     cr_assert_eq(reported(r, "units"), 2);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi_units, where_units_are)
@@ -273,7 +272,7 @@ Test(scsi_units, where_units_are)
     calm(r, 1);
     struct cmd c = run_in(r, CMD(0, 0, 0x12, 0, 0, 0, 36, 0), 36);
     cr_assert_eq(c.in[0], 5);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi_units, what_is_refused)
@@ -297,8 +296,6 @@ Test(scsi_units, what_is_refused)
     cr_assert_eq(truncate(second, 1024), 0);
     (void)snprintf(spec, sizeof(spec), "scsi,cd=%s", second);
     rig_refuses(spec, NULL, "multiple of 2048");
-    unlink(disk);
-    unlink(second);
 }
 
 /* --- saved state --- */
@@ -326,7 +323,7 @@ Test(scsi_units, state)
     rig_up_again(r);
     calm(r, 1);
     calm(r, 0);
-    down(r);
+    rig_down(r);
 }
 
 /* Whatever is in it, it is taken or refused, and a reset makes a good device of it. */
@@ -360,7 +357,7 @@ Test(scsi_units, hostile_state)
     rig_up_again(r);
     calm(r, 0);
     state_out_free(&s);
-    down(r);
+    rig_down(r);
 }
 
 Test(scsi_units, a_legacy_driver)
@@ -387,5 +384,5 @@ Test(scsi_units, a_legacy_driver)
     cr_assert(event_came(r, at, &e));
     cr_assert(e.event == VIRTIO_SCSI_T_TRANSPORT_RESET &&
               e.reason == VIRTIO_SCSI_EVT_RESET_REMOVED);
-    down(r);
+    rig_down(r);
 }

@@ -4,6 +4,18 @@
 
 static uint8_t pattern[4 * VSOCK_BUF];
 
+static int send_fails; /* with this errno */
+
+ssize_t __real_sendmsg(int fd, const struct msghdr *m, int flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags)
+{
+    if (!send_fails)
+        return __real_sendmsg(fd, m, flags);
+    errno = send_fails;
+    return -1;
+}
+
 static void fill_pattern(void)
 {
     for (size_t i = 0; i < sizeof(pattern); i++)
@@ -123,6 +135,21 @@ Test(vsock_flow, asks_again_when_there_was_none)
     guest_down(g);
 }
 
+Test(vsock_flow, does_not_ask_a_guest_that_receives_no_more)
+{
+    struct guest *g = guest_up(NULL, 32);
+    g->buf_alloc = 0;
+    int fd = guest_connects(g, STREAM);
+    host_says(g, fd, "hello");
+    guest_expect(g, OP(CREDIT_REQUEST));
+    guest_op(g, OP(SHUTDOWN), SHUT_RECV);
+    pass(g, 2);
+    guest_expect_none(g);
+    cr_assert(!ticker, "nothing is waited for");
+    close(fd);
+    guest_down(g);
+}
+
 Test(vsock_flow, counters_go_round)
 {
     struct guest *g = guest_up(NULL, 32);
@@ -204,6 +231,29 @@ Test(vsock_flow, a_slow_reader_gets_everything)
     guest_down(g);
 }
 
+/* A message that needs the room of one before it, which is little: nothing else would tell. */
+Test(vsock_flow, the_rest_of_a_message_finds_room)
+{
+    enum { FIRST = 20000 };
+    struct guest *g = guest_up(NULL, 32);
+    int fd = guest_connects(g, SEQPACKET);
+    static uint8_t got[VSOCK_BUF];
+    guest_data(g, pattern, FIRST, VIRTIO_VSOCK_SEQ_EOM);
+    cr_assert_eq(recv(fd, got, sizeof(got), 0), FIRST);
+    size_t at = 0, len = VSOCK_BUF - FIRST;
+    for (size_t part; at < len; at += part)
+        guest_data(g, pattern + at, part = MIN(len - at, (size_t)BUF), 0);
+    guest_expect(g, OP(CREDIT_UPDATE));
+    cr_assert_eq(g->p.h.fwd_cnt, FIRST);
+    guest_expect_none(g);
+    guest_data(g, pattern + at, FIRST, VIRTIO_VSOCK_SEQ_EOM);
+    rig_settle(g->r);
+    cr_assert_eq(recv(fd, got, sizeof(got), 0), VSOCK_BUF);
+    cr_assert_eq(memcmp(got, pattern, VSOCK_BUF), 0);
+    close(fd);
+    guest_down(g);
+}
+
 Test(vsock_flow, more_than_there_was_room_for_ends_the_connection)
 {
     struct guest *g = guest_up(NULL, 32);
@@ -252,6 +302,27 @@ Test(vsock_flow, but_not_to_a_program_that_takes_nothing)
     close(fd); /* nor to one that leaves */
     rig_settle(g->r);
     cr_assert_eq(reported(g->r, "connections"), 0);
+    guest_down(g);
+}
+
+/* The addresses are another connection's by then, which the failure of this one is nothing to. */
+Test(vsock_flow, a_closed_connection_that_fails)
+{
+    struct guest *g = guest_up(NULL, 32);
+    int fd = guest_connects(g, STREAM);
+    size_t total = guest_fills(g, fd);
+    guest_op(g, OP(SHUTDOWN), SHUT_RECV | SHUT_SEND);
+    guest_expect(g, OP(RST));
+    int other = guest_connects(g, STREAM);
+    send_fails = ENOBUFS;
+    host_reads_much(g, fd, 0, total - VSOCK_BUF); /* so that there is room for more */
+    send_fails = 0;
+    guest_expect_none(g);
+    cr_assert_eq(reported(g->r, "connections"), 1);
+    host_says(g, other, "hello");
+    guest_expect_data(g, "hello");
+    close(fd);
+    close(other);
     guest_down(g);
 }
 

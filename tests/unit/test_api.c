@@ -130,6 +130,21 @@ Test(api, fields_lead_to_options_that_exist)
     }
 }
 
+/* A string would be borrowed from the body of a PATCH, which is gone when it is answered. */
+Test(api, what_can_be_changed_is_no_string)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+        const struct vdev_class *class =
+            all[i]->class ? option_find_class(all[i]->class, strlen(all[i]->class)) : NULL;
+        for (const struct api_field *f = all[i]->fields; class && f->name; f++) {
+            const struct opt_desc *row = f->option ? option_key(class->opts, f->option) : NULL;
+            if (row && row->live)
+                cr_expect(row->type != OPT_STR && row->type != OPT_STRS, "%s: %s", all[i]->section,
+                          f->name);
+        }
+    }
+}
+
 Test(api, fields_are_told_apart)
 {
     for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
@@ -213,6 +228,34 @@ Test(api, drives_and_the_root)
            "\"partuuid\": \"1-2\"}");
     cr_expect_str_eq(c.cfg.cmdline, "quiet root=PARTUUID=1-2 rw");
     cr_expect_eq(json_array_size(json_object_get(have, "drives")), 2, "it has been replaced");
+}
+
+Test(api, names_that_two_would_have)
+{
+    ACCEPT(&api_drive, "blk0",
+           "{\"drive_id\": \"blk0\", \"path_on_host\": \"x\", \"is_root_device\": false}");
+    ACCEPT(&api_drive, "a",
+           "{\"drive_id\": \"a\", \"path_on_host\": \"y\", \"is_root_device\": false}");
+    REFUSE(&api_drive, "blk3",
+           "{\"drive_id\": \"blk3\", \"path_on_host\": \"z\", \"is_root_device\": true}",
+           "--disk first: its name is blk3, as that of drives/blk3");
+    ACCEPT(&api_net, "blk0", "{\"iface_id\": \"blk0\", \"host_dev_name\": \"tap7\"}");
+}
+
+/* Or a client could make us keep, and go through, as many as it likes. */
+Test(api, more_devices_than_any_machine_has)
+{
+    char id[16], text[128];
+    unsigned n = 0;
+    do {
+        (void)snprintf(id, sizeof(id), "d%u", n++);
+        (void)snprintf(text, sizeof(text),
+                       "{\"drive_id\": \"%s\", \"path_on_host\": \"x\", \"is_root_device\": false}",
+                       id);
+    } while (put(&api_drive, id, text, false) == 0 && n < 1000);
+    cr_expect_eq(n, 64, "%u", n);
+    cr_expect_str_eq(err.msg, "65 devices are asked for, and there is room for fewer than 64");
+    cr_expect_eq(json_array_size(json_object_get(have, "drives")), n - 1);
 }
 
 Test(api, root_in_persistent_memory)

@@ -1,6 +1,8 @@
 /* tests/unit/test_chardev_term.c - a terminal as the host's end, which comes back as it was, and
  * a pseudo-terminal. */
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <termios.h>
 
 #include "tests/unit/chardev_try.h"
@@ -53,6 +55,50 @@ TEST_BOTH(terminal_is_raw_and_comes_back)
     chardev_restore_terminal();
     cr_assert_eq(tcgetattr(slave, &after), 0);
     cr_assert_eq(after.c_lflag & ICANON, 0u, "restored when it was no longer ours");
+}
+
+/* As "vmm &" in a shell: an answer, and not a process that is stopped. */
+static int open_in_background(void)
+{
+    struct chardev_spec spec = {.kind = CHARDEV_STDIO};
+    struct err e = {0};
+    struct termios before = {0}, after = {0};
+    if (setpgid(0, 0) < 0 || tcgetattr(slave, &before) < 0)
+        return 1;
+    if (chardev_new_fds(&spec, slave, slave, l, &c, &e) >= 0 || e.kind != ERR_INPUT)
+        return 2;
+    if (!strstr(e.msg, "background"))
+        return 3;
+    return tcgetattr(slave, &after) == 0 && !memcmp(&before, &after, sizeof(before)) ? 0 : 4;
+}
+
+static int open_as_a_shell_does(void)
+{
+    int status = 0;
+    if (setsid() < 0 || ioctl(slave, TIOCSCTTY, 0) < 0)
+        return 10;
+    pid_t job = fork();
+    if (job == 0)
+        _exit(open_in_background());
+    if (waitpid(job, &status, WUNTRACED) != job)
+        return 11;
+    if (WIFSTOPPED(status)) {
+        (void)kill(job, SIGKILL);
+        return 12;
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 13;
+}
+
+TEST_BOTH(terminal_is_not_for_the_background)
+{
+    int status = 0;
+    open_terminal();
+    pid_t shell = fork();
+    if (shell == 0)
+        _exit(open_as_a_shell_does());
+    cr_assert_eq(waitpid(shell, &status, 0), shell);
+    cr_assert(WIFEXITED(status));
+    cr_expect_eq(WEXITSTATUS(status), 0, "%d", WEXITSTATUS(status));
 }
 
 TEST_BOTH(escape_keys)

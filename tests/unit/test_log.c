@@ -82,13 +82,37 @@ Test(log, goes_where_it_is_told)
 {
     AUTO_FD other = memfd_create("other", MFD_CLOEXEC);
     char got[64] = "";
-    log_to(other);
+    cr_assert_eq(log_to(other), 0);
     log_warn("there");
-    log_to(STDERR_FILENO);
+    cr_assert_eq(log_to(STDERR_FILENO), 0);
     log_warn("here");
     cr_expect_str_eq(logged(), "vmm: warn: here\n");
     cr_assert_gt(pread(other, got, sizeof(got) - 1, 0), 0);
     cr_expect_str_eq(got, "vmm: warn: there\n");
+}
+
+/* A thread that was about to write when its file was replaced writes to the new one, and never to
+ * what the number of a closed descriptor is by then. */
+Test(log, keeps_a_descriptor_of_its_own)
+{
+    char got[64] = "";
+    int there = memfd_create("there", MFD_CLOEXEC), next = memfd_create("next", MFD_CLOEXEC);
+    cr_assert_eq(log_to(there), 0);
+    cr_assert_eq(close(there), 0);
+    AUTO_FD disk = memfd_create("disk", MFD_CLOEXEC);
+    cr_assert_eq(disk, there, "the number is not used again");
+    log_warn("lost?");
+    cr_expect_eq(lseek(disk, 0, SEEK_END), 0, "a line in a file that is nobody's log");
+    cr_assert_eq(log_to(next), 0);
+    cr_assert_eq(close(next), 0);
+    log_warn("after");
+    cr_assert_eq(log_to(disk), 0);
+    log_warn("at last");
+    cr_assert_eq(pread(disk, got, sizeof(got) - 1, 0), (ssize_t)strlen("vmm: warn: at last\n"));
+    cr_expect_str_eq(got, "vmm: warn: at last\n");
+    cr_assert_lt(log_to(-1), 0);
+    log_warn("still");
+    cr_expect_eq(lseek(disk, 0, SEEK_END), (off_t)strlen("vmm: warn: at last\nvmm: warn: still\n"));
 }
 
 Test(log, names_of_levels)

@@ -40,9 +40,8 @@ int api_new(const struct vm_config *base, struct api **out, struct err *e)
     struct api *a = calloc(1, sizeof(*a));
     if (!a)
         return err_host(e, -ENOMEM, "control socket");
-    *a = (struct api){
-        .base = base, .outputs = {.log_fd = -1, .metrics_fd = -1}, .kept = json_array()};
-    int rc = a->kept ? set_up(a, e) : err_host(e, -ENOMEM, "control socket");
+    *a = (struct api){.base = base, .outputs = {.metrics_fd = -1}};
+    int rc = set_up(a, e);
     if (rc < 0) {
         api_free(a);
         return rc;
@@ -59,7 +58,6 @@ void api_free(struct api *a)
     api_close_outputs(a);
     machine_free(a->machine);
     api_config_drop(&a->config);
-    json_decref(a->kept);
     free(a);
 }
 

@@ -12,10 +12,10 @@ enum { API_BODY_MAX = 51200 };
 
 /* Where the log and the metrics go; outputs.c */
 struct api_outputs {
-    int log_fd, metrics_fd; /* -1: none */
-    bool torn;              /* the last line of metrics is there in part */
-    int64_t due_ms;         /* the next, by CLOCK_MONOTONIC */
-    uint64_t missed;        /* lines that could not be written */
+    int metrics_fd;  /* -1: none */
+    bool torn;       /* the last line of metrics is there in part */
+    int64_t due_ms;  /* the next, by CLOCK_MONOTONIC */
+    uint64_t missed; /* lines that could not be written */
 };
 
 struct api_http;
@@ -24,7 +24,6 @@ struct api {
     struct api_config config; /* what is configured, or runs */
     struct machine *machine;  /* NULL: not started */
     struct api_outputs outputs;
-    json_t *kept; /* bodies that a device's options point to */
     uint64_t requests, refused;
     struct api_http *http; /* NULL: no socket */
 };

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+/* No machine has room for so many devices; how many it has, machine_build() knows. */
+enum { DEVICES_MAX = 64 };
 enum { WHAT = 128, ID_MAX = 64, FILE_MAX = 1 << 20 };
 
 /* --- names --- */
@@ -147,6 +149,22 @@ static int name_root(struct api_config *c, struct err *e)
     return 0;
 }
 
+/* What has no id is called something too. */
+static int check_names(const struct vm_config *cfg, struct err *e)
+{
+    char a[API_DEVICE_NAME], b[API_DEVICE_NAME];
+    for (unsigned i = 0; i < cfg->n_devices; i++) {
+        for (unsigned k = 0; k < i; k++) {
+            const struct device_config *d = &cfg->devices[i], *other = &cfg->devices[k];
+            if (d->class == other->class &&
+                !strcmp(api_device_name(cfg, i, a), api_device_name(cfg, k, b)))
+                return err_input(e, 0, "%s: its name is %s, as that of %s", d->what, a,
+                                 other->what);
+        }
+    }
+    return 0;
+}
+
 int api_config_make(const struct vm_config *base, json_t *from, struct api_config *out,
                     struct err *e)
 {
@@ -161,8 +179,13 @@ int api_config_make(const struct vm_config *base, json_t *from, struct api_confi
         rc = name_root(&c, e);
     if (rc == 0)
         rc = option_copy_devices(base, &c.cfg, e);
+    if (rc == 0 && c.cfg.n_devices > DEVICES_MAX)
+        rc = err_input(e, 0, "%u devices are asked for, and there is room for fewer than %d",
+                       c.cfg.n_devices, DEVICES_MAX);
     if (rc == 0)
         rc = option_finish_devices(&c.cfg, e);
+    if (rc == 0)
+        rc = check_names(&c.cfg, e);
     if (rc < 0) {
         api_config_drop(&c);
         return rc;
@@ -264,6 +287,8 @@ static int load_section(const char *name, json_t *value, json_t **root, struct e
         return load_one(b, value, root, e);
     if (!json_is_array(value))
         return err_input(e, 0, "%s: it must be an array", name);
+    if (json_array_size(value) > DEVICES_MAX)
+        return err_input(e, 0, "%s: there is room for fewer than %d", name, DEVICES_MAX);
     size_t i;
     json_t *one;
     json_array_foreach(value, i, one)

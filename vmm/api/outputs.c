@@ -37,25 +37,26 @@ static int64_t now_ms(clockid_t clock)
 
 int api_open_output(struct api *a, const struct api_body *b, const json_t *json, struct err *e)
 {
-    struct vm_config cfg = a->config.cfg;
+    struct vm_config cfg = *a->base; /* what the body does not say is not as it was */
     struct api_settings s = {0};
     struct api_outputs *o = &a->outputs;
     int rc = api_body_to_config(b, json, b->section, &cfg, &s, e);
     if (rc < 0)
         return rc;
     const char *path = b == &api_logger ? s.log_path : s.metrics_path;
-    int fd = path ? open_output(path, b == &api_logger ? "log_path" : "metrics_path", e) : -1;
+    AUTO_FD fd = path ? open_output(path, b == &api_logger ? "log_path" : "metrics_path", e) : -1;
     if (path && fd < 0)
         return fd;
     if (b == &api_logger) {
+        rc = log_to(fd >= 0 ? fd : STDERR_FILENO);
+        if (rc < 0)
+            return err_host(e, rc, "log_path");
         log_set_level(cfg.log);
-        log_to(fd >= 0 ? fd : STDERR_FILENO);
-        replace(&o->log_fd, fd);
-    } else {
-        replace(&o->metrics_fd, fd);
-        o->torn = false;
-        o->due_ms = now_ms(CLOCK_MONOTONIC) + METRICS_EVERY_MS;
+        return 0;
     }
+    replace(&o->metrics_fd, TAKE_FD(fd));
+    o->torn = false;
+    o->due_ms = now_ms(CLOCK_MONOTONIC) + METRICS_EVERY_MS;
     return 0;
 }
 

@@ -247,8 +247,10 @@ static int parse_body(struct api_call *c, const char *text, size_t len, struct e
     json_error_t why;
     if (!strcmp(c->route->verb, "GET"))
         return len ? err_input(e, 0, "GET has no body") : 0;
-    if (!len && (!c->route->body || !c->route->whole))
+    if (!c->route->body || (!len && !c->route->whole)) /* without a table, all is refused */
         return 0;
+    if (!len)
+        return err_input(e, 0, "%s %s: the body is missing", c->route->verb, c->route->path);
     c->body = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
     if (c->body)
         return 0;

@@ -97,27 +97,29 @@ int fuse_create(struct fuse_call *c)
     return 0;
 }
 
+static int unlock_all(struct fuse_call *c, uint64_t handle, uint64_t owner)
+{
+    struct tree_file *f = tree_file_get(c->tree, handle);
+    if (!f)
+        return -EBADF;
+    tree_unlock_all(c->tree, f, owner);
+    tree_file_put(c->tree, f);
+    return 0;
+}
+
 int fuse_release(struct fuse_call *c)
 {
     const struct fuse_release_in in = FUSE_ARG(c, struct fuse_release_in);
-    struct tree_file *f = tree_file_get(c->tree, in.fh);
-    if (!f)
-        return -EBADF;
-    tree_unlock_all(c->tree, f, in.lock_owner);
-    tree_file_put(c->tree, f);
-    tree_close(c->tree, in.fh);
-    return 0;
+    int rc = unlock_all(c, in.fh, in.lock_owner);
+    if (rc == 0)
+        tree_close(c->tree, in.fh);
+    return rc;
 }
 
 int fuse_flush(struct fuse_call *c)
 {
     const struct fuse_flush_in in = FUSE_ARG(c, struct fuse_flush_in);
-    struct tree_file *f = tree_file_get(c->tree, in.fh);
-    if (!f)
-        return -EBADF;
-    tree_unlock_all(c->tree, f, in.lock_owner);
-    tree_file_put(c->tree, f);
-    return 0;
+    return unlock_all(c, in.fh, in.lock_owner);
 }
 
 /* --- data --- */

@@ -194,3 +194,30 @@ static inline void save_and_load(struct vdev *dev, struct transport *transport)
     (void)pthread_rwlock_unlock(&m.parked);
     state_out_free(&s);
 }
+
+/* --- the end --- */
+
+static inline void machine_down(struct transport *const *transport, unsigned n)
+{
+    for (unsigned d = 0; d < n; d++)
+        transport_reset(transport[d]);
+    loop_stop(m.loop);
+    for (unsigned d = 0; d < n; d++)
+        transport_free(transport[d]);
+    loop_free(m.loop);
+    bus_free(m.bus);
+    gmem_free(m.mem);
+    (void)pthread_rwlock_destroy(&m.parked);
+}
+
+/* The first buffer of the ring whose used area this is. */
+static inline bool comes_back(uint64_t used, uint32_t want_len)
+{
+    for (unsigned ms = 0; ms < 10000; ms++) {
+        if (get16(used + 2) == 1)
+            return (uint32_t)(get64(used + 4) >> 32) == want_len;
+        const struct timespec nap = {.tv_nsec = 1000000};
+        (void)nanosleep(&nap, NULL);
+    }
+    return false;
+}

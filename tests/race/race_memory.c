@@ -357,31 +357,7 @@ static bool machine_up(enum loop_backend backend, const char *file)
     return loop_start(m.loop) == 0;
 }
 
-static void machine_down(void)
-{
-    for (unsigned d = 0; d < DEVICES; d++)
-        transport_reset(transport[d]);
-    loop_stop(m.loop);
-    for (unsigned d = 0; d < DEVICES; d++)
-        transport_free(transport[d]);
-    loop_free(m.loop);
-    bus_free(m.bus);
-    gmem_free(m.mem);
-    (void)pthread_rwlock_destroy(&m.parked);
-}
-
 /* --- the last reset --- */
-
-static bool comes_back(unsigned ring, uint32_t want_len)
-{
-    for (unsigned ms = 0; ms < 10000; ms++) {
-        if (get16(used_of(ring) + 2) == 1)
-            return (uint32_t)(get64(used_of(ring) + 4) >> 32) == want_len;
-        const struct timespec nap = {.tv_nsec = 1000000};
-        (void)nanosleep(&nap, NULL);
-    }
-    return false;
-}
 
 static void everything_works(void)
 {
@@ -392,19 +368,20 @@ static void everything_works(void)
     clear(BUFFERS, BUFFER);
     put64(BUFFERS, PAGES >> 12);
     request(BALLOON, DEFLATE, 0, BUFFERS, 4, 0);
-    check(comes_back(plan[BALLOON].ring + DEFLATE, 0), "balloon does not answer after the reset");
+    check(comes_back(used_of(plan[BALLOON].ring + DEFLATE), 0),
+          "balloon does not answer after the reset");
     mem_request(BUFFERS, VIRTIO_MEM_REQ_STATE, 0, 1);
     request(MEM, 0, 0, BUFFERS, sizeof(struct virtio_mem_req), sizeof(struct virtio_mem_resp));
-    check(comes_back(plan[MEM].ring, sizeof(struct virtio_mem_resp)), "nor does mem");
+    check(comes_back(used_of(plan[MEM].ring), sizeof(struct virtio_mem_resp)), "nor does mem");
     check((uint16_t)get64(BUFFERS + HEARS) == VIRTIO_MEM_RESP_ACK, "mem refuses");
     put64(BUFFERS, VIRTIO_PMEM_REQ_TYPE_FLUSH);
     request(PMEM, 0, 0, BUFFERS, 4, 4);
-    check(comes_back(plan[PMEM].ring, 4), "nor does pmem");
+    check(comes_back(used_of(plan[PMEM].ring), 4), "nor does pmem");
     check((uint32_t)get64(BUFFERS + HEARS) == 0, "pmem does not flush");
     clear(BUFFERS, BUFFER);
     put64(BUFFERS, 0x1000);
     request(RTC, 0, 0, BUFFERS, 8, 16);
-    check(comes_back(plan[RTC].ring, 16), "nor does rtc");
+    check(comes_back(used_of(plan[RTC].ring), 16), "nor does rtc");
     check((uint8_t)get64(BUFFERS + HEARS) == 0, "rtc refuses");
 }
 
@@ -431,7 +408,7 @@ static bool race(enum loop_backend backend, const char *file)
     done = true;
     (void)pthread_join(reporter, NULL);
     everything_works();
-    machine_down();
+    machine_down(transport, DEVICES);
     return true;
 }
 

@@ -241,31 +241,7 @@ static bool machine_up(enum loop_backend backend, const char *disk)
            device_up(BLK, "blk", disk) && loop_start(m.loop) == 0;
 }
 
-static void machine_down(void)
-{
-    for (unsigned d = 0; d < DEVICES; d++)
-        transport_reset(transport[d]);
-    loop_stop(m.loop);
-    for (unsigned d = 0; d < DEVICES; d++)
-        transport_free(transport[d]);
-    loop_free(m.loop);
-    bus_free(m.bus);
-    gmem_free(m.mem);
-    (void)pthread_rwlock_destroy(&m.parked);
-}
-
 /* --- the last reset --- */
-
-static bool comes_back(unsigned d, uint32_t want_len)
-{
-    for (unsigned ms = 0; ms < 10000; ms++) {
-        if (get16(used_of(d) + 2) == 1)
-            return (uint32_t)(get64(used_of(d) + 4) >> 32) == want_len;
-        const struct timespec nap = {.tv_nsec = 1000000};
-        (void)nanosleep(&nap, NULL);
-    }
-    return false;
-}
 
 static bool disk_request(uint32_t type, uint64_t buf)
 {
@@ -279,7 +255,8 @@ static bool disk_request(uint32_t type, uint64_t buf)
     put_desc(desc_of(BLK), 2, BUFFERS + 32, 1, VRING_DESC_F_WRITE, 0);
     offer(BLK, 0);
     kick(BLK, 0);
-    return comes_back(BLK, in ? 513 : 1) && (uint8_t)get64(BUFFERS + 32) == VIRTIO_BLK_S_OK;
+    return comes_back(used_of(BLK), in ? 513 : 1) &&
+           (uint8_t)get64(BUFFERS + 32) == VIRTIO_BLK_S_OK;
 }
 
 static void everything_works(void)
@@ -290,7 +267,7 @@ static void everything_works(void)
     put_desc(desc_of(RNG), 0, BUFFERS, 100, VRING_DESC_F_WRITE, 0);
     offer(RNG, 0);
     kick(RNG, 0);
-    check(comes_back(RNG, 100), "rng does not answer after the last reset");
+    check(comes_back(used_of(RNG), 100), "rng does not answer after the last reset");
     for (unsigned i = 0; i < 512; i += 8)
         put64(BUFFERS + 0x1000 + i, 0x0101010101010101u * i + 7);
     check(disk_request(VIRTIO_BLK_T_OUT, BUFFERS + 0x1000), "blk does not write after it");
@@ -321,7 +298,7 @@ static bool race(enum loop_backend backend, const char *disk)
         (void)pthread_join(vcpus[i].thread, NULL);
     (void)pthread_join(control, NULL);
     everything_works();
-    machine_down();
+    machine_down(transport, DEVICES);
     return true;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -95,6 +96,17 @@ static inline void mem_cleanup_(void *p)
 
 /* Adds one to an eventfd that outlives the call: it cannot fail, but for one that does not block
  * and is full, which says as much. */
+/* Of one writer, read by anybody. */
+static inline void counter_add(_Atomic uint64_t *c, uint64_t n)
+{
+    uint64_t old = atomic_load_explicit(c, memory_order_relaxed);
+    atomic_store_explicit(c, old + n, memory_order_relaxed);
+}
+static inline uint64_t counter_get(const _Atomic uint64_t *c)
+{
+    return atomic_load_explicit(c, memory_order_relaxed);
+}
+
 static inline void event_signal(int fd)
 {
     uint64_t one = 1;

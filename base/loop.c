@@ -3,6 +3,7 @@
 #include "base/loop_priv.h"
 
 #include <poll.h>
+#include <stdio.h>
 #include <sys/eventfd.h>
 
 static const struct loop_backend_ops *ops_of(const struct loop *l)
@@ -20,7 +21,7 @@ int loop_new(const char *name, enum loop_backend want, struct loop **out)
     struct loop *l = calloc(1, sizeof(*l));
     if (!l)
         return -ENOMEM;
-    l->name = name;
+    (void)snprintf(l->name, sizeof(l->name), "%s", name);
     l->want = want;
     l->backend = LOOP_AUTO;
     l->epoll_fd = -1;
@@ -48,6 +49,11 @@ int loop_new(const char *name, enum loop_backend want, struct loop **out)
 enum loop_backend loop_backend(const struct loop *l)
 {
     return l->backend;
+}
+
+const char *loop_name(const struct loop *l)
+{
+    return l->name;
 }
 
 /* On the owning thread: io_uring may insist that one thread does all the work on a ring. */

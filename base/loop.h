@@ -13,11 +13,12 @@
 struct loop;
 
 enum loop_backend { LOOP_AUTO, LOOP_URING, LOOP_EPOLL };
-/* Makes no ring and no thread yet: the first turn does, on the thread that owns it. `name` is
- * static, at most 15 characters. */
+/* Makes no ring and no thread yet: the first turn does, on the thread that owns it. Of `name`, 15
+ * characters are kept. */
 int CHECKED loop_new(const char *name, enum loop_backend want, struct loop **out);
 void loop_free(struct loop *l); /* stops it first; I/O in flight is waited for; NULL is fine */
 enum loop_backend loop_backend(const struct loop *l); /* LOOP_AUTO before the first turn */
+const char *loop_name(const struct loop *l);
 
 /* The thread is made here, named as the loop. */
 int CHECKED loop_start(struct loop *l);

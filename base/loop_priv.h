@@ -38,7 +38,7 @@ struct loop_slot {
 };
 
 struct loop {
-    const char *name;
+    char name[16]; /* of the thread; as many as a thread's may have */
     enum loop_backend want, backend;
     int wake_fd; /* eventfd: something was posted, or a pool's thread finished something */
 

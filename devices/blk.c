@@ -29,8 +29,13 @@ struct blk_opts {
     bool ro, direct;
 };
 
+/* Of one queue, since creation, in a cache line of its own; written by the queue's loop. */
+enum { READS, WRITES, FLUSHES, OTHERS, FAILED, READ_BYTES, WRITE_BYTES, COUNTS };
+struct blk_counts {
+    _Alignas(64) _Atomic uint64_t n[COUNTS];
+};
+
 struct blk {
-    struct loop *loop;
     char name[64]; /* for the log */
     struct blkfile file;
     uint64_t sectors;
@@ -39,8 +44,7 @@ struct blk {
     char serial[VIRTIO_BLK_ID_BYTES];
     atomic_int writeback; /* what the driver wrote, or -1 */
     struct log_limit errors;
-    /* Since creation; the loop's. */
-    uint64_t reads, writes, flushes, others, failed, read_bytes, write_bytes;
+    struct blk_counts *counts;
 };
 
 struct blk_req { /* vq_req_state() */
@@ -60,21 +64,22 @@ struct blk_req { /* vq_req_state() */
 
 /* --- the end of a request --- */
 
-static void count(const struct blk_req *r, uint8_t status)
+static void count(const struct blk_req *r, unsigned what, uint64_t n)
 {
-    struct blk *b = r->b;
-    uint64_t *of = r->type == VIRTIO_BLK_T_IN      ? &b->reads
-                   : r->type == VIRTIO_BLK_T_OUT   ? &b->writes
-                   : r->type == VIRTIO_BLK_T_FLUSH ? &b->flushes
-                                                   : &b->others;
-    ++*(status == VIRTIO_BLK_S_OK ? of : &b->failed);
+    counter_add(&r->b->counts[vq_index(r->q)].n[what], n);
 }
 
 /* `written`: how many bytes from the first writable one on hold what the device wrote (2.7.8.2). */
 static void finish(struct blk_req *r, uint8_t status, size_t written)
 {
     *r->status = status;
-    count(r, status);
+    count(r,
+          status != VIRTIO_BLK_S_OK       ? FAILED
+          : r->type == VIRTIO_BLK_T_IN    ? READS
+          : r->type == VIRTIO_BLK_T_OUT   ? WRITES
+          : r->type == VIRTIO_BLK_T_FLUSH ? FLUSHES
+                                          : OTHERS,
+          1);
     r->req->written = r->req->in_len == 1 ? 1 : (uint32_t)written;
     vq_complete(r->q, r->req);
 }
@@ -105,7 +110,7 @@ static void transfer_done(struct blkio *io, int result)
 {
     struct blk_req *r = container_of(io, struct blk_req, io);
     bool in = r->type == VIRTIO_BLK_T_IN;
-    *(in ? &r->b->read_bytes : &r->b->write_bytes) += io->moved;
+    count(r, in ? READ_BYTES : WRITE_BYTES, io->moved);
     if (result < 0)
         fail(r, result);
     else
@@ -271,7 +276,7 @@ static void blk_start_request(struct vdev *d, struct vq *q, struct vq_req *req)
         return;
     }
     bool whole = vq_req_read(req, 0, &h, sizeof(h)) == 0;
-    *r = (struct blk_req){.io = {.loop = b->loop, .file = &b->file, .q = q},
+    *r = (struct blk_req){.io = {.loop = vq_loop(q), .file = &b->file, .q = q},
                           .b = b,
                           .q = q,
                           .req = req,
@@ -385,19 +390,26 @@ static int blk_load(struct vdev *d, struct state_in *s)
 
 static void blk_report(const struct vdev *d, struct report *r)
 {
+    static const char *const names[COUNTS] = {[READS] = "reads",
+                                              [WRITES] = "writes",
+                                              [FLUSHES] = "flushes",
+                                              [OTHERS] = "other_requests",
+                                              [FAILED] = "failed_requests",
+                                              [READ_BYTES] = "read_bytes",
+                                              [WRITE_BYTES] = "write_bytes"};
     const struct blk *b = vdev_priv(d);
-    report_number(r, "reads", b->reads);
-    report_number(r, "writes", b->writes);
-    report_number(r, "flushes", b->flushes);
-    report_number(r, "other_requests", b->others);
-    report_number(r, "failed_requests", b->failed);
-    report_number(r, "read_bytes", b->read_bytes);
-    report_number(r, "write_bytes", b->write_bytes);
+    for (unsigned i = 0; i < COUNTS; i++) {
+        uint64_t sum = 0;
+        for (unsigned q = 0; q < b->queues; q++)
+            sum += counter_get(&b->counts[q].n[i]);
+        report_number(r, names[i], sum);
+    }
 }
 
 static void blk_destroy(struct blk *b)
 {
     blkfile_close(&b->file);
+    free(b->counts);
     free(b);
 }
 
@@ -490,7 +502,7 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
     struct blk *b = calloc(1, sizeof(*b));
     if (!b)
         return err_host(e, -ENOMEM, "disk %s", o->path);
-    *b = (struct blk){.loop = env->loop, .queues = (uint16_t)MAX(o->queues, 1u), .writeback = -1};
+    *b = (struct blk){.queues = (uint16_t)MAX(o->queues, 1u), .writeback = -1};
     /* 2.7.5.3.1: no chain is longer than its queue, indirect or not. */
     queue_size = queue_size ? MIN(queue_size, (uint32_t)QUEUE_SIZE) : QUEUE_SIZE;
     b->seg_max = queue_size > FRAMING ? queue_size - FRAMING : 1;
@@ -499,6 +511,11 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
 
     int rc = blkfile_open("disk", o->path, o->ro, o->direct, SECTOR, &b->file, e);
     b->sectors = b->file.size / SECTOR;
+    b->counts = aligned_alloc(_Alignof(struct blk_counts), b->queues * sizeof(b->counts[0]));
+    if (b->counts)
+        memset(b->counts, 0, b->queues * sizeof(b->counts[0]));
+    else if (rc == 0)
+        rc = err_host(e, -ENOMEM, "disk %s", o->path);
     if (rc == 0 && (rc = vdev_new(&blk_class, env, b, sizes, b->queues, out)) < 0)
         (void)err_host(e, rc, "disk %s", o->path);
     if (rc < 0) {
@@ -507,6 +524,7 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
     }
     for (size_t i = 0; i < ARRAY_SIZE(always_offered); i++)
         vdev_offer(*out, always_offered[i]);
+    vdev_spread(*out);
     if (b->queues > 1)
         vdev_offer(*out, VIRTIO_BLK_F_MQ);
     if (b->file.ro)

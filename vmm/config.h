@@ -20,10 +20,13 @@ struct device_config {
 
 enum watchdog { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_POWER_OFF };
 
+enum { IO_THREADS_MAX = 16 };
+
 struct vm_config {
     const char *kernel, *initrd; /* initrd NULL: none */
     const char *cmdline;         /* NULL: DEFAULT_CMDLINE */
     unsigned cpus;
+    unsigned io_threads; /* event loops: 1 to IO_THREADS_MAX */
     uint64_t mem_size;
     struct gmem_options mem;
     struct device_config *devices; /* in the order of the command line; owned */

@@ -1,7 +1,8 @@
 /* vmm/machine.c - builds a machine from a vm_config, runs it, resets it in place, takes it down.
  *
  * Threads: this one (signals, and what the others report through `wake_fd`), one for each vCPU, one
- * for the event loop that owns every device. Lock order: machine, transport, device control. */
+ * for each event loop; each device is on one of those. Lock order: machine, transport, device
+ * control. */
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -141,6 +142,17 @@ static int check_limits(struct machine *m, struct err *e)
     return 0;
 }
 
+static int build_loops(struct machine *m, struct err *e)
+{
+    for (int rc; m->n_io < m->cfg->io_threads; m->n_io++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "io%u", m->n_io);
+        if ((rc = loop_new(name, LOOP_AUTO, &m->io[m->n_io])) < 0)
+            return err_host(e, rc, "machine");
+    }
+    return 0;
+}
+
 static int build_platform(struct machine *m, struct err *e)
 {
     const struct platform_events events = {.raise = on_platform_event, .ctx = m};
@@ -150,11 +162,11 @@ static int build_platform(struct machine *m, struct err *e)
     int rc = bus_new("port", &m->pio);
     if (rc == 0)
         rc = bus_new("MMIO", &m->mmio);
-    if (rc == 0)
-        rc = loop_new("io0", LOOP_AUTO, &m->io);
     if (rc < 0)
         return err_host(e, rc, "machine");
-    rc = chardev_new(&console, m->io, &m->console, e);
+    rc = build_loops(m, e);
+    if (rc == 0)
+        rc = chardev_new(&console, m->io[0], &m->console, e);
     if (rc == 0 && chardev_path(m->console)) /* or nobody could find it */
         (void)fprintf(stderr, "vmm: console: %s\n", chardev_path(m->console));
     if (rc == 0)
@@ -278,16 +290,17 @@ void machine_free(struct machine *m)
         return;
     vcpus_end(&m->team, m->vcpus, m->vcpus ? m->platform.cpus : 0);
     m->ending = true;
-    devices_reset(m); /* while the loop can still finish what is in flight */
-    if (m->io)
-        loop_stop(m->io);
+    devices_reset(m); /* while the loops can still finish what is in flight */
+    for (unsigned i = 0; i < m->n_io; i++)
+        loop_stop(m->io[i]);
     devices_free(m);
     vmgenid_free(m->vmgenid);
     pm_free(m->pm);
     cmos_free(m->cmos);
     serial_free(m->serial);
     chardev_free(m->console);
-    loop_free(m->io);
+    for (unsigned i = 0; i < m->n_io; i++)
+        loop_free(m->io[i]);
     for (unsigned i = 0; m->vcpus && i < m->platform.cpus; i++) {
         vcpu_fd_close(&m->vcpus[i].kvm);
         cpu_state_free(m->initial ? m->initial[i] : NULL);
@@ -401,7 +414,9 @@ static enum machine_end watch(struct machine *m, const struct machine_also *also
 
 int machine_start(struct machine *m, struct err *e)
 {
-    int rc = loop_start(m->io);
+    int rc = 0;
+    for (unsigned i = 0; rc == 0 && i < m->n_io; i++)
+        rc = loop_start(m->io[i]);
     for (unsigned i = 0; rc == 0 && i < m->platform.cpus; i++)
         rc = vcpu_start(&m->vcpus[i]);
     return rc < 0 ? err_host(e, rc, "cannot start the machine's threads") : 0;

@@ -29,13 +29,18 @@ static int check_counts(unsigned mmio, unsigned pci, unsigned consoles, struct e
     return 0;
 }
 
+static bool is_console(const struct device_config *c)
+{
+    return c->class->virtio_id == VIRTIO_ID_CONSOLE;
+}
+
 int devices_describe(const struct vm_config *cfg, struct platform *p,
                      struct mmio_slot slots[LAYOUT_MMIO_MAX], struct err *e)
 {
     unsigned consoles = 0, mmio = 0;
     for (unsigned i = 0; i < cfg->n_devices; i++) {
         const struct device_config *d = &cfg->devices[i];
-        consoles += d->class->virtio_id == VIRTIO_ID_CONSOLE;
+        consoles += is_console(d);
         if (transport_is_pci((enum transport_kind)d->transport))
             continue;
         if (mmio < LAYOUT_MMIO_MAX)
@@ -170,7 +175,7 @@ static int build_pci(struct machine *m, struct err *e)
         pci_host_init(h, m->high_end, m->address_limit);
     const struct pci_env env = {.pio = m->pio,
                                 .mmio = m->mmio,
-                                .loop = m->io,
+                                .loop = m->io[0],
                                 .ecam = GPA(LAYOUT_PCI_ECAM),
                                 .io = {LAYOUT_PCI_IO, LAYOUT_PCI_IO_LEN},
                                 .mem32 = {LAYOUT_PCI_MEM32, LAYOUT_PCI_MEM32_LEN},
@@ -195,12 +200,27 @@ static bool is_pci(const struct machine *m, unsigned i)
     return transport_is_pci((enum transport_kind)m->cfg->devices[i].transport);
 }
 
+/* In turn, in the order of the configuration; but a console is where the host's end of it is. */
+static unsigned loop_of(const struct machine *m, unsigned device)
+{
+    const struct device_config *all = m->cfg->devices;
+    unsigned before = 0;
+    for (unsigned i = 0; i < device; i++)
+        before += !is_console(&all[i]);
+    return is_console(&all[device]) ? 0 : before % m->n_io;
+}
+
 /* The device alone. On PCI the guest finds room for what it shares; else it is here. */
 static int create_device(struct machine *m, unsigned i, struct unwired *u, struct err *e)
 {
     const struct device_config *c = &m->cfg->devices[i];
+    struct loop *loops[IO_THREADS_MAX];
+    for (unsigned k = 0; k < m->n_io; k++)
+        loops[k] = m->io[(loop_of(m, i) + k) % m->n_io];
     const struct build_env env = {.mem = m->mem,
-                                  .loop = m->io,
+                                  .loop = loops[0],
+                                  .loops = loops,
+                                  .n_loops = m->n_io,
                                   .console = m->console,
                                   .options = &c->virtio,
                                   .place = place,
@@ -248,7 +268,7 @@ static int build_watchdog(struct machine *m, struct err *e)
 {
     if (m->cfg->watchdog == WATCHDOG_NONE)
         return 0;
-    int rc = i6300esb_new(m->pci, m->io, on_bite, m, &m->watchdog);
+    int rc = i6300esb_new(m->pci, m->io[0], on_bite, m, &m->watchdog);
     return rc < 0 ? err_host(e, rc, "--watchdog") : 0;
 }
 

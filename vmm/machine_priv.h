@@ -21,7 +21,8 @@ struct machine {
     struct vm vm;
     struct gmem *mem;
     struct bus *pio, *mmio;
-    struct loop *io;
+    struct loop *io[IO_THREADS_MAX]; /* the first has the console and the platform, too */
+    unsigned n_io;
     struct chardev *console;
     struct serial *serial;
     int serial_irq;
@@ -61,7 +62,7 @@ int CHECKED machine_irq_line(struct machine *m, unsigned gsi, int *out, struct e
 int CHECKED devices_describe(const struct vm_config *cfg, struct platform *p,
                              struct mmio_slot slots[LAYOUT_MMIO_MAX], struct err *e);
 int CHECKED devices_build(struct machine *m, struct err *e);
-void devices_pause(struct machine *m); /* the vCPUs are parked, the loop runs; so for the next */
+void devices_pause(struct machine *m); /* the vCPUs are parked, the loops run; so for the next */
 void devices_resume(struct machine *m);
-void devices_reset(struct machine *m); /* as at power-on; the loop runs */
+void devices_reset(struct machine *m); /* as at power-on; the loops run */
 void devices_free(struct machine *m);  /* half-built is fine */

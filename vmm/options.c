@@ -150,6 +150,7 @@ int options_parse(int argc, char *const *argv, struct vm_config *cfg, enum optio
     struct option_parse p = {
         .action = OPTIONS_RUN,
         .cfg = {.cpus = 1,
+                .io_threads = 1,
                 .mem_size = MIB(512),
                 .mem = {.backing = GMEM_4K},
                 .console = {.kind = CHARDEV_STDIO},

@@ -294,6 +294,20 @@ const struct option_row option_rows[] = {
      .group = GROUP_MACHINE,
      .default_text = "1",
      .man = "Each of them is one thread of the host.\n"},
+    {.d = {.key = "io-threads",
+           .type = OPT_U32,
+           .offset = offsetof(struct vm_config, io_threads),
+           .metavar = "N",
+           .help = "threads that the devices are spread over",
+           .min = 1,
+           .max = IO_THREADS_MAX},
+     .group = GROUP_DEVICES,
+     .default_text = "1",
+     .man = "They are named io0, io1 and so on.\n"
+            "Devices are given to them in turn, in the order in which they were asked for; the\n"
+            "console is always io0's.\n"
+            "The queues of a disk that has several begin at the thread that is the disk's, and go\n"
+            "on with the next.\n"},
     {.d = {.key = "mem", .type = OPT_STR, .metavar = "SIZE", .help = "RAM of the guest"},
      .group = GROUP_MACHINE,
      .default_text = "512M",

@@ -2,6 +2,7 @@
  * outside is ordinary sockets of this process, so it needs no privilege. */
 #include <arpa/inet.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 
@@ -11,6 +12,18 @@
 static struct user *of(struct net_backend *b)
 {
     return container_of(b, struct user, b);
+}
+
+static pthread_mutex_t inside = PTHREAD_MUTEX_INITIALIZER;
+
+void user_enter(void)
+{
+    (void)pthread_mutex_lock(&inside);
+}
+
+void user_leave(void)
+{
+    (void)pthread_mutex_unlock(&inside);
 }
 
 /* --- frames for the guest --- */
@@ -93,7 +106,9 @@ static int user_send(struct net_backend *b, unsigned queue, const struct iovec *
         memcpy(u->out + len, iov[i].iov_base, iov[i].iov_len);
         len += iov[i].iov_len;
     }
+    user_enter();
     slirp_input(u->slirp, u->out, (int)len);
+    user_leave();
     loop_post(u->loop, &u->after);
     return 0;
 }

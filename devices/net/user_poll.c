@@ -91,7 +91,9 @@ void user_update(struct user *u)
 {
     uint32_t timeout_ms = UINT32_MAX;
     u->round++;
+    user_enter();
     slirp_pollfds_fill(u->slirp, &timeout_ms, add_poll, u);
+    user_leave();
     size_t kept = 0;
     for (size_t i = 0; i < u->n_list; i++) {
         struct user_fd *f = &u->fds[u->list[i]];
@@ -127,7 +129,9 @@ void user_sockets_ready(void *ctx, uint32_t events)
                 f->got |= (uint32_t)event_map[k].slirp;
         }
     }
+    user_enter();
     slirp_pollfds_poll(u->slirp, 0, get_events, u);
+    user_leave();
     for (int i = 0; i < n; i++)
         u->fds[ev[i].data.fd].got = 0;
     user_after(u);
@@ -137,6 +141,7 @@ void user_time_is_up(void *ctx)
 {
     struct user *u = ctx;
     int64_t now = user_now_ns(NULL) / 1000000;
+    user_enter();
     for (size_t i = 0; i < USER_TIMERS_MAX; i++) {
         struct user_timer *t = &u->timers[i];
         if (t->used && t->at_ms && t->at_ms <= now) {
@@ -145,6 +150,7 @@ void user_time_is_up(void *ctx)
         }
     }
     slirp_pollfds_poll(u->slirp, 0, get_events, u);
+    user_leave();
     user_after(u);
 }
 

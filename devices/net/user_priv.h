@@ -58,6 +58,10 @@ struct user {
 
 /* user.c: after every call into libslirp, but not inside. */
 void user_after(void *ctx);
+/* Around every call into libslirp once loops run: all networks of a process share its clock and
+ * what it remembers of the host's name servers. */
+void user_enter(void);
+void user_leave(void);
 
 /* user_poll.c */
 void user_update(struct user *u); /* asks libslirp what it waits for, and waits for that */

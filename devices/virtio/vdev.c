@@ -67,6 +67,7 @@ static int new_queue(struct vdev *d, unsigned i, uint32_t size)
 {
     struct queue *q = &d->queues[i];
     q->dev = d;
+    q->loop = d->env.loop;
     q->cfg.max_size = q->cfg.size = (uint16_t)size;
     q->kick_fd = eventfd(0, EFD_CLOEXEC);
     return q->kick_fd < 0 ? -errno : 0;
@@ -113,6 +114,8 @@ void vdev_free(struct vdev *d)
     vdev_reset(d);
     if (d->ops)
         d->ops->free(d);
+    if (d->all_fd >= 0)
+        loop_call(d->env.loop, unwatch_all, d);
     admin_free(d->admin);
     for (unsigned i = 0; i < d->n_all; i++)
         fd_cleanup_(&d->queues[i].kick_fd);
@@ -121,6 +124,12 @@ void vdev_free(struct vdev *d)
     (void)pthread_mutex_destroy(&d->idle_lock);
     (void)pthread_cond_destroy(&d->idle);
     free(d);
+}
+
+void vdev_spread(struct vdev *d)
+{
+    for (unsigned i = 0; i < d->n && d->env.n_loops > 0; i++)
+        d->queues[i].loop = d->env.loops[i % d->env.n_loops];
 }
 
 static bool offers(const struct vdev *d, unsigned feature)
@@ -296,20 +305,16 @@ bool vdev_suspended(const struct vdev *d)
     return vdev_status(d) & VDEV_S_SUSPEND;
 }
 
-static void forget_counts(void *ctx)
-{
-    struct vdev *d = ctx;
-    for (unsigned i = 0; i < d->n_all; i++)
-        d->queues[i].kicks = d->queues[i].interrupts = 0;
-}
-
 void vdev_reset_locked(struct vdev *d)
 {
     atomic_store(&d->resetting, true);
     queues_stop(d, 0, d->n_all, true); /* and whatever the loop was about to announce, it has */
-    for (unsigned i = 0; i < d->n_all; i++)
-        queue_close(&d->queues[i]);
-    loop_call(d->env.loop, forget_counts, d); /* which vdev_report() may be reading there */
+    for (unsigned i = 0; i < d->n_all; i++) {
+        struct queue *q = &d->queues[i];
+        queue_close(q);
+        atomic_store(&q->kicks, 0);
+        atomic_store(&q->interrupts, 0);
+    }
     if (d->ops && d->ops->reset)
         d->ops->reset(d);
     if (d->admin)
@@ -588,13 +593,14 @@ static void report_on_loop(void *ctx)
     const struct telling *t = ctx;
     const struct vdev *d = t->dev;
     char name[32];
+    report_text(t->report, "io_thread", loop_name(d->env.loop));
     if (d->ops->report)
         d->ops->report(d, t->report);
     for (unsigned i = 0; i < d->n; i++) {
         (void)snprintf(name, sizeof(name), "queue%u_notifications", i);
-        report_number(t->report, name, d->queues[i].kicks);
+        report_number(t->report, name, counter_get(&d->queues[i].kicks));
         (void)snprintf(name, sizeof(name), "queue%u_interrupts", i);
-        report_number(t->report, name, d->queues[i].interrupts);
+        report_number(t->report, name, counter_get(&d->queues[i].interrupts));
     }
 }
 

@@ -29,6 +29,8 @@ struct vdev;
 struct build_env {
     struct gmem *mem;
     struct loop *loop;                  /* where its queues and descriptors live */
+    struct loop *const *loops;          /* for vdev_spread(); the first is `loop`. Only inside */
+    unsigned n_loops;                   /* create(); 0: there is no other */
     struct chardev *console;            /* the host's end of the machine's console */
     const struct vdev_options *options; /* NULL: the defaults */
     /* Shows host memory to the guest, at an address of the machine's choice that is a multiple of
@@ -50,10 +52,10 @@ struct vdev_ops {
     int (*start)(struct vdev *d);        /* DRIVER_OK: features are final; may be NULL */
     void (*reset)(struct vdev *d);       /* all queues have stopped and are empty; may be NULL */
     void (*queue_reset)(struct vdev *d, unsigned i); /* that one has (2.6.1); may be NULL */
-    /* Data, on the loop's thread. */
+    /* Data, on the queue's loop. */
     void (*kick)(struct vdev *d, struct vq *q);
     void (*drain)(struct vdev *d, struct vq *q); /* hurry or drop what is held; may be NULL */
-    /* What the host's user does while the device lives, on the loop's thread, whatever its status.
+    /* What the host's user does while the device lives, on its own loop, whatever its status.
      * update(): `opts` is a block as create() had it, in which rows marked `live` may have changed;
      * on failure nothing has. report(): counters since creation, and state worth seeing. NULL: no
      * row is live; nothing to say. */
@@ -85,6 +87,9 @@ int CHECKED vdev_new(const struct vdev_class *c, const struct build_env *env, vo
                      const uint16_t *sizes, unsigned n, struct vdev **out);
 /* Offers a feature beyond those of the core; only inside create(). */
 void vdev_offer(struct vdev *d, unsigned feature);
+/* Its queues share nothing but what is atomic: they are spread over the loops there are, queue 0 on
+ * the device's own. Only inside create(). */
+void vdev_spread(struct vdev *d);
 
 /* Memory that driver and device share, found by id (2.10): whole pages of the device's own, which
  * it frees no sooner than in free(), and over which it may map what it likes by MAP_FIXED at any
@@ -97,7 +102,7 @@ void *vdev_priv(const struct vdev *d);
 bool vdev_has(const struct vdev *d, unsigned feature);
 struct vq *vdev_queue(struct vdev *d, unsigned i); /* NULL unless live; on its loop */
 bool vdev_started(const struct vdev *d);           /* DRIVER_OK, and nothing failed */
-/* Since the reset: notifications that came, and interrupts that were raised; on the loop. */
+/* Since the reset: notifications that came, and interrupts that were raised. */
 void vdev_queue_counts(const struct vdev *d, unsigned i, uint64_t *kicks, uint64_t *interrupts);
 /* An interrupt, and a new generation for whoever reads it: any thread, after the change. */
 void vdev_config_changed(struct vdev *d);

@@ -3,8 +3,8 @@
  * vdev_admin.c (the administration virtqueue) share.
  *
  * Two parties meet here. Control comes from vCPU threads, one at a time, under `control`. Data runs
- * on the loop, which owns each queue from start to stop and never takes `control`: so a vCPU may
- * wait for the loop while it holds the lock. What both read is atomic. */
+ * on a loop, which owns a queue from start to stop and never takes `control`: so a vCPU may wait
+ * for a loop while it holds the lock. What both read is atomic. */
 #pragma once
 
 #include <pthread.h>
@@ -21,15 +21,17 @@ enum { VDEV_SHM_PAGE = 4096, VDEV_SHM_ALIGN = 2 << 20 };
 
 struct queue {
     struct vdev *dev;
+    struct loop *loop; /* the device's own, but for vdev_spread() */
     struct vq_config cfg;
     struct vq *vq; /* while enabled; control's */
     int kick_fd;
     bool listening;  /* the transport has been told that it takes notifications; control's */
-    bool abort;      /* how it is stopped */
+    bool abort;      /* how it is stopped, */
+    bool draining;   /* and not at its end yet; under idle_lock */
     struct vq *live; /* from start to stop; the loop's, and the watch too */
     struct loop_watch watch;
     struct loop_task start;
-    uint64_t kicks, interrupts; /* the loop's */
+    _Atomic uint64_t kicks, interrupts; /* written by the loop, and by control when it is stopped */
 };
 
 struct vdev {
@@ -56,11 +58,9 @@ struct vdev {
 
     pthread_mutex_t idle_lock; /* a vCPU waits here for queues to drain */
     pthread_cond_t idle;
-    unsigned draining;
 
-    int all_fd; /* vdev_kick_all_fd(), or -1; watched while a queue is live */
+    int all_fd; /* vdev_kick_all_fd(), or -1; watched by the device's own loop */
     struct loop_watch all_watch;
-    unsigned n_live; /* the loop's */
 
     struct vdev_shm {
         struct vdev_shm_region is;
@@ -83,6 +83,7 @@ void queues_start(struct vdev *d); /* those that are enabled */
 /* Returns when no queue of [first, last) has a request in flight. With `abort` nobody waits for the
  * results of those. */
 void queues_stop(struct vdev *d, unsigned first, unsigned last, bool abort);
+void unwatch_all(void *vdev); /* on the device's loop */
 void vdev_reset_locked(struct vdev *d);
 void vdev_start_locked(struct vdev *d);
 bool vdev_features_acceptable(struct vdev *d);

@@ -26,20 +26,20 @@ void vdev_queue_kicked(struct vdev *d, struct vq *q)
 
 void vdev_queue_interrupt(struct vdev *d, unsigned i)
 {
-    d->queues[i].interrupts++;
+    counter_add(&d->queues[i].interrupts, 1);
     d->port->raise(d->port, VDEV_IRQ_QUEUE, i);
 }
 
 void vdev_queue_counts(const struct vdev *d, unsigned i, uint64_t *kicks, uint64_t *interrupts)
 {
-    *kicks = i < d->n ? d->queues[i].kicks : 0;
-    *interrupts = i < d->n ? d->queues[i].interrupts : 0;
+    *kicks = i < d->n ? counter_get(&d->queues[i].kicks) : 0;
+    *interrupts = i < d->n ? counter_get(&d->queues[i].interrupts) : 0;
 }
 
-void vdev_queue_idle(struct vdev *d)
+void vdev_queue_idle(struct vdev *d, unsigned i)
 {
     (void)pthread_mutex_lock(&d->idle_lock);
-    d->draining--;
+    d->queues[i].draining = false;
     (void)pthread_cond_signal(&d->idle);
     (void)pthread_mutex_unlock(&d->idle_lock);
 }
@@ -48,7 +48,7 @@ static void on_kick(void *ctx, uint32_t events)
 {
     struct queue *q = ctx;
     (void)events;
-    q->kicks++;
+    counter_add(&q->kicks, 1);
     vq_run(q->live);
 }
 
@@ -57,8 +57,11 @@ static void on_kick_all(void *ctx, uint32_t events)
     struct vdev *d = ctx;
     (void)events;
     for (unsigned i = 0; i < d->n_all; i++) {
-        if (d->queues[i].live)
-            vq_run(d->queues[i].live);
+        struct queue *q = &d->queues[i];
+        if (q->loop != d->env.loop)
+            event_signal(q->kick_fd); /* only its loop knows whether it is live */
+        else if (q->live)
+            vq_run(q->live);
     }
 }
 
@@ -68,18 +71,10 @@ static void start_on_loop(void *ctx)
     struct vdev *d = q->dev;
     q->watch = (struct loop_watch){
         .fd = q->kick_fd, .events = POLLIN, .counter = true, .fn = on_kick, .ctx = q};
-    int rc = loop_watch(d->env.loop, &q->watch);
-    if (rc == 0 && d->n_live == 0 && d->all_fd >= 0) {
-        d->all_watch = (struct loop_watch){
-            .fd = d->all_fd, .events = POLLIN, .counter = true, .fn = on_kick_all, .ctx = d};
-        rc = loop_watch(d->env.loop, &d->all_watch);
-    }
-    if (rc < 0) {
-        loop_unwatch(d->env.loop, &q->watch);
+    if (loop_watch(q->loop, &q->watch) < 0) {
         vdev_fail(d, "no memory to watch queue %u", q->vq->index);
         return;
     }
-    d->n_live++;
     q->live = q->vq;
     vq_start(q->live);
 }
@@ -88,17 +83,15 @@ static void stop_on_loop(void *ctx)
 {
     struct queue *q = ctx;
     struct vdev *d = q->dev;
-    loop_task_cancel(d->env.loop, &q->start);
-    loop_unwatch(d->env.loop, &q->watch);
-    if (q->live && --d->n_live == 0)
-        loop_unwatch(d->env.loop, &d->all_watch);
+    loop_task_cancel(q->loop, &q->start);
+    loop_unwatch(q->loop, &q->watch);
     q->live = NULL;
-    /* Counted first, so that the last completion inside drain() finds itself counted. */
+    /* First, so that the last completion inside drain() finds it said. */
     (void)pthread_mutex_lock(&d->idle_lock);
-    d->draining++;
+    q->draining = true;
     (void)pthread_mutex_unlock(&d->idle_lock);
     if (vq_stop(q->vq, q->abort))
-        vdev_queue_idle(d);
+        vdev_queue_idle(d, vq_index(q->vq));
     else if (d->ops->drain && vq_index(q->vq) < d->n)
         d->ops->drain(d, q->vq);
 }
@@ -116,7 +109,7 @@ void queue_start(struct queue *q)
     if (d->paused)
         return; /* vdev_resume() will */
     q->start = (struct loop_task){.fn = start_on_loop, .ctx = q};
-    loop_post(d->env.loop, &q->start);
+    loop_post(q->loop, &q->start);
 }
 
 void queues_start(struct vdev *d)
@@ -127,15 +120,15 @@ void queues_start(struct vdev *d)
     }
 }
 
-static void wait_idle(struct vdev *d)
+static void wait_idle(struct vdev *d, const struct queue *q)
 {
     (void)pthread_mutex_lock(&d->idle_lock);
-    while (d->draining > 0) {
-        if (loop_runs(d->env.loop)) {
+    while (q->draining) {
+        if (loop_runs(q->loop)) {
             (void)pthread_cond_wait(&d->idle, &d->idle_lock);
         } else { /* a test's loop, stepped by hand */
             (void)pthread_mutex_unlock(&d->idle_lock);
-            (void)loop_step(d->env.loop, -1);
+            (void)loop_step(q->loop, -1);
             (void)pthread_mutex_lock(&d->idle_lock);
         }
     }
@@ -147,9 +140,10 @@ void queues_stop(struct vdev *d, unsigned first, unsigned last, bool abort)
     for (unsigned i = first; i < last; i++) {
         d->queues[i].abort = abort;
         if (d->queues[i].vq)
-            loop_call(d->env.loop, stop_on_loop, &d->queues[i]);
+            loop_call(d->queues[i].loop, stop_on_loop, &d->queues[i]);
     }
-    wait_idle(d);
+    for (unsigned i = first; i < last; i++)
+        wait_idle(d, &d->queues[i]);
 }
 
 void queue_close(struct queue *q)
@@ -168,7 +162,7 @@ int queue_open(struct queue *q)
     const struct vq_open_args a = {.dev = d,
                                    .index = (unsigned)(q - d->queues),
                                    .mem = d->env.mem,
-                                   .loop = d->env.loop,
+                                   .loop = q->loop,
                                    .cfg = &q->cfg,
                                    .req_size = d->ops->req_size,
                                    .packed = vdev_has(d, VIRTIO_F_RING_PACKED),
@@ -279,10 +273,25 @@ int vdev_kick_fd(const struct vdev *d, unsigned i)
     return i < d->n_all ? d->queues[i].kick_fd : -1;
 }
 
+static void watch_all(void *ctx)
+{
+    struct vdev *d = ctx;
+    d->all_watch = (struct loop_watch){
+        .fd = d->all_fd, .events = POLLIN, .counter = true, .fn = on_kick_all, .ctx = d};
+    if (loop_watch(d->env.loop, &d->all_watch) < 0)
+        fd_cleanup_(&d->all_fd);
+}
+
+void unwatch_all(void *ctx)
+{
+    struct vdev *d = ctx;
+    loop_unwatch(d->env.loop, &d->all_watch);
+}
+
 int vdev_kick_all_fd(struct vdev *d)
 {
-    if (d->all_fd < 0)
-        d->all_fd = eventfd(0, EFD_CLOEXEC);
+    if (d->all_fd < 0 && (d->all_fd = eventfd(0, EFD_CLOEXEC)) >= 0)
+        loop_call(d->env.loop, watch_all, d);
     return d->all_fd;
 }
 

@@ -30,7 +30,8 @@ static void publish_task(void *ctx)
 
 static void idle_task(void *ctx)
 {
-    vdev_queue_idle(((struct vq *)ctx)->dev); /* and a vCPU may have freed the queue */
+    struct vq *q = ctx;
+    vdev_queue_idle(q->dev, q->index); /* and a vCPU may have freed the queue */
 }
 
 int vq_open(const struct vq_open_args *a, struct vq **out)
@@ -345,6 +346,11 @@ void vq_poke(struct vq *q)
 unsigned vq_index(const struct vq *q)
 {
     return q->index;
+}
+
+struct loop *vq_loop(const struct vq *q)
+{
+    return q->loop;
 }
 
 bool vq_aborting(const struct vq *q)

@@ -7,6 +7,7 @@
 
 #include "base/base.h"
 
+struct loop;
 struct vq;
 
 /* One buffer that the driver made available. Its descriptors were copied once, checked, and mapped
@@ -54,3 +55,4 @@ void vq_poke(struct vq *q);
 bool vq_aborting(const struct vq *q);
 
 unsigned vq_index(const struct vq *q);
+struct loop *vq_loop(const struct vq *q); /* that owns it */

@@ -150,5 +150,5 @@ static inline void vq_busy_flip(struct vq *q, uint16_t id)
 /* vdev.c's side of it. */
 void vdev_queue_kicked(struct vdev *d, struct vq *q);
 void vdev_queue_interrupt(struct vdev *d, unsigned i);
-void vdev_queue_idle(struct vdev *d);
+void vdev_queue_idle(struct vdev *d, unsigned i);
 bool vdev_failed(const struct vdev *d);

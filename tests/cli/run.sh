@@ -299,6 +299,8 @@ if wanted cpus-beyond-kvm; then
         bad cpus-beyond-kvm '[12]' 'cpus' "$vmm" --kernel good --cpus 4096 "${quiet[@]}"
     fi
 fi
+bad io-threads-0 2 'io-threads.* 0 ' "$vmm" --kernel good --io-threads 0
+bad io-threads-17 2 'io-threads.*17' "$vmm" --kernel good --io-threads 17
 bad cpus-word 2 'cpus.*two' "$vmm" --kernel good --cpus two
 
 # Disks.

@@ -206,6 +206,11 @@ static void live(unsigned life)
     }
 }
 
+static void text(struct report *r, const char *name, const char *value)
+{
+    (void)r, (void)name, (void)value;
+}
+
 static void number(struct report *r, const char *name, uint64_t value)
 {
     (void)r, (void)name, (void)value;
@@ -213,7 +218,7 @@ static void number(struct report *r, const char *name, uint64_t value)
 
 static void *ask(void *unused)
 {
-    struct report r = {.number = number};
+    struct report r = {.number = number, .text = text};
     while (!atomic_load(&over)) {
         vdev_report(dev, &r);
         (void)sched_yield();

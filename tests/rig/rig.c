@@ -140,7 +140,9 @@ static void machine_up(struct rig *r)
     cr_assert_eq(gmem_new(&ram, 1, &plain, &r->mem, &e), 0, "%s", e.msg);
     cr_assert_eq(bus_new("rig", &r->bus), 0);
     cr_assert_eq(bus_new("ports", &r->pio), 0);
-    cr_assert_eq(loop_new("rig", r->o.backend, &r->loop), 0);
+    for (r->n_loops = 0; r->n_loops < MAX(r->o.loops, 1u); r->n_loops++)
+        cr_assert_eq(loop_new("rig", r->o.backend, &r->loops[r->n_loops]), 0);
+    r->loop = r->loops[0];
     const struct chardev_spec spec = {.kind = r->o.console_path ? CHARDEV_FILE : CHARDEV_NONE,
                                       .path = r->o.console_path};
     r->console = r->o.console;
@@ -161,6 +163,8 @@ static int device_new(struct rig *r, const struct vdev_class *c, const void *opt
         v->queue_size = r->o.device_queue_size;
     const struct build_env env = {.mem = r->mem,
                                   .loop = r->loop,
+                                  .loops = r->loops,
+                                  .n_loops = r->n_loops,
                                   .console = r->console,
                                   .options = v,
                                   .place = place,
@@ -210,7 +214,8 @@ static void machine_down(struct rig *r)
 {
     if (r->own_console)
         chardev_free(r->console);
-    loop_free(r->loop);
+    for (unsigned i = 0; i < r->n_loops; i++)
+        loop_free(r->loops[i]);
     bus_free(r->bus);
     bus_free(r->pio);
     gmem_free(r->mem);
@@ -510,4 +515,6 @@ void rig_kick(struct rig *r, unsigned i)
 void rig_settle(struct rig *r)
 {
     loop_settle(r->loop);
+    for (unsigned i = 1; i < r->n_loops; i++)
+        loop_settle(r->loops[i]); /* none of them has work for the first */
 }

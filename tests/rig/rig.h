@@ -15,7 +15,7 @@
 #include "tests/rig/proves.h"
 #include "transport/transport.h"
 
-enum { RIG_QUEUES = 16, RIG_WINDOWS = 8, RIG_BASE = 0xd0000000, RIG_RAM = 32 << 20 };
+enum { RIG_QUEUES = 16, RIG_WINDOWS = 8, RIG_LOOPS = 3, RIG_BASE = 0xd0000000, RIG_RAM = 32 << 20 };
 #define RIG_PLACES 0x200000000ull /* where memory that a device places goes, */
 #define RIG_SHM    0x300000000ull /* and what it shares by virtio-mmio */
 
@@ -41,6 +41,7 @@ struct rig_options {
     bool intx;                                /* pci: no MSI-X */
     bool ports;                               /* pci: configuration space by 0xcf8 and 0xcfc */
     enum loop_backend backend;
+    unsigned loops;           /* up to RIG_LOOPS; 0: one */
     const char *console_path; /* port 0 writes there; NULL: nowhere */
     struct chardev *console;  /* or this one */
     bool stop_before_driver_ok;
@@ -110,7 +111,9 @@ struct rig_ring {
 struct rig {
     struct gmem *mem;
     struct bus *bus, *pio;
-    struct loop *loop;
+    struct loop *loop; /* loops[0], and the device's own */
+    struct loop *loops[RIG_LOOPS];
+    unsigned n_loops;
     struct chardev *console;
     struct transport *transport;
     struct vdev *dev;
@@ -190,7 +193,7 @@ struct rig_packed {
 void rig_place(struct rig *r, unsigned q, const struct rig_packed *d, unsigned n);
 
 void rig_kick(struct rig *r, unsigned q);
-void rig_settle(struct rig *r); /* runs the loop until nothing is left to do */
+void rig_settle(struct rig *r); /* runs the loops until nothing is left to do */
 /* The next used entry, if there is one. */
 bool rig_used(struct rig *r, unsigned q, uint32_t *id, uint32_t *len);
 /* Interrupts since the last call; acknowledges them as a driver does. */

@@ -45,9 +45,13 @@ static void up(void)
     int file = memfd_create("kernel", MFD_CLOEXEC);
     cr_assert_eq(write(file, &kernel, sizeof(kernel)), (ssize_t)sizeof(kernel));
     (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
-    char *argv[] = {(char *)"vmm",     (char *)"--kernel",  path,
-                    (char *)"--mem",   (char *)"32M",       (char *)"--on-reboot",
-                    (char *)"restart", (char *)"--console", (char *)"none"};
+    char *argv[] = {(char *)"vmm",          (char *)"--kernel",  path,
+                    (char *)"--mem",        (char *)"32M",       (char *)"--on-reboot",
+                    (char *)"restart",      (char *)"--console", (char *)"none",
+                    (char *)"--io-threads", (char *)"2",         (char *)"--device",
+                    (char *)"rng",          (char *)"--device",  (char *)"console",
+                    (char *)"--device",     (char *)"rng",       (char *)"--device",
+                    (char *)"rng"};
     enum options_action action;
     cr_assert_eq(options_parse(ARRAY_SIZE(argv), argv, &cfg, &action, &err), 0, "%s", err.msg);
     cr_assert_eq(machine_build(&cfg, &m, &err), 0, "%s", err.msg);
@@ -147,4 +151,28 @@ Test(machine, pauses_do_not_nest)
 {
     static void (*const what[])(void) = {pause_and_resume};
     cr_expect_eq(run(what), MACHINE_POWERED_OFF);
+}
+
+/* --- devices and their threads --- */
+
+static char words[64];
+
+static void where(struct report *r, const char *name, const char *value)
+{
+    (void)r;
+    if (!strcmp(name, "io_thread"))
+        (void)strcat(strcat(words, value), " ");
+}
+
+static void ignore(struct report *r, const char *name, uint64_t value)
+{
+    (void)r, (void)name, (void)value;
+}
+
+Test(machine, devices_go_to_the_loops_in_turn)
+{
+    struct report r = {.text = where, .number = ignore};
+    for (unsigned i = 0; i < cfg.n_devices; i++)
+        vdev_report(machine_device(m, i), &r);
+    cr_expect_str_eq(words, "io0 io0 io1 io0 ", "and the console is where the host's end is");
 }

@@ -35,6 +35,8 @@ Test(options, refused_values)
     REFUSE("--cpus: 0 is out of range (1 to 4096)", "--kernel=k", "--cpus=0");
     REFUSE("--cpus: 4097 is out of range (1 to 4096)", "--kernel=k", "--cpus=4097");
     REFUSE("--cpus: 100000 is out of range (1 to 4096)", "--kernel=k", "--cpus", "100000");
+    REFUSE("--io-threads: 0 is out of range (1 to 16)", "--kernel=k", "--io-threads=0");
+    REFUSE("--io-threads: 17 is out of range (1 to 16)", "--kernel=k", "--io-threads=17");
     REFUSE("--cpus: \"-1\" is not a number", "--kernel=k", "--cpus", "-1");
     REFUSE("--mem: 0 is out of range (16M to 64T)", "--kernel=k", "--mem=0");
     REFUSE("--mem: 1M is out of range (16M to 64T)", "--kernel=k", "--mem", "1M");

@@ -21,8 +21,8 @@ static const uint64_t window = 0xd0000000; /* 4 KiB for each device */
 struct machine {
     struct gmem *mem;
     struct bus *bus;
-    struct loop *loop;
-    pthread_rwlock_t parked; /* written: no vCPU is in the middle of anything */
+    struct loop *loop, *second; /* NULL: there is one */
+    pthread_rwlock_t parked;    /* written: no vCPU is in the middle of anything */
 };
 static struct machine m;
 static atomic_uint broken; /* what a device must never do */
@@ -202,9 +202,12 @@ static inline void machine_down(struct transport *const *transport, unsigned n)
     for (unsigned d = 0; d < n; d++)
         transport_reset(transport[d]);
     loop_stop(m.loop);
+    if (m.second)
+        loop_stop(m.second);
     for (unsigned d = 0; d < n; d++)
         transport_free(transport[d]);
     loop_free(m.loop);
+    loop_free(m.second);
     bus_free(m.bus);
     gmem_free(m.mem);
     (void)pthread_rwlock_destroy(&m.parked);

@@ -146,9 +146,15 @@ static unsigned run_posted(struct loop *l)
 
 static unsigned turn(struct loop *l, int timeout_ms)
 {
-    if (anything_posted(l))
+    bool polls = l->poll.most_ns > 0;
+    if (loop_poll_ready(l) > 0 || anything_posted(l)) /* in this order: a busy loop looks, too */
         timeout_ms = 0;
-    unsigned n = ops_of(l)->turn(l, timeout_ms);
+    l->sleeps += timeout_ms != 0 && !polls;
+    unsigned n = ops_of(l)->turn(l, polls ? 0 : timeout_ms);
+    if (n == 0 && timeout_ms != 0 && polls) {
+        loop_poll_idle(l, timeout_ms, ops_of(l)->wait);
+        n = ops_of(l)->turn(l, 0);
+    }
     n += loop_work_finish(l);
     return n + run_posted(l);
 }
@@ -347,4 +353,26 @@ void loop_call(struct loop *l, loop_fn *fn, void *ctx)
     while (!c.done)
         (void)pthread_cond_wait(&c.cond, &c.lock);
     (void)pthread_mutex_unlock(&c.lock);
+}
+
+struct telling {
+    struct loop *loop;
+    struct report *report;
+};
+
+static void report_on_loop(void *ctx)
+{
+    const struct telling *t = ctx;
+    const struct loop *l = t->loop;
+    report_text(t->report, "name", l->name);
+    report_number(t->report, "sleeps", l->sleeps);
+    report_number(t->report, "polls", l->poll.polls);
+    report_number(t->report, "polls_found", l->poll.found);
+    report_number(t->report, "polled_ns", l->poll.ns);
+}
+
+void loop_report(struct loop *l, struct report *r)
+{
+    struct telling t = {l, r};
+    loop_call(l, report_on_loop, &t);
 }

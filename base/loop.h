@@ -9,6 +9,7 @@
 #pragma once
 
 #include "base/base.h"
+#include "base/report.h"
 
 struct loop;
 
@@ -91,6 +92,29 @@ struct loop_task {
 void loop_call(struct loop *l, loop_fn *fn, void *ctx);
 void loop_post(struct loop *l, struct loop_task *t); /* once queued, posting again is a no-op */
 void loop_task_cancel(struct loop *l, struct loop_task *t); /* loop's thread: it will not run */
+
+/* Polling: before it sleeps, the loop looks for at most ns whether something came, with no system
+ * call (io_uring) and with nobody having to wake it. 0, as a loop begins: it does not. Before
+ * loop_start(). */
+void loop_poll_set(struct loop *l, uint64_t ns);
+/* Something that another CPU changes in memory. From join on until the loop sleeps, or it leaves,
+ * each turn asks ready(); when that says true it has left, and its task is posted. Before the loop
+ * sleeps everybody leaves, and arm() makes sure that the loop is woken from now on; it says whether
+ * something came before that, and then the task is posted. The struct is the caller's. */
+struct loop_poll {
+    bool (*ready)(void *ctx);
+    bool (*arm)(void *ctx);
+    void *ctx;
+    struct loop_task *task;
+    struct loop_poll *next; /* the loop's own */
+    bool listed;            /* the loop's own */
+};
+bool CHECKED loop_poll_join(struct loop *l, struct loop_poll *p); /* false: not now; arm yourself */
+void loop_poll_leave(struct loop *l, struct loop_poll *p);
+
+/* How often the loop slept, how often it looked before, with what success, and for how long. Any
+ * thread but another loop's. */
+void loop_report(struct loop *l, struct report *r);
 
 /* Runs fn once, ns from the last loop_timer_set() on; setting again begins anew, 0 stops it. The
  * struct is the caller's and stays where it is until loop_timer_close(); all zeroes is closed. */

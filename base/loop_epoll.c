@@ -130,6 +130,12 @@ static unsigned turn(struct loop *l, int timeout_ms)
     return ran;
 }
 
+static bool wait_for(struct loop *l, int timeout_ms)
+{
+    struct pollfd p = {.fd = l->epoll_fd, .events = POLLIN};
+    return poll(&p, 1, timeout_ms) > 0;
+}
+
 static void forget(struct loop *l, struct loop_slot *s)
 {
     if (s->armed && !s->always_ready)
@@ -138,4 +144,4 @@ static void forget(struct loop *l, struct loop_slot *s)
 }
 
 const struct loop_backend_ops loop_epoll_ops = {
-    .up = up, .down = down, .turn = turn, .forget = forget};
+    .up = up, .down = down, .turn = turn, .wait = wait_for, .forget = forget};

@@ -1,4 +1,4 @@
-/* base/loop_priv.h - a loop's insides, and the four functions that are a back end. */
+/* base/loop_priv.h - a loop's insides, and the functions that are a back end. */
 #pragma once
 
 #include <liburing.h>
@@ -57,6 +57,13 @@ struct loop {
     unsigned in_flight;       /* handed over, not yet done */
     bool rearm;               /* some slot is not armed */
 
+    uint64_t sleeps;
+    struct {
+        uint64_t most_ns, window_ns; /* how long it may look, and looks at the moment */
+        uint64_t polls, found, ns;   /* looks, those with success, their time */
+        struct loop_poll *list;
+    } poll;
+
     struct io_uring ring;
     int epoll_fd;
     struct loop_pool *io_pool; /* epoll's, from its first file I/O on */
@@ -67,6 +74,9 @@ struct loop_backend_ops {
     void (*down)(struct loop *l);
     /* Arms slots, submits the backlog, waits, and runs what became ready; returns how many. */
     unsigned (*turn)(struct loop *l, int timeout_ms);
+    /* Waits only, after a turn that had nothing to run; whether there is something now. With 0 it
+     * just looks. */
+    bool (*wait)(struct loop *l, int timeout_ms);
     /* The slot's watch is gone; frees it, now or when the kernel lets go. */
     void (*forget)(struct loop *l, struct loop_slot *s);
 };
@@ -75,6 +85,10 @@ extern const struct loop_backend_ops loop_uring_ops, loop_epoll_ops;
 void loop_slot_free(struct loop *l, struct loop_slot *s);
 /* loop_work.c: runs done of what was worked by now; returns how many. */
 unsigned loop_work_finish(struct loop *l);
+/* loop_poll.c: posts the tasks of those that are ready; how many. */
+unsigned loop_poll_ready(struct loop *l);
+/* Nothing is there: looks, and then waits, until something is. */
+void loop_poll_idle(struct loop *l, int timeout_ms, bool (*wait)(struct loop *l, int timeout_ms));
 static inline void loop_io_finish(struct loop *l, struct loop_io *io, int64_t result)
 {
     l->in_flight--;

@@ -12,9 +12,10 @@ enum tag { TAG_IO, TAG_SLOT, TAG_IGNORE, TAG_MASK = 3 };
 
 static int up(struct loop *l)
 {
-    /* Completions are then run when the loop asks for them, not by interrupting it (Linux 6.1). */
+    /* Completions are then run when the loop asks for them, not by interrupting it (Linux 6.1); and
+     * a flag in memory says that there are some. */
     struct io_uring_params p = {.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SINGLE_ISSUER |
-                                         IORING_SETUP_DEFER_TASKRUN,
+                                         IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
                                 .cq_entries = COMPLETIONS};
     int rc = io_uring_queue_init_params(RING_ENTRIES, &l->ring, &p);
     if (rc != -EINVAL)
@@ -134,11 +135,8 @@ static void down(struct loop *l)
     io_uring_queue_exit(&l->ring);
 }
 
-static unsigned turn(struct loop *l, int timeout_ms)
+static bool wait_for(struct loop *l, int timeout_ms)
 {
-    if (l->rearm)
-        arm(l);
-    submit_io(l);
     if (timeout_ms < 0) {
         (void)io_uring_submit_and_wait(&l->ring, 1);
     } else if (timeout_ms > 0) {
@@ -146,10 +144,20 @@ static unsigned turn(struct loop *l, int timeout_ms)
         struct __kernel_timespec ts = {.tv_sec = timeout_ms / 1000,
                                        .tv_nsec = (timeout_ms % 1000) * 1000000ll};
         (void)io_uring_submit_and_wait_timeout(&l->ring, &cqe, 1, &ts, NULL);
-    } else {
-        (void)io_uring_submit(&l->ring);
-        (void)io_uring_get_events(&l->ring);
     }
+    unsigned flags = IO_URING_READ_ONCE(*l->ring.sq.kflags);
+    return io_uring_cq_ready(&l->ring) > 0 || flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+static unsigned turn(struct loop *l, int timeout_ms)
+{
+    if (l->rearm)
+        arm(l);
+    submit_io(l);
+    if (timeout_ms != 0)
+        (void)wait_for(l, timeout_ms);
+    else
+        (void)io_uring_submit(&l->ring); /* reap() enters the kernel if the flag says so */
     return reap(l);
 }
 
@@ -168,4 +176,4 @@ static void forget(struct loop *l, struct loop_slot *s)
 }
 
 const struct loop_backend_ops loop_uring_ops = {
-    .up = up, .down = down, .turn = turn, .forget = forget};
+    .up = up, .down = down, .turn = turn, .wait = wait_for, .forget = forget};

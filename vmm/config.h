@@ -27,6 +27,7 @@ struct vm_config {
     const char *cmdline;         /* NULL: DEFAULT_CMDLINE */
     unsigned cpus;
     unsigned io_threads; /* event loops: 1 to IO_THREADS_MAX */
+    unsigned io_poll_us; /* how long one looks before it sleeps, at most; 0: not at all */
     uint64_t mem_size;
     struct gmem_options mem;
     struct device_config *devices; /* in the order of the command line; owned */

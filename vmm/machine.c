@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
@@ -142,13 +143,26 @@ static int check_limits(struct machine *m, struct err *e)
     return 0;
 }
 
+/* A loop that looks while no other CPU can bring anything keeps the guest from running. */
+static bool may_poll(void)
+{
+    cpu_set_t cpus;
+    return sched_getaffinity(0, sizeof(cpus), &cpus) < 0 || CPU_COUNT(&cpus) > 1;
+}
+
 static int build_loops(struct machine *m, struct err *e)
 {
+    uint64_t poll_ns = m->cfg->io_poll_us * 1000ull;
+    if (poll_ns && !may_poll()) {
+        log_warn("--io-poll-us: there is one CPU to run on, so nothing is polled");
+        poll_ns = 0;
+    }
     for (int rc; m->n_io < m->cfg->io_threads; m->n_io++) {
         char name[16];
         (void)snprintf(name, sizeof(name), "io%u", m->n_io);
         if ((rc = loop_new(name, LOOP_AUTO, &m->io[m->n_io])) < 0)
             return err_host(e, rc, "machine");
+        loop_poll_set(m->io[m->n_io], poll_ns);
     }
     return 0;
 }
@@ -463,6 +477,14 @@ void machine_resume(struct machine *m)
 bool machine_paused(const struct machine *m)
 {
     return m->paused;
+}
+
+bool machine_report_thread(const struct machine *m, unsigned i, struct report *r)
+{
+    if (i >= m->n_io)
+        return false;
+    loop_report(m->io[i], r);
+    return true;
 }
 
 struct vdev *machine_device(const struct machine *m, unsigned i)

@@ -40,6 +40,8 @@ void machine_resume(struct machine *m);
 bool machine_paused(const struct machine *m);
 /* The device that the configuration has at this index. */
 struct vdev *machine_device(const struct machine *m, unsigned i);
+/* What the i-th of the devices' threads has done, by loop_report(); false: there is none. */
+bool machine_report_thread(const struct machine *m, unsigned i, struct report *r);
 
 void machine_free(struct machine *m); /* build in reverse; NULL is fine */
 

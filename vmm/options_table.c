@@ -308,6 +308,20 @@ const struct option_row option_rows[] = {
             "console is always io0's.\n"
             "The queues of a disk that has several begin at the thread that is the disk's, and go\n"
             "on with the next.\n"},
+    {.d = {.key = "io-poll-us",
+           .type = OPT_U32,
+           .offset = offsetof(struct vm_config, io_poll_us),
+           .metavar = "N",
+           .help = "microseconds that such a thread looks for work before it sleeps, at most",
+           .max = 1000},
+     .group = GROUP_DEVICES,
+     .default_text = "0",
+     .man = "Requests that follow each other soon find the thread awake, and cost the guest no\n"
+            "notification; a CPU of the host's is busy meanwhile.\n"
+            "So this is for hosts that have one to spare for each thread.\n"
+            "A guest that is idle costs nothing: the time shrinks to none, and grows again.\n"
+            "The metrics tell what it cost and what it brought.\n"
+            "Where vmm may use one CPU only, nothing is done.\n"},
     {.d = {.key = "mem", .type = OPT_STR, .metavar = "SIZE", .help = "RAM of the guest"},
      .group = GROUP_MACHINE,
      .default_text = "512M",

@@ -34,6 +34,19 @@ static void idle_task(void *ctx)
     vdev_queue_idle(q->dev, q->index); /* and a vCPU may have freed the queue */
 }
 
+static bool poll_ready(void *ctx)
+{
+    const struct vq *q = ctx;
+    return q->ops->ready(q);
+}
+
+static bool poll_arm(void *ctx)
+{
+    struct vq *q = ctx;
+    q->armed = true;
+    return q->ops->arm(q);
+}
+
 int vq_open(const struct vq_open_args *a, struct vq **out)
 {
     struct vq *q = calloc(1, sizeof(*q));
@@ -48,6 +61,7 @@ int vq_open(const struct vq_open_args *a, struct vq **out)
     q->indirect = a->indirect;
     q->event_idx = a->event_idx;
     q->task = (struct loop_task){.fn = run_task, .ctx = q};
+    q->poll = (struct loop_poll){.ready = poll_ready, .arm = poll_arm, .ctx = q, .task = &q->task};
     q->publish = (struct loop_task){.fn = publish_task, .ctx = q};
     q->idle = (struct loop_task){.fn = idle_task, .ctx = q};
 
@@ -108,6 +122,7 @@ bool vq_stop(struct vq *q, bool abort)
 {
     q->stopping = true;
     q->abort = abort;
+    loop_poll_leave(q->loop, &q->poll);
     loop_task_cancel(q->loop, &q->task);
     loop_task_cancel(q->loop, &q->publish);
     publish(q);
@@ -258,10 +273,7 @@ struct vq_req *vq_next(struct vq *q)
             vdev_fail(q->dev, "queue %u: %s", q->index, broken_because(rc));
             break;
         }
-        if (q->armed)
-            break;
-        q->armed = true;
-        if (!q->ops->arm(q))
+        if (q->armed || loop_poll_join(q->loop, &q->poll) || !poll_arm(q))
             break;
     }
     slot_give(q, r);

@@ -26,7 +26,8 @@ struct vq_req {
 };
 
 /* The next request, or NULL when there is none for now. Notifications from the driver are off while
- * a device drains; before NULL is returned they are on again and the ring was looked at once more.
+ * a device drains; before NULL is returned they are on again and the ring was looked at once more,
+ * or a loop that polls looks at it from now on.
  * A broken ring or chain latches, fails the device and reads as empty: a device never handles a bad
  * chain. After as many requests as the queue has entries NULL is returned too, and the device is
  * kicked again after others had their turn. */

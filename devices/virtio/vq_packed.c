@@ -209,6 +209,11 @@ static void store_event(struct vq *q, uint32_t flags, uint32_t at)
     vq_store32(q->used, flags << EVENT_FLAGS_SHIFT | at, memory_order_relaxed);
 }
 
+static bool ready(const struct vq *q)
+{
+    return is_available(load_flags(q, q->next_avail), q->avail_wrap);
+}
+
 static bool arm(struct vq *q)
 {
     uint32_t at = q->next_avail | (q->avail_wrap ? WRAP : 0u);
@@ -218,7 +223,7 @@ static bool arm(struct vq *q)
         store_event(q, VRING_PACKED_EVENT_FLAG_ENABLE, 0);
     /* Pairs with virtio_mb() in virtqueue_kick_prepare_packed(): our wish before its flags. */
     atomic_thread_fence(memory_order_seq_cst);
-    return is_available(load_flags(q, q->next_avail), q->avail_wrap);
+    return ready(q);
 }
 
 static void disarm(struct vq *q)
@@ -238,6 +243,7 @@ const struct vq_ring_ops vq_packed_ops = {.first = WRAP,
                                           .unpop = unpop,
                                           .push = push,
                                           .publish = publish,
+                                          .ready = ready,
                                           .arm = arm,
                                           .disarm = disarm,
                                           .save = save};

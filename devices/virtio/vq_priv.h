@@ -1,4 +1,4 @@
-/* devices/virtio/vq_priv.h - inside a queue: what the ring formats share, and the eight functions
+/* devices/virtio/vq_priv.h - inside a queue: what the ring formats share, and the nine functions
  * that are a ring format (vq_split.c, vq_packed.c). */
 #pragma once
 
@@ -35,8 +35,9 @@ struct vq_ring_ops {
     int (*pop)(struct vq *q, struct vq_req *r);             /* 1, 0 empty, <0 broken */
     void (*unpop)(struct vq *q, const struct vq_req *r);
     void (*push)(struct vq *q, const struct vq_req *r);
-    bool (*publish)(struct vq *q); /* what was pushed; true: the driver wants an interrupt */
-    bool (*arm)(struct vq *q);     /* notifications on; true: more work slipped in */
+    bool (*publish)(struct vq *q);     /* what was pushed; true: the driver wants an interrupt */
+    bool (*ready)(const struct vq *q); /* something is available that was not popped */
+    bool (*arm)(struct vq *q);         /* notifications on; true: more work slipped in */
     void (*disarm)(struct vq *q);
     void (*save)(const struct vq *q, struct vq_config *cfg);
 };
@@ -72,6 +73,7 @@ struct vq {
     unsigned order_first, order_n;
 
     struct loop_task task;    /* kicks again */
+    struct loop_poll poll;    /* empty, and instead of notifications the loop looks at it */
     struct loop_task publish; /* at the end of the turn */
     struct loop_task idle;    /* the last request of a stopping queue has ended */
 

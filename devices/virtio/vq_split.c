@@ -125,6 +125,11 @@ static bool publish(struct vq *q)
     return vring_need_event(vq_load16(used_event(q), memory_order_relaxed), new, old);
 }
 
+static bool ready(const struct vq *q)
+{
+    return vq_load16(q->avail + IDX, memory_order_relaxed) != q->next_avail;
+}
+
 static bool arm(struct vq *q)
 {
     if (q->event_idx)
@@ -133,7 +138,7 @@ static bool arm(struct vq *q)
         vq_store16(q->used, 0, memory_order_relaxed);
     /* Pairs with virtio_mb() in virtqueue_kick_prepare(): our wish before its index. */
     atomic_thread_fence(memory_order_seq_cst);
-    return vq_load16(q->avail + IDX, memory_order_relaxed) != q->next_avail;
+    return ready(q);
 }
 
 static void disarm(struct vq *q)
@@ -154,6 +159,7 @@ const struct vq_ring_ops vq_split_ops = {.open = open_ring,
                                          .unpop = unpop,
                                          .push = push,
                                          .publish = publish,
+                                         .ready = ready,
                                          .arm = arm,
                                          .disarm = disarm,
                                          .save = save};

@@ -138,6 +138,14 @@ grows() {
     [[ $(metric blk reads) -gt $1 ]]
 }
 
+# thread NAME: the same of the first of the devices' threads.
+thread() {
+    ok PUT /actions '{"action_type": "FlushMetrics"}'
+    tail -n 1 metrics | python3 -c '
+import json, sys
+print(json.load(sys.stdin)["io_threads"][0][sys.argv[1]])' "$1" 2> /dev/null
+}
+
 # What the threads that run the guest are doing: S, they wait.
 vcpu_states() {
     grep -l vcpu "/proc/$pid"/task/*/comm | sed 's/comm$/stat/' | xargs cut -d ' ' -f 3 | sort -u
@@ -221,6 +229,8 @@ life() {
     no 'no such device' PATCH /drives/other '{"drive_id": "other"}'
     no 'no keyboard' PUT /actions '{"action_type": "SendCtrlAltDel"}'
     [[ $(metric blk queue0_notifications) -gt 0 ]] || fault 'no notifications are counted'
+    [[ $(thread name) == io0 && $(thread sleeps) -gt 0 && $(thread polls) -eq 0 ]] ||
+        fault "the devices' thread: $(tail -n 1 metrics)"
     stop
     [[ $(tail -n 1 metrics) == *'"state":"Running"'* ]] || fault 'no last line of metrics'
 }

@@ -196,6 +196,8 @@ ends good-bzimage 0 "$vmm" --kernel good "${quiet[@]}"
 ends good-elf 0 "$vmm" --kernel good.elf "${quiet[@]}"
 ends good-on-terminal 0 "$vmm" --kernel good --on-reboot exit
 ends good-disk 0 "$vmm" --kernel good --disk disk "${quiet[@]}"
+ends good-io-threads 0 "$vmm" --kernel good --io-threads 3 --io-poll-us 100 \
+    --disk disk,queues=2 --device rng --device console "${quiet[@]}"
 ends good-initrd 0 "$vmm" --kernel good --initrd disk --mem 64M "${quiet[@]}"
 ends guest-triple-fault 3 "$vmm" --kernel triple "${quiet[@]}"
 ends keys-quit 0 --type '\x01x' "$vmm" --kernel spin
@@ -301,6 +303,17 @@ if wanted cpus-beyond-kvm; then
 fi
 bad io-threads-0 2 'io-threads.* 0 ' "$vmm" --kernel good --io-threads 0
 bad io-threads-17 2 'io-threads.*17' "$vmm" --kernel good --io-threads 17
+bad io-poll-us-1001 2 'io-poll-us.*1001' "$vmm" --kernel good --io-poll-us 1001
+if wanted io-poll-one-cpu && [[ $kvm != no ]]; then
+    run taskset -c 0 "$vmm" --kernel good --io-poll-us 50 "${quiet[@]}"
+    if common io-poll-one-cpu; then
+        if [[ $status == 0 && $message == *'io-poll-us: there is one CPU'* ]]; then
+            pass io-poll-one-cpu
+        else
+            fail io-poll-one-cpu "exit status $status: $message"
+        fi
+    fi
+fi
 bad cpus-word 2 'cpus.*two' "$vmm" --kernel good --cpus two
 
 # Disks.

@@ -140,8 +140,10 @@ static void machine_up(struct rig *r)
     cr_assert_eq(gmem_new(&ram, 1, &plain, &r->mem, &e), 0, "%s", e.msg);
     cr_assert_eq(bus_new("rig", &r->bus), 0);
     cr_assert_eq(bus_new("ports", &r->pio), 0);
-    for (r->n_loops = 0; r->n_loops < MAX(r->o.loops, 1u); r->n_loops++)
+    for (r->n_loops = 0; r->n_loops < MAX(r->o.loops, 1u); r->n_loops++) {
         cr_assert_eq(loop_new("rig", r->o.backend, &r->loops[r->n_loops]), 0);
+        loop_poll_set(r->loops[r->n_loops], r->o.poll_ns);
+    }
     r->loop = r->loops[0];
     const struct chardev_spec spec = {.kind = r->o.console_path ? CHARDEV_FILE : CHARDEV_NONE,
                                       .path = r->o.console_path};

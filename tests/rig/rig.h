@@ -41,6 +41,7 @@ struct rig_options {
     bool intx;                                /* pci: no MSI-X */
     bool ports;                               /* pci: configuration space by 0xcf8 and 0xcfc */
     enum loop_backend backend;
+    uint64_t poll_ns;         /* as for loop_poll_set() */
     unsigned loops;           /* up to RIG_LOOPS; 0: one */
     const char *console_path; /* port 0 writes there; NULL: nowhere */
     struct chardev *console;  /* or this one */

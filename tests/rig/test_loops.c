@@ -1,5 +1,5 @@
 /* tests/rig/test_loops.c - a device whose queues are spread over several loops, each stepped alone
- * here; and one whose queues stay together. */
+ * here; one whose queues stay together; and loops that look at queues before they sleep. */
 #include "tests/rig/bells.h"
 #include "tests/rig/blk_try.h"
 #include "tests/rig/board.h"
@@ -110,4 +110,109 @@ Test(loops, others_stay_together)
     for (unsigned q = 0; q < 3; q++)
         cr_expect(answered(r, q));
     rig_down(r);
+}
+
+/* --- polling --- */
+
+#define AT_ONCE 1            /* a look is over before it began, */
+#define NEVER   (1ull << 60) /* or not within the test */
+
+static const struct rig_options formats[] = {
+    {0},
+    {.no_event_idx = true},
+    {.packed = true},
+    {.packed = true, .no_event_idx = true},
+    {.notification_data = true},
+    {.packed = true, .notification_data = true},
+};
+
+static struct rig *polled(unsigned format, uint64_t ns)
+{
+    struct rig_options o = formats[format];
+    o.poll_ns = ns;
+    struct rig *r = held_up(&o, 8);
+    held.hold = true;
+    held_add(r, 8);
+    rig_kick(r, 0);
+    rig_settle(r);
+    cr_assert_eq(held.n, 1);
+    (void)rig_must_kick(r, 0); /* what was added so far */
+    return r;
+}
+
+Test(polling, nobody_has_to_notify)
+{
+    for (unsigned f = 0; f < ARRAY_SIZE(formats); f++) {
+        struct rig *r = polled(f, NEVER);
+        for (unsigned n = 2; n < 7; n++) {
+            held_add(r, 8);
+            cr_expect_not(rig_must_kick(r, 0), "format %u", f);
+            (void)loop_step(r->loop, -1);
+            cr_expect_eq(held.n, n, "format %u", f);
+        }
+        rig_down(r);
+    }
+}
+
+Test(polling, before_it_sleeps_it_asks_for_notifications)
+{
+    for (unsigned f = 0; f < ARRAY_SIZE(formats); f++) {
+        struct rig *r = polled(f, AT_ONCE);
+        (void)loop_step(r->loop, 1);
+        held_add(r, 8);
+        cr_expect(rig_must_kick(r, 0), "format %u", f);
+        (void)loop_step(r->loop, 0);
+        cr_expect_eq(held.n, 1, "and nobody looks, format %u", f);
+        rig_kick(r, 0);
+        rig_settle(r);
+        cr_expect_eq(held.n, 2);
+        rig_down(r);
+    }
+}
+
+/* The driver adds a buffer when the loop has looked for the last time, and finds that it need not
+ * notify: the loop has to see it when it asks for notifications. Else it sleeps for ever. */
+static struct rig *driver;
+
+static bool not_yet(void *ctx)
+{
+    (void)ctx;
+    return false;
+}
+
+static bool add_at_the_last_moment(void *ctx)
+{
+    (void)ctx;
+    held_add(driver, 8);
+    cr_expect_not(rig_must_kick(driver, 0));
+    return false;
+}
+
+Test(polling, what_comes_at_the_last_moment_is_seen, .timeout = 20)
+{
+    for (unsigned f = 0; f < ARRAY_SIZE(formats); f++) {
+        struct loop_poll p = {.ready = not_yet, .arm = add_at_the_last_moment};
+        driver = polled(f, AT_ONCE);
+        cr_assert(loop_poll_join(driver->loop, &p));
+        (void)loop_step(driver->loop, -1);
+        cr_expect_eq(held.n, 2, "format %u", f);
+        rig_down(driver);
+    }
+}
+
+Test(polling, a_queue_that_stops_is_left_alone)
+{
+    for (unsigned f = 0; f < ARRAY_SIZE(formats); f++) {
+        struct rig *r = polled(f, NEVER);
+        vdev_pause(r->dev);
+        held_add(r, 8);
+        (void)loop_step(r->loop, 0);
+        cr_expect_eq(held.n, 0);
+        vdev_resume(r->dev);
+        rig_settle(r);
+        cr_expect_eq(held.n, 1, "format %u", f);
+        rig_status_set(r, 0);
+        (void)loop_step(r->loop, 0); /* of a queue that is freed by now, nothing is left */
+        rig_down(r);
+    }
 }

@@ -14,6 +14,7 @@ Test(options, a_kernel_is_enough)
     cr_expect_null(cfg.dump_dtb);
     cr_expect_eq(cfg.cpus, 1);
     cr_expect_eq(cfg.io_threads, 1);
+    cr_expect_eq(cfg.io_poll_us, 0);
     cr_expect_eq(cfg.mem_size, MIB(512));
     cr_expect_eq(cfg.mem.backing, GMEM_4K);
     cr_expect_not(cfg.mem.prefault);
@@ -28,13 +29,15 @@ Test(options, a_kernel_is_enough)
 Test(options, both_ways_to_write_a_value)
 {
     ACCEPT("--kernel=k=1", "--initrd=i", "--cmdline", "a=b,c --d", "--cpus=3", "--dump-dtb", "t",
-           "--discovery=cmdline", "--on-reboot", "exit", "--log=debug", "--io-threads", "16");
+           "--discovery=cmdline", "--on-reboot", "exit", "--log=debug", "--io-threads", "16",
+           "--io-poll-us=50");
     cr_expect_str_eq(cfg.kernel, "k=1");
     cr_expect_str_eq(cfg.initrd, "i");
     cr_expect_str_eq(cfg.cmdline, "a=b,c --d");
     cr_expect_str_eq(cfg.dump_dtb, "t");
     cr_expect_eq(cfg.cpus, 3);
     cr_expect_eq(cfg.io_threads, 16);
+    cr_expect_eq(cfg.io_poll_us, 50);
     cr_expect_eq(cfg.discovery, DISCOVERY_CMDLINE);
     cr_expect_not(cfg.restart);
     cr_expect_eq(cfg.log, LOG_DEBUG);

@@ -37,6 +37,7 @@ Test(options, refused_values)
     REFUSE("--cpus: 100000 is out of range (1 to 4096)", "--kernel=k", "--cpus", "100000");
     REFUSE("--io-threads: 0 is out of range (1 to 16)", "--kernel=k", "--io-threads=0");
     REFUSE("--io-threads: 17 is out of range (1 to 16)", "--kernel=k", "--io-threads=17");
+    REFUSE("--io-poll-us: 1001 is out of range (0 to 1000)", "--kernel=k", "--io-poll-us=1001");
     REFUSE("--cpus: \"-1\" is not a number", "--kernel=k", "--cpus", "-1");
     REFUSE("--mem: 0 is out of range (16M to 64T)", "--kernel=k", "--mem=0");
     REFUSE("--mem: 1M is out of range (16M to 64T)", "--kernel=k", "--mem", "1M");

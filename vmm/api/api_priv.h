@@ -75,6 +75,7 @@ int api_stop_hinting(struct api_call *c, struct err *e);
 int api_show_hotplug(struct api_call *c, struct err *e);
 /* What the device reports, as an object. */
 json_t *api_report(const struct vdev *d);
+json_t *api_report_threads(const struct machine *m); /* the same of each of its loops */
 
 /* outputs.c */
 int api_put_output(struct api_call *c, struct err *e);

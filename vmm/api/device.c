@@ -24,12 +24,29 @@ static void add_text(struct report *r, const char *name, const char *value)
     (void)json_object_set_new(j->to, name, json_string(value));
 }
 
+static struct json_report new_report(void)
+{
+    return (struct json_report){.r = {.number = add_number, .text = add_text}, .to = json_object()};
+}
+
 json_t *api_report(const struct vdev *d)
 {
-    struct json_report j = {.r = {.number = add_number, .text = add_text}, .to = json_object()};
+    struct json_report j = new_report();
     if (j.to)
         vdev_report(d, &j.r);
     return j.to;
+}
+
+json_t *api_report_threads(const struct machine *m)
+{
+    json_t *all = json_array();
+    struct json_report j = new_report();
+    for (unsigned i = 0; j.to && machine_report_thread(m, i, &j.r); i++) {
+        (void)json_array_append_new(all, j.to);
+        j = new_report();
+    }
+    json_decref(j.to);
+    return all;
 }
 
 static json_int_t number_in(const json_t *report, const char *name)

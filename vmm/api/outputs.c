@@ -101,6 +101,8 @@ static char *line(const struct api *a)
                   "missed_lines", (json_int_t)a->outputs.missed, "devices", devices(a));
     const json_t *wish = json_object_get(a->config.from, api_metrics.section);
     json_t *properties = json_object_get(wish, "properties");
+    if (a->machine)
+        (void)json_object_set_new(o, "io_threads", api_report_threads(a->machine));
     if (json_is_true(json_object_get(wish, "emit_id")))
         (void)json_object_set_new(o, "id", json_string(API_INSTANCE_ID));
     if (json_is_object(properties))

@@ -2,13 +2,18 @@
  * kernel, whether something came, so that nobody has to wake it.
  *
  * How long it looks follows from how long it was idle before, as KVM does it for vCPUs: idle times
- * that a longer look would have covered let the window grow, longer ones let it shrink to nothing,
- * so that an idle guest costs nothing. */
+ * that a longer look would have covered let the window grow, a longer one closes it, so that an
+ * idle guest costs nothing. Where a look keeps away from its CPU the very thing that it waits for,
+ * the window would open again at once: so the more often looks were in vain, the later they are
+ * tried again. */
 #include <time.h>
 
 #include "base/loop_priv.h"
 
-enum { STEPS = 16 }; /* the least window but none is a sixteenth of the most */
+enum {
+    STEPS = 16,     /* the least window but none is a sixteenth of the most */
+    REST_MAX = 255, /* short idle times without a look */
+};
 
 static uint64_t now_ns(void)
 {
@@ -78,12 +83,17 @@ static bool arm_all(struct loop *l)
 
 static void adapt(struct loop *l, uint64_t idle_ns)
 {
-    uint64_t least = MAX(l->poll.most_ns / STEPS, (uint64_t)1), w = l->poll.window_ns;
-    if (idle_ns <= l->poll.most_ns)
-        w = w ? MIN(2 * w, l->poll.most_ns) : least;
-    else
-        w = w / 2 < least ? 0 : w / 2;
-    l->poll.window_ns = w;
+    uint64_t most = l->poll.most_ns, w = l->poll.window_ns;
+    if (idle_ns > most) {
+        if (w)
+            l->poll.rest = MIN(2 * l->poll.rest + 1, (unsigned)REST_MAX);
+        l->poll.resting = l->poll.rest;
+        l->poll.window_ns = 0;
+    } else if (l->poll.resting) {
+        l->poll.resting--;
+    } else {
+        l->poll.window_ns = w ? MIN(2 * w, most) : MAX(most / STEPS, (uint64_t)1);
+    }
 }
 
 /* True: something came, or was found. */
@@ -98,6 +108,8 @@ static bool look(struct loop *l, uint64_t from, bool (*came)(struct loop *l, int
     }
     l->poll.polls += at != from;
     l->poll.found += found;
+    if (found)
+        l->poll.rest = 0;
     l->poll.ns += at - from;
     return found;
 }

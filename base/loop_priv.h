@@ -61,6 +61,7 @@ struct loop {
     struct {
         uint64_t most_ns, window_ns; /* how long it may look, and looks at the moment */
         uint64_t polls, found, ns;   /* looks, those with success, their time */
+        unsigned rest, resting;      /* short idle times to be left alone: each time, and now */
         struct loop_poll *list;
     } poll;
 

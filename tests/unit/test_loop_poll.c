@@ -168,8 +168,30 @@ BOTH(short_ones_open_it)
     (void)loop_step(l, 1);
     uint64_t first = l->poll.window_ns;
     cr_expect(first > 0 && first < NEVER);
-    l->poll.window_ns = NEVER / 2 + 1;
     loop_post(l, &(struct loop_task){.fn = came, .ctx = &a});
     (void)loop_step(l, 1);
-    cr_expect_eq(l->poll.window_ns, NEVER / 2 + 1, "it was not idle");
+    cr_expect_eq(l->poll.window_ns, first, "it was not idle");
+}
+
+BOTH(what_was_in_vain_is_tried_later)
+{
+    begin(AT_ONCE);
+    for (unsigned n = 1; n <= 3; n = 2 * n + 1) { /* so many short ones are let pass */
+        (void)loop_step(l, 1);
+        cr_expect_eq(l->poll.window_ns, 0);
+        l->poll.most_ns = NEVER;
+        for (unsigned i = 0; i < n; i++) {
+            (void)loop_step(l, 1);
+            cr_expect_eq(l->poll.window_ns, 0, "%u of %u", i, n);
+        }
+        (void)loop_step(l, 1);
+        cr_expect_neq(l->poll.window_ns, 0);
+        l->poll.most_ns = l->poll.window_ns = AT_ONCE;
+    }
+    loop_poll_set(l, NEVER);
+    a.asked = 0;
+    a.ready_at = 5;
+    cr_assert(loop_poll_join(l, &a.poll));
+    (void)loop_step(l, -1);
+    cr_expect_eq(l->poll.rest, 0, "until one is not");
 }

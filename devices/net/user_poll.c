@@ -91,7 +91,7 @@ void user_update(struct user *u)
 {
     uint32_t timeout_ms = UINT32_MAX;
     u->round++;
-    slirp_pollfds_fill(u->slirp, &timeout_ms, add_poll, u);
+    user_slirp.pollfds_fill(u->slirp, &timeout_ms, add_poll, u);
     size_t kept = 0;
     for (size_t i = 0; i < u->n_list; i++) {
         struct user_fd *f = &u->fds[u->list[i]];
@@ -127,7 +127,7 @@ void user_sockets_ready(void *ctx, uint32_t events)
                 f->got |= (uint32_t)event_map[k].slirp;
         }
     }
-    slirp_pollfds_poll(u->slirp, 0, get_events, u);
+    user_slirp.pollfds_poll(u->slirp, 0, get_events, u);
     for (int i = 0; i < n; i++)
         u->fds[ev[i].data.fd].got = 0;
     user_after(u);
@@ -141,10 +141,10 @@ void user_time_is_up(void *ctx)
         struct user_timer *t = &u->timers[i];
         if (t->used && t->at_ms && t->at_ms <= now) {
             t->at_ms = 0;
-            slirp_handle_timer(u->slirp, t->id, t->ctx);
+            user_slirp.handle_timer(u->slirp, t->id, t->ctx);
         }
     }
-    slirp_pollfds_poll(u->slirp, 0, get_events, u);
+    user_slirp.pollfds_poll(u->slirp, 0, get_events, u);
     user_after(u);
 }
 

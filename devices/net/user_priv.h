@@ -13,6 +13,18 @@ enum {
     USER_MTU_MAX = 65521, /* libslirp's own limit */
 };
 
+/* What is called of libslirp, which is loaded with the first such network. */
+struct user_slirp {
+    __typeof__(slirp_new) *new;
+    __typeof__(slirp_cleanup) *cleanup;
+    __typeof__(slirp_add_hostfwd) *add_hostfwd;
+    __typeof__(slirp_input) *input;
+    __typeof__(slirp_pollfds_fill) *pollfds_fill;
+    __typeof__(slirp_pollfds_poll) *pollfds_poll;
+    __typeof__(slirp_handle_timer) *handle_timer;
+};
+extern struct user_slirp user_slirp;
+
 struct frame {
     struct frame *next;
     size_t len;

@@ -195,8 +195,11 @@ static int build(struct net *n, const struct net_opts *o, struct err *e)
     if (rc == 0)
         rc = loop_timer_open(n->loop, &n->coal_timer, net_coal_timer, n);
     for (unsigned i = 0; rc == 0 && i < n->pairs_max; i++) {
-        n->source[i] = (struct net_source){
-            .net = n, .index = i, .blocked = true, .bounce = malloc(NET_FRAME_MAX + 1)};
+        n->source[i] = (struct net_source){.net = n,
+                                           .index = i,
+                                           .blocked = true,
+                                           .expected = NET_FRAME_MAX,
+                                           .bounce = malloc(NET_FRAME_MAX + 1)};
         rc = n->source[i].bounce ? 0 : -ENOMEM;
     }
     return rc < 0 ? err_host(e, rc, "%s", n->what) : open_host(n, o, e);

@@ -46,6 +46,7 @@ struct net_source {
     uint8_t *bounce; /* NET_FRAME_MAX + 1 bytes, for what the held buffers have no room for */
     struct virtio_net_hdr_v1_hash hdr;
     size_t len, direct; /* len 0: there is none */
+    size_t expected;    /* how long the next one is likely to be */
     unsigned target;    /* receive queue */
     bool blocked;       /* until the driver offers buffers */
 };

@@ -53,6 +53,7 @@ struct user {
     int epoll_fd;
     struct loop_watch watch; /* of epoll_fd */
     struct loop_timer timer;
+    int64_t wake_ms;        /* what it is set to; 0: it is not */
     struct loop_task after; /* something went into libslirp */
     struct user_timer timers[USER_TIMERS_MAX];
 

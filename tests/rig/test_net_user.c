@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <time.h>
 
 #include "devices/net/spec.h"
@@ -309,6 +310,27 @@ Test(net_user, a_connection_to_the_guest)
     cr_assert_eq(read(c, got, sizeof(got)), 4);
     cr_expect_arr_eq(got, "come", 4);
     close(c);
+    rig_down(r);
+}
+
+static unsigned timers_set;
+int __real_timerfd_settime(int fd, int flags, const struct itimerspec *v, struct itimerspec *old);
+int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *v, struct itimerspec *old);
+int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *v, struct itimerspec *old)
+{
+    timers_set++;
+    return __real_timerfd_settime(fd, flags, v, old);
+}
+
+/* What passes does not set timers, as long as they are early enough. */
+Test(net_user, timers_are_set_when_needed)
+{
+    struct rig *r = up("");
+    say_hello(r);
+    timers_set = 0;
+    for (unsigned i = 0; i < 20; i++)
+        say_hello(r);
+    cr_expect_lt(timers_set, 5, "%u", timers_set);
     rig_down(r);
 }
 

@@ -93,8 +93,7 @@ static size_t map_held(struct net *n, unsigned pair, size_t want, unsigned *k)
             }
             if (*k + 1 == NET_IOV_MAX)
                 return bytes; /* the rest is written by copying */
-            n->iov[(*k)++] = (struct iovec){.iov_base = (uint8_t *)v->iov_base + skip,
-                                            .iov_len = v->iov_len - skip};
+            net_add_segment(n->iov, k, (uint8_t *)v->iov_base + skip, v->iov_len - skip);
             bytes += v->iov_len - skip;
             skip = 0;
         }

@@ -14,8 +14,7 @@ static bool map_frame(struct net *n, const struct vq_req *req, size_t skip, unsi
         }
         if (*k == NET_IOV_MAX)
             return false;
-        n->iov[(*k)++] =
-            (struct iovec){.iov_base = (uint8_t *)v->iov_base + skip, .iov_len = v->iov_len - skip};
+        net_add_segment(n->iov, k, (uint8_t *)v->iov_base + skip, v->iov_len - skip);
         skip = 0;
     }
     return true;

@@ -69,6 +69,31 @@ Test(net_rx, as_much_room_as_is_likely)
     fx_down(f);
 }
 
+/* Buffers that lie side by side are one segment. */
+Test(net_rx, neighbours)
+{
+    enum { SIZE = 2048, PIECES = 4, LEN = PIECES * SIZE - HDR };
+    struct fx *f = fx_up(1, true, NULL, NULL);
+    net_hdr_t gso = {
+        .flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 1, .gso_size = 1448};
+    uint32_t part;
+    fx_frame(frame, TO_GUEST, 0x0800, LEN);
+    fx_post(f, 0, PIECES, SIZE);
+    rig_alloc(f->r, SIZE); /* a gap */
+    fx_post(f, 0, PIECES, SIZE);
+    rig_kick(f->r, 0);
+    fx_send(f, 0, &gso, frame, LEN);
+    rig_settle(f->r);
+    for (unsigned i = 0; i < PIECES; i++) {
+        const uint8_t *b = fx_used(f, 0, &part);
+        cr_assert(b && part == SIZE);
+        memcpy(got + (size_t)i * SIZE, b, SIZE);
+    }
+    cr_expect_arr_eq(got + HDR, frame, LEN);
+    cr_expect_eq(last_read.n, 4, "%u segments", last_read.n); /* header, two rows, ours */
+    fx_down(f);
+}
+
 /* Without MRG_RXBUF. */
 Test(net_rx, one_buffer_for_a_frame)
 {

@@ -210,8 +210,8 @@ static int configure(struct user *u, const struct net_backend_spec *s, struct er
                      .vdhcp_start = address(net + 15 < (net | ~mask) ? net + 15 : net + 4),
                      .in6_enabled = true,
                      .vprefix_len = 64,
-                     .if_mtu = s->mtu,
-                     .if_mru = s->mtu};
+                     .if_mtu = u->b.mtu,
+                     .if_mru = u->b.mtu};
     (void)inet_pton(AF_INET6, "fec0::", &c.vprefix_addr6);
     (void)inet_pton(AF_INET6, "fec0::2", &c.vhost6);
     (void)inet_pton(AF_INET6, "fec0::3", &c.vnameserver6);
@@ -230,7 +230,8 @@ int net_user_open(const struct net_backend_spec *s, struct loop *l, struct net_b
     struct user *u = calloc(1, sizeof(*u));
     if (!u)
         return err_host(e, -ENOMEM, "%s", s->what);
-    u->b = (struct net_backend){.ops = &user_ops, .queues = 1, .steers = true};
+    u->b = (struct net_backend){
+        .ops = &user_ops, .queues = 1, .steers = true, .mtu = s->mtu ? s->mtu : USER_MTU};
     u->loop = l;
     u->last = &u->first;
     u->after = (struct loop_task){.fn = user_after, .ctx = u};

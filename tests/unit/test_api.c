@@ -110,7 +110,7 @@ Test(api, fields_lead_to_options_that_exist)
         }
         for (const struct api_field *f = b->fields; f->name; f++) {
             cr_assert_eq(f->kind == API_WORD, f->words != NULL, "%s", f->name);
-            cr_assert_eq(f->kind == API_OFF || f->kind == API_BUCKET, f->why != NULL, "%s",
+            cr_assert_eq(f->kind == API_OFF, f->why != NULL, "%s",
                          f->name);
             for (const struct api_word *w = f->words; f->option && w && w->json; w++)
                 cr_assert_not_null(w->option, "%s", w->json);

@@ -119,6 +119,7 @@ Test(net_limits, bytes)
     pass(f->r, next_timer());
     cr_assert_eq(sent(f, 0), 1);
     cr_assert_eq(received(f, 0), 0);
+    cr_assert_eq(reported(f->r, "rx_throttled"), 1, "its time has not come");
     pass(f->r, next_timer());
     cr_assert_eq(received(f, 0), 1);
     fx_down(f);

@@ -136,8 +136,8 @@ Test(opts, complaints)
     bad("path=", "--disk: FILE is missing");
     bad("a,reedonly", "--disk: unknown key \"reedonly\"; did you mean \"ro\"?");
     bad("a,queue=1", "--disk: unknown key \"queue\"; did you mean \"queues\"?");
-    bad("a,zzzz=1",
-        "--disk: unknown key \"zzzz\"; it knows path, ro, queues, size, serial, mode, id, tag, rate");
+    bad("a,zzzz=1", "--disk: unknown key \"zzzz\"; it knows path, ro, queues, size, serial, mode, "
+                    "id, tag, rate");
     bad("a,ro,ro", "--disk: ro is given twice");
     bad("a,path=b", "--disk: path is given twice");
     bad("a,id=1,ro,id=2", "--disk: id is given twice");

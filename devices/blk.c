@@ -507,12 +507,12 @@ static const struct opt_desc blk_opts[] = {
      .metavar = "NAME",
      .help = "name in messages; default: the file's name"},
     LIMIT_ROW("bps", LIMIT(shared.bytes),
-              "bytes to read and write: AMOUNT at once, and again within TIME [1s]; and ONCE more"),
-    LIMIT_ROW("iops", LIMIT(shared.ops), "the same of requests"),
-    LIMIT_ROW("read_bps", LIMIT(way[WAY_READ].bytes), "the same of bytes to read"),
-    LIMIT_ROW("read_iops", LIMIT(way[WAY_READ].ops), "the same of requests to read"),
-    LIMIT_ROW("write_bps", LIMIT(way[WAY_WRITE].bytes), "the same of bytes to write"),
-    LIMIT_ROW("write_iops", LIMIT(way[WAY_WRITE].ops), "the same of requests to write"),
+              "bytes read and written at most: 50M each second; 5M/100ms; 1G more, once: 50M+1G"),
+    LIMIT_ROW("iops", LIMIT(shared.ops), "requests at most, in the same way"),
+    LIMIT_ROW("read_bps", LIMIT(way[WAY_READ].bytes), "bytes read at most"),
+    LIMIT_ROW("read_iops", LIMIT(way[WAY_READ].ops), "requests to read at most"),
+    LIMIT_ROW("write_bps", LIMIT(way[WAY_WRITE].bytes), "bytes written at most"),
+    LIMIT_ROW("write_iops", LIMIT(way[WAY_WRITE].ops), "requests to write at most"),
     {.type = OPT_END},
 };
 

@@ -22,8 +22,8 @@ struct limits {
 /* A row of an option table; `at`: where the struct bucket_limit is. */
 #define LIMIT_ROW(name, at, text)                                                                  \
     {                                                                                              \
-        .key = (name), .type = OPT_RATE, .offset = (at), .metavar = "AMOUNT[/TIME][+ONCE]",        \
-        .help = (text), .live = true                                                               \
+        .key = (name), .type = OPT_RATE, .offset = (at), .metavar = "RATE", .help = (text),        \
+        .live = true                                                                               \
     }
 
 /* Such a queue may ask again; it is stopped, perhaps, or has nothing any more. */

@@ -379,7 +379,17 @@ const struct option_row option_rows[] = {
             "This is a short way to write\n"
             ".Fl -device Cm blk ;\n"
             "its keys are told under\n"
-            ".Sx DEVICES .\n"},
+            ".Sx DEVICES .\n"
+            "A\n"
+            ".Ar RATE\n"
+            "is an amount, with K, M, G or T behind it for powers of 1024; after a slash the time in\n"
+            "which it comes back, in ms or s, which is otherwise a second; after a plus sign what may\n"
+            "be used in addition, once.\n"
+            "The amount may be used at one go, and is how far a burst goes: 1G/10s is on average\n"
+            "what 100M/1s is.\n"
+            "What exceeds it waits, and what is bigger than the amount passes and is waited for\n"
+            "afterwards.\n"
+            "0 is no limit.\n"},
     {.d = {.key = "net",
            .type = OPT_STR,
            .metavar = "BACKEND",

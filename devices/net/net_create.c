@@ -119,12 +119,12 @@ static const struct opt_desc net_opts[] = {
      .type = OPT_FLAG,
      .offset = offsetof(struct net_opts, hash),
      .help = "offer to report each frame's hash"},
-    LIMIT_ROW("rx_bps", LIMIT(way[NET_WAY_RX].bytes),
-              "bytes that the guest may receive: AMOUNT at once, and again within TIME [1s]; and "
-              "ONCE more"),
-    LIMIT_ROW("rx_pps", LIMIT(way[NET_WAY_RX].ops), "the same of frames"),
-    LIMIT_ROW("tx_bps", LIMIT(way[NET_WAY_TX].bytes), "the same of bytes to send"),
-    LIMIT_ROW("tx_pps", LIMIT(way[NET_WAY_TX].ops), "the same of frames to send"),
+    LIMIT_ROW(
+        "rx_bps", LIMIT(way[NET_WAY_RX].bytes),
+        "bytes (not bits) received at most: 50M each second; 5M/100ms; 1G more, once: 50M+1G"),
+    LIMIT_ROW("rx_pps", LIMIT(way[NET_WAY_RX].ops), "frames received at most, in the same way"),
+    LIMIT_ROW("tx_bps", LIMIT(way[NET_WAY_TX].bytes), "bytes sent at most"),
+    LIMIT_ROW("tx_pps", LIMIT(way[NET_WAY_TX].ops), "frames sent at most"),
     {.type = OPT_END},
 };
 

@@ -44,6 +44,8 @@ Test(bucket, never_more_than_full)
     cr_assert_eq(bucket_wait_ns(&b, later), 0);
     bucket_take(&b, 3, later);
     cr_assert_neq(bucket_wait_ns(&b, later), 0);
+    bucket_take(&b, 3, later + 1000 * S); /* who does not ask first gets no more either */
+    cr_assert_neq(bucket_wait_ns(&b, later + 1000 * S), 0);
 }
 
 /* More than there is, and more than there ever is. */

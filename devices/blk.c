@@ -449,15 +449,9 @@ static int blk_update(struct vdev *d, const void *opts, struct err *e)
     return rc < 0 ? err_host(e, rc, "%s", b->name) : 0;
 }
 
-static void close_on_loop(void *ctx)
-{
-    struct blk *b = ctx;
-    limiter_close(&b->limiter);
-}
-
 static void blk_destroy(struct blk *b)
 {
-    loop_call(b->loop, close_on_loop, b);
+    limiter_close(&b->limiter);
     blkfile_close(&b->file);
     free(b);
 }

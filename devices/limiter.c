@@ -81,9 +81,16 @@ int limiter_set(struct limiter *l, const struct limits *to)
     return 0;
 }
 
+static void close_on_loop(void *ctx)
+{
+    struct limiter *l = ctx;
+    loop_timer_close(&l->timer);
+}
+
 void limiter_close(struct limiter *l)
 {
-    loop_timer_close(&l->timer);
+    if (l->loop)
+        loop_call(l->loop, close_on_loop, l);
 }
 
 static uint64_t wait_of(struct limiter *l, unsigned way, uint64_t now)

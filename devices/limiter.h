@@ -53,7 +53,7 @@ struct limiter {
 /* Buckets whose limit has changed are full. Whoever waits is told. -errno: there is no timer to be
  * had, and nothing has changed. */
 int CHECKED limiter_set(struct limiter *l, const struct limits *to);
-void limiter_close(struct limiter *l); /* zeroes are fine */
+void limiter_close(struct limiter *l); /* any thread; zeroes are fine */
 
 bool limiter_empty(struct limiter *l, unsigned way);
 /* Whether the next operation of this queue, which is there, has to wait: then it is told. */

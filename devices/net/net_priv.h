@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "base/log.h"
+#include "devices/limiter.h"
 #include "devices/net/backend.h"
 #include "devices/net/filter.h"
 #include "devices/net/rss.h"
@@ -50,6 +51,8 @@ struct net_source {
     unsigned target;    /* receive queue */
     bool blocked;       /* until the driver offers buffers */
 };
+
+enum net_way { NET_WAY_RX, NET_WAY_TX };
 
 struct net_rss {
     bool steers; /* the last command was RSS_CONFIG */
@@ -103,6 +106,7 @@ struct net {
     } coal_default[2]; /* receive, transmit */
     struct loop_timer coal_timer;
 
+    struct limiter limiter; /* of sources, and of transmit queues by their pair */
     struct net_counters counters[NET_VQS_MAX];
     struct iovec iov[NET_IOV_MAX];
     uint8_t tx_copy[NET_FRAME_MAX];
@@ -151,9 +155,11 @@ void net_rx_queue_reset(struct net *n, unsigned pair); /* the driver's, of that 
 bool net_rx_awake(struct net *n);
 void net_rx_stop(struct net *n); /* nothing is received, and what was is dropped */
 void net_rx_stalled(void *ctx);
+void net_rx_resume(struct net *n, unsigned source);
 /* net_tx.c */
 void net_tx_writable(void *ctx, unsigned queue);
 void net_tx_kick(struct net *n, struct vq *q);
+void net_tx_resume(struct net *n, unsigned pair);
 void net_tx_retry(struct net *n); /* what waits, waits for another queue of the back end now */
 /* net_ctrl.c */
 void net_ctrl_kick(struct net *n, struct vq *q);

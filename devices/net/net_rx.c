@@ -231,6 +231,7 @@ static void hand_over(struct net *n, struct net_source *s, struct vq *q)
         net_done(n, q, take_first(r));
     shed_runts(n, s->target, q);
     count_frame(counters(n, s->target), s);
+    limiter_take(&n->limiter, NET_WAY_RX, s->len);
     s->len = 0;
     net_packet_done(n, q);
     if (r->n == 0)
@@ -311,6 +312,11 @@ static void run(struct net *n, struct net_source *s)
             block(n, s, true);
             return;
         }
+        if (s->len == 0 && limiter_empty(&n->limiter, NET_WAY_RX)) {
+            if (i == 0 && limiter_holds(&n->limiter, NET_WAY_RX, s->index))
+                block(n, s, true);
+            return; /* whether another one is there to wait is readable()'s to say */
+        }
         if (s->len == 0 && !fetch(n, s))
             return;
         bytes += s->len;
@@ -338,6 +344,15 @@ static void wake(struct net *n)
         block(n, s, false);
         run(n, s);
     }
+}
+
+void net_rx_resume(struct net *n, unsigned source)
+{
+    struct net_source *s = &n->source[source];
+    if (source >= n->sources || !s->blocked)
+        return;
+    block(n, s, false);
+    run(n, s);
 }
 
 void net_rx_kick(struct net *n, struct vq *q)

@@ -6,21 +6,12 @@
  * idle guest costs nothing. Where a look keeps away from its CPU the very thing that it waits for,
  * the window would open again at once: so the more often looks were in vain, the later they are
  * tried again. */
-#include <time.h>
-
 #include "base/loop_priv.h"
 
 enum {
     STEPS = 16,     /* the least window but none is a sixteenth of the most */
     REST_MAX = 255, /* short idle times without a look */
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 void loop_poll_set(struct loop *l, uint64_t ns)
 {
@@ -104,7 +95,7 @@ static bool look(struct loop *l, uint64_t from, bool (*came)(struct loop *l, int
     while (!found && at - from < l->poll.window_ns) {
         __builtin_ia32_pause();
         found = came(l, 0) || loop_poll_ready(l) > 0;
-        at = now_ns();
+        at = loop_now_ns();
     }
     l->poll.polls += at != from;
     l->poll.found += found;
@@ -116,10 +107,10 @@ static bool look(struct loop *l, uint64_t from, bool (*came)(struct loop *l, int
 
 void loop_poll_idle(struct loop *l, int timeout_ms, bool (*wait)(struct loop *l, int timeout_ms))
 {
-    uint64_t from = now_ns();
+    uint64_t from = loop_now_ns();
     if (look(l, from, wait) || arm_all(l))
         return;
     l->sleeps++;
     (void)wait(l, timeout_ms);
-    adapt(l, now_ns() - from);
+    adapt(l, loop_now_ns() - from);
 }

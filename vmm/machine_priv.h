@@ -1,5 +1,5 @@
-/* vmm/machine_priv.h - the machine from inside: machine.c has its life, machine_devices.c its
- * virtio devices and how they reach the guest. */
+/* vmm/machine_priv.h - the machine from inside: machine.c has its life, machine_loops.c its
+ * event loops, machine_devices.c its virtio devices and how they reach the guest. */
 #pragma once
 
 #include <pthread.h>
@@ -39,7 +39,9 @@ struct machine {
     unsigned n_devices;         /* of them are there */
     bool ending; /* the VM is about to go: what KVM would undo for us is not undone */
 
-    struct kvm_cpuid2 *cpuid;
+    struct kvm_cpuid2 *cpuid;     /* NULL: not known; until all vCPUs have it */
+    bool cpuid_asked, vcpus_made; /* while building: which thread waits for what of the other */
+    pthread_cond_t progress;      /* one of them is true; with `lock` */
     struct vcpu_team team;
     struct vcpu *vcpus;
     struct cpu_state **initial; /* of each vCPU; only with --on-reboot restart */
@@ -56,6 +58,11 @@ struct machine {
 void machine_event(struct machine *m, enum platform_event ev);
 /* Pulses an interrupt line whenever the eventfd is signalled. */
 int CHECKED machine_irq_line(struct machine *m, unsigned gsi, int *out, struct err *e);
+
+int CHECKED loops_build(struct machine *m, struct err *e);
+int CHECKED loops_start(struct machine *m, struct err *e);
+void loops_stop(struct machine *m);
+void loops_free(struct machine *m); /* nothing is left on them */
 
 /* Where the devices of a configuration will be: the platform's description, and `slots`, which it
  * refers to. Refuses more of them than there is room for. */

@@ -88,8 +88,8 @@ int CHECKED vdev_new(const struct vdev_class *c, const struct build_env *env, vo
 /* Offers a feature beyond those of the core; only inside create(). */
 void vdev_offer(struct vdev *d, unsigned feature);
 /* Its queues share nothing but what is atomic: they are spread over the loops there are, queue 0 on
- * the device's own. Only inside create(). */
-void vdev_spread(struct vdev *d);
+ * the device's own. Only inside create(). False: all of them are on that one all the same. */
+bool vdev_spread(struct vdev *d);
 
 /* Memory that driver and device share, found by id (2.10): whole pages of the device's own, which
  * it frees no sooner than in free(), and over which it may map what it likes by MAP_FIXED at any

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+#include "base/probe.h"
 #include "devices/virtio/vdev_priv.h"
 
 /* --- on the loop --- */
@@ -49,6 +50,7 @@ static void on_kick(void *ctx, uint32_t events)
     struct queue *q = ctx;
     (void)events;
     counter_add(&q->kicks, 1);
+    PROBE(notify, q->live->name, q->dev, q->live->index);
     vq_run(q->live);
 }
 
@@ -58,10 +60,12 @@ static void on_kick_all(void *ctx, uint32_t events)
     (void)events;
     for (unsigned i = 0; i < d->n_all; i++) {
         struct queue *q = &d->queues[i];
-        if (q->loop != d->env.loop)
+        if (q->loop != d->env.loop) {
             event_signal(q->kick_fd); /* only its loop knows whether it is live */
-        else if (q->live)
+        } else if (q->live) {
+            PROBE(notify, q->live->name, q->dev, q->live->index);
             vq_run(q->live);
+        }
     }
 }
 

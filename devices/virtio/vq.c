@@ -2,6 +2,7 @@
  * budget, the latch of a broken ring, and byte access to a request. */
 #include <linux/virtio_ring.h>
 
+#include "base/probe.h"
 #include "devices/virtio/vdev.h"
 #include "devices/virtio/vq_priv.h"
 
@@ -54,6 +55,7 @@ int vq_open(const struct vq_open_args *a, struct vq **out)
         return -ENOMEM;
     q->ops = a->packed ? &vq_packed_ops : &vq_split_ops;
     q->dev = a->dev;
+    q->name = vdev_name(a->dev);
     q->mem = a->mem;
     q->loop = a->loop;
     q->index = a->index;
@@ -266,6 +268,7 @@ struct vq_req *vq_next(struct vq *q)
             q->budget--;
             order_add(q, r);
             q->in_flight++;
+            PROBE(submit, q->name, q->dev, q->index, r->core.head, r->out_len, r->in_len);
             return r;
         }
         if (rc < 0) {
@@ -301,8 +304,10 @@ static void publish(struct vq *q)
         return;
     bool notify = q->ops->publish(q);
     q->unpublished = 0;
-    if (notify)
+    if (notify) {
+        PROBE(inject, q->name, q->dev, q->index);
         vdev_queue_interrupt(q->dev, q->index);
+    }
 }
 
 static void push(struct vq *q, const struct vq_req *r)
@@ -331,6 +336,7 @@ static void complete_in_order(struct vq *q, struct vq_req *r)
 
 void vq_complete(struct vq *q, struct vq_req *r)
 {
+    PROBE(complete, q->name, q->dev, q->index, r->core.head, r->written);
     if (q->order) {
         complete_in_order(q, r);
     } else {

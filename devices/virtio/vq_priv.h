@@ -46,6 +46,7 @@ extern const struct vq_ring_ops vq_split_ops, vq_packed_ops;
 struct vq {
     const struct vq_ring_ops *ops;
     struct vdev *dev;
+    const char *name; /* the device's, for probes */
     const struct gmem *mem;
     struct loop *loop;
     unsigned index;

@@ -131,12 +131,10 @@ static void start_transfer(struct blk_req *r, uint64_t sector)
         return;
     }
     r->io.done = transfer_done;
-    if (len == 0) {
-        finish(r, VIRTIO_BLK_S_OK, 0);
-        return;
-    }
     limiter_take(&r->b->limiter, in ? WAY_READ : WAY_WRITE, len);
-    if (in)
+    if (len == 0)
+        finish(r, VIRTIO_BLK_S_OK, 0);
+    else if (in)
         blkio_read(&r->io, req->iov + req->n_out, req->n_in, 0, sector * SECTOR, len);
     else
         blkio_write(&r->io, req->iov, req->n_out, sizeof(struct virtio_blk_outhdr), sector * SECTOR,
@@ -360,10 +358,8 @@ static void blk_kick(struct vdev *d, struct vq *q)
 static void resume(void *ctx, unsigned way, unsigned queue)
 {
     const struct blk *b = ctx;
-    struct vq *q = vdev_queue(b->dev, queue);
     (void)way;
-    if (q)
-        vq_poke(q);
+    vdev_poke(b->dev, queue);
 }
 
 /* --- configuration --- */
@@ -430,7 +426,7 @@ static int blk_load(struct vdev *d, struct state_in *s)
 
 static void blk_report(const struct vdev *d, struct report *r)
 {
-    const struct blk *b = vdev_priv(d);
+    struct blk *b = vdev_priv(d);
     report_number(r, "reads", b->reads);
     report_number(r, "writes", b->writes);
     report_number(r, "flushes", b->flushes);
@@ -554,11 +550,8 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
     struct blk *b = calloc(1, sizeof(*b));
     if (!b)
         return err_host(e, -ENOMEM, "disk %s", o->path);
-    *b = (struct blk){
-        .loop = env->loop,
-        .queues = (uint16_t)MAX(o->queues, 1u),
-        .writeback = -1,
-        .limiter = {.loop = env->loop, .resume = resume, .ctx = b, .names = {"read", "write"}}};
+    *b = (struct blk){.loop = env->loop, .queues = (uint16_t)MAX(o->queues, 1u), .writeback = -1};
+    limiter_init(&b->limiter, env->loop, resume, b, "read", "write");
     /* 2.7.5.3.1: no chain is longer than its queue, indirect or not. */
     queue_size = queue_size ? MIN(queue_size, (uint32_t)QUEUE_SIZE) : QUEUE_SIZE;
     b->seg_max = queue_size > FRAMING ? queue_size - FRAMING : 1;

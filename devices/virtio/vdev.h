@@ -96,7 +96,9 @@ void *vdev_priv(const struct vdev *d);
 /* The driver accepted it; final once FEATURES_OK is set. */
 bool vdev_has(const struct vdev *d, unsigned feature);
 struct vq *vdev_queue(struct vdev *d, unsigned i); /* NULL unless live; on its loop */
-bool vdev_started(const struct vdev *d);           /* DRIVER_OK, and nothing failed */
+/* Has that queue's kick() run soon, on its loop, if it is live; on any loop. */
+void vdev_poke(struct vdev *d, unsigned i);
+bool vdev_started(const struct vdev *d); /* DRIVER_OK, and nothing failed */
 /* Since the reset: notifications that came, and interrupts that were raised; on the loop. */
 void vdev_queue_counts(const struct vdev *d, unsigned i, uint64_t *kicks, uint64_t *interrupts);
 /* An interrupt, and a new generation for whoever reads it: any thread, after the change. */

@@ -76,7 +76,7 @@ static void tell(struct limiter *l, const uint64_t queues[LIMITER_WAYS])
 static uint64_t next_turn(struct limiter *l, unsigned way, uint64_t now)
 {
     struct limiter_way *w = &l->way[way];
-    if (!w->waiting || w->due_ns > now)
+    if (!w->waiting)
         return 0;
     uint64_t wait = wait_of(l, way, now), behind = w->waiting & ~((2ull << w->turn) - 1);
     w->due_ns = now + (wait ? wait : TURN_NS);

@@ -3,6 +3,7 @@
  * Prints a line for each depth; asserts nothing. */
 #include <fcntl.h>
 #include <linux/virtio_blk.h>
+#include <linux/virtio_ring.h>
 #include <liburing.h>
 #include <stdio.h>
 #include <time.h>
@@ -45,19 +46,31 @@ static uint64_t random_block(void)
 
 /* --- the device --- */
 
+/* Each slot has a chain of its own, placed once: header, data, status. */
 struct drive {
     struct rig *r;
     gpa_t header[DEPTH_MAX], data[DEPTH_MAX], status[DEPTH_MAX];
-    uint16_t slot_of[RIG_RAM / BLOCK]; /* by head */
 };
+
+static void place(struct drive *d, unsigned slot)
+{
+    gpa_t table = d->r->q[0].desc;
+    uint16_t at = (uint16_t)(slot * 3);
+    d->header[slot] = rig_alloc(d->r, sizeof(struct virtio_blk_outhdr));
+    d->data[slot] = rig_alloc_at(d->r, BLOCK, BLOCK);
+    d->status[slot] = rig_alloc(d->r, 1);
+    rig_forge(d->r, table, at, d->header[slot].v, sizeof(struct virtio_blk_outhdr),
+              VRING_DESC_F_NEXT, at + 1);
+    rig_forge(d->r, table, at + 1u, d->data[slot].v, BLOCK, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE,
+              at + 2);
+    rig_forge(d->r, table, at + 2u, d->status[slot].v, 1, VRING_DESC_F_WRITE, 0);
+}
 
 static void ask(struct drive *d, unsigned slot)
 {
     struct virtio_blk_outhdr *h = rig_at(d->r, d->header[slot], sizeof(*h));
     h->sector = random_block() * (BLOCK / 512);
-    const struct rig_seg out = {d->header[slot], sizeof(*h)},
-                         in[] = {{d->data[slot], BLOCK}, {d->status[slot], 1}};
-    d->slot_of[rig_add(d->r, 0, &out, 1, in, 2)] = (uint16_t)slot;
+    rig_offer(d->r, 0, (uint16_t)(slot * 3));
 }
 
 static void by_device(void *ctx, unsigned depth, unsigned ops)
@@ -72,7 +85,7 @@ static void by_device(void *ctx, unsigned depth, unsigned ops)
             rig_kick(d->r, 0);
         (void)loop_step(d->r->loop, -1);
         while (rig_used(d->r, 0, &id, &len)) {
-            unsigned slot = d->slot_of[id];
+            unsigned slot = id / 3;
             cr_assert_eq(*(uint8_t *)rig_at(d->r, d->status[slot], 1), VIRTIO_BLK_S_OK);
             ended++;
             if (asked < ops) {
@@ -161,11 +174,8 @@ int main(int argc, char **argv)
     (void)snprintf(spec, sizeof(spec), "blk,%s,ro%s", argv[1], direct ? ",direct" : "");
     static struct drive d;
     d.r = rig_up(spec, NULL);
-    for (unsigned i = 0; i < DEPTH_MAX; i++) {
-        d.header[i] = rig_alloc(d.r, sizeof(struct virtio_blk_outhdr));
-        d.data[i] = rig_alloc_at(d.r, BLOCK, BLOCK);
-        d.status[i] = rig_alloc(d.r, 1);
-    }
+    for (unsigned i = 0; i < DEPTH_MAX; i++)
+        place(&d, i);
     for (int i = 4; i < argc; i++) {
         unsigned depth = MIN((unsigned)atoi(argv[i]), (unsigned)DEPTH_MAX), e = 0, w = 0;
         double device[TURNS], ring[TURNS], ratio[TURNS];

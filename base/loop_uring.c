@@ -1,5 +1,6 @@
 /* base/loop_uring.c - the loop on io_uring: polls, eventfd reads and file I/O in one ring, handed
  * over and waited for with one system call a turn. */
+#include <limits.h>
 #include <poll.h>
 
 #include "base/loop_priv.h"
@@ -57,6 +58,34 @@ static void arm(struct loop *l)
     }
 }
 
+/* One segment goes by itself: an array the kernel would have to fetch, and to check. */
+static void prepare(struct io_uring_sqe *sqe, const struct loop_io *io)
+{
+    bool one = io->n_iov == 1;
+    unsigned len = one ? (unsigned)MIN(io->iov->iov_len, (size_t)INT_MAX) : 0;
+    switch (io->op) {
+    case LOOP_READV:
+        if (one)
+            io_uring_prep_read(sqe, io->fd, io->iov->iov_base, len, io->off);
+        else
+            io_uring_prep_readv(sqe, io->fd, io->iov, io->n_iov, io->off);
+        break;
+    case LOOP_WRITEV:
+        if (one)
+            io_uring_prep_write(sqe, io->fd, io->iov->iov_base, len, io->off);
+        else
+            io_uring_prep_writev(sqe, io->fd, io->iov, io->n_iov, io->off);
+        sqe->rw_flags = io->dsync ? RWF_DSYNC : 0;
+        break;
+    case LOOP_FDATASYNC:
+        io_uring_prep_fsync(sqe, io->fd, IORING_FSYNC_DATASYNC);
+        break;
+    case LOOP_FALLOCATE:
+        io_uring_prep_fallocate(sqe, io->fd, io->mode, (off_t)io->off, (off_t)io->len);
+        break;
+    }
+}
+
 static void submit_io(struct loop *l)
 {
     while (l->backlog.head && l->in_flight < IN_FLIGHT_MAX) {
@@ -64,21 +93,7 @@ static void submit_io(struct loop *l)
         if (!sqe)
             return;
         struct loop_io *io = loop_list_pop(&l->backlog);
-        switch (io->op) {
-        case LOOP_READV:
-            io_uring_prep_readv(sqe, io->fd, io->iov, io->n_iov, io->off);
-            break;
-        case LOOP_WRITEV:
-            io_uring_prep_writev2(sqe, io->fd, io->iov, io->n_iov, io->off,
-                                  io->dsync ? RWF_DSYNC : 0);
-            break;
-        case LOOP_FDATASYNC:
-            io_uring_prep_fsync(sqe, io->fd, IORING_FSYNC_DATASYNC);
-            break;
-        case LOOP_FALLOCATE:
-            io_uring_prep_fallocate(sqe, io->fd, io->mode, (off_t)io->off, (off_t)io->len);
-            break;
-        }
+        prepare(sqe, io);
         tag(sqe, io, TAG_IO);
         l->in_flight++;
     }

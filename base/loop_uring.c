@@ -1,5 +1,5 @@
-/* base/loop_uring.c - the loop on io_uring: polls, eventfd reads and file I/O in one ring, handed
- * over and waited for with one system call a turn. */
+/* base/loop_uring.c - the loop on io_uring: polls and file I/O in one ring, handed over and waited
+ * for with one system call a turn. */
 #include <limits.h>
 #include <poll.h>
 
@@ -18,10 +18,15 @@ static int up(struct loop *l)
                                          IORING_SETUP_DEFER_TASKRUN,
                                 .cq_entries = COMPLETIONS};
     int rc = io_uring_queue_init_params(RING_ENTRIES, &l->ring, &p);
-    if (rc != -EINVAL)
-        return rc;
-    p = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE, .cq_entries = COMPLETIONS};
-    return io_uring_queue_init_params(RING_ENTRIES, &l->ring, &p);
+    if (rc == -EINVAL) {
+        p = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE, .cq_entries = COMPLETIONS};
+        rc = io_uring_queue_init_params(RING_ENTRIES, &l->ring, &p);
+    }
+    if (rc == 0 && !(p.features & IORING_FEAT_RSRC_TAGS)) { /* nor polls that stay (Linux 5.13) */
+        io_uring_queue_exit(&l->ring);
+        rc = -ENOSYS;
+    }
+    return rc;
 }
 
 /* NULL when even a submission does not make room: try again next turn. */
@@ -49,8 +54,8 @@ static void arm(struct loop *l)
             l->rearm = true;
             return;
         }
-        if (s->watch->counter)
-            io_uring_prep_read(sqe, s->watch->fd, &s->count, sizeof(s->count), 0);
+        if (s->watch->counter) /* stays, and tells of each signal */
+            io_uring_prep_poll_multishot(sqe, s->watch->fd, s->watch->events);
         else
             io_uring_prep_poll_add(sqe, s->watch->fd, s->watch->events);
         tag(sqe, s, TAG_SLOT);
@@ -99,18 +104,17 @@ static void submit_io(struct loop *l)
     }
 }
 
-static void slot_done(struct loop *l, struct loop_slot *s, int result)
+static void slot_done(struct loop *l, struct loop_slot *s, int result, bool more)
 {
     struct loop_watch *w = s->watch;
-    s->armed = false;
-    if (!w) {
+    s->armed = more;
+    if (w) {
+        l->rearm = l->rearm || !more;
+        if (result != -ECANCELED)
+            w->fn(w->ctx, result < 0 ? POLLERR : (uint32_t)result);
+    } else if (!more) {
         loop_slot_free(l, s);
-        return;
     }
-    l->rearm = true;
-    if (result == -ECANCELED || (w->counter && result < 0))
-        return; /* EINTR, EAGAIN: armed again */
-    w->fn(w->ctx, w->counter ? POLLIN : result < 0 ? POLLERR : (uint32_t)result);
 }
 
 static unsigned reap(struct loop *l)
@@ -122,12 +126,13 @@ static unsigned reap(struct loop *l)
     while (n < RING_ENTRIES && io_uring_peek_cqe(&l->ring, &cqe) == 0) {
         uint64_t data = cqe->user_data;
         int result = cqe->res;
+        bool more = cqe->flags & IORING_CQE_F_MORE;
         io_uring_cqe_seen(&l->ring, cqe);
         void *p = (void *)(data & ~(uint64_t)TAG_MASK);
         if ((data & TAG_MASK) == TAG_IO)
             loop_io_finish(l, p, result);
         else if ((data & TAG_MASK) == TAG_SLOT)
-            slot_done(l, p, result);
+            slot_done(l, p, result, more);
         else
             continue;
         n++;

@@ -2,9 +2,9 @@
  * with a loop of nothing but io_uring on the same file: what is left to gain is the difference.
  * Prints a line for each depth; asserts nothing. */
 #include <fcntl.h>
+#include <liburing.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ring.h>
-#include <liburing.h>
 #include <stdio.h>
 #include <time.h>
 

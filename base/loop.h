@@ -25,9 +25,10 @@ void loop_stop(struct loop *l);       /* returns when the thread has ended; call
 bool loop_runs(const struct loop *l); /* it has a thread, and this is not it */
 
 /* A watched descriptor. Level-triggered: fn runs again while the condition holds; a descriptor that
- * cannot be polled (a regular file) is always ready. With `counter` the descriptor is a blocking
- * eventfd and the loop reads it before fn runs. The struct is the caller's and must stay until
- * loop_unwatch(); zero-initialised means not watched. */
+ * cannot be polled (a regular file) is always ready. With `counter` the descriptor is an
+ * eventfd, and fn runs after each signal instead, or once for several. Nobody takes the count, so
+ * one that was ever signalled is heard of again when its watch, or the loop, begins anew. The
+ * struct is the caller's and must stay until loop_unwatch(); zero-initialised means not watched. */
 typedef void loop_fd_fn(void *ctx, uint32_t poll_events);
 struct loop_watch {
     int fd;

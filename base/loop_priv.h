@@ -32,7 +32,6 @@ static inline struct loop_io *loop_list_pop(struct loop_list *q)
 /* One watched descriptor. It outlives its loop_watch while the kernel still holds an operation. */
 struct loop_slot {
     struct loop_watch *watch; /* NULL: unwatched, waiting for the kernel to let go */
-    uint64_t count;           /* where io_uring reads an eventfd */
     bool armed, always_ready;
     struct loop_slot *next;
 };

@@ -240,6 +240,7 @@ static void start_ranges(struct blk_req *r, size_t len)
 {
     size_t each = sizeof(struct virtio_blk_discard_write_zeroes);
     bool zeroes = r->type == VIRTIO_BLK_T_WRITE_ZEROES;
+    r->range.index = 0;
     r->range.count = (unsigned)MIN(len / each, (size_t)RANGES_MAX + 1);
     uint8_t status = zeroes || r->b->file.punch ? check_ranges(r) : VIRTIO_BLK_S_UNSUPP;
     if (status == VIRTIO_BLK_S_OK && (r->b->file.ro || len % each || r->range.count == 0 ||
@@ -302,12 +303,17 @@ static bool blk_start_request(struct vdev *d, struct vq *q, struct vq_req *req)
         vq_unpop(q, req);
         return false;
     }
-    *r = (struct blk_req){.io = {.loop = b->loop, .file = &b->file, .q = q},
-                          .b = b,
-                          .q = q,
-                          .req = req,
-                          .type = le32toh(h.type),
-                          .dsync = !writeback(d)};
+    /* Field by field: a literal would clear the whole of it, most of which a transfer never uses.
+     */
+    r->io.loop = b->loop;
+    r->io.file = &b->file;
+    r->io.q = q;
+    r->io.cancel = false;
+    r->b = b;
+    r->q = q;
+    r->req = req;
+    r->type = le32toh(h.type);
+    r->dsync = !writeback(d);
 
     /* The status is the last writable byte; what is left of the segments is data. */
     const struct iovec *last = &req->iov[req->n_out + req->n_in - 1];

@@ -1,0 +1,213 @@
+/* tests/bench/queue.c - a queue alone: requests through rings to a device that completes each at
+ * once.
+ *
+ * A sample is one over the device's time for a request: vq_run(), which is what a notification
+ * comes to, and the publication that it leaves for the end of the turn; no system call, no event
+ * loop. The driver's time, measured by itself, is taken off. */
+#include <stdio.h>
+
+#include "devices/virtio/vq_priv.h"
+#include "tests/bench/bench.h"
+#include "tests/bench/driver.h"
+
+enum { QUEUE_SIZE = 1024, SLOTS = 256, REQUESTS = 1 << 18, COUNTED = 1 << 10, STEPPED = 32 };
+
+struct queue_shape {
+    struct shape s;
+    unsigned batch;
+};
+
+struct queue_work {
+    struct machine m;
+    struct driver d;
+    const struct queue_shape *shape;
+    struct vq *q;
+    unsigned next; /* slot */
+    uint64_t done;
+};
+
+/* --- the device --- */
+
+static void null_kick(struct vdev *dev, struct vq *q)
+{
+    struct queue_work *w = *(struct queue_work **)vdev_priv(dev);
+    w->q = q;
+    vq_for_each (req, q) {
+        req->written = (uint32_t)req->in_len;
+        vq_complete(q, req);
+        w->done++;
+    }
+}
+
+static void null_free(struct vdev *dev)
+{
+    free(vdev_priv(dev));
+}
+
+static const struct vdev_ops null_ops = {.kick = null_kick, .free = null_free};
+static const struct vdev_class null_class = {
+    .name = "null", .summary = "completes at once", .virtio_id = 0, .ops = &null_ops};
+
+/* --- work --- */
+
+static void driver_turn(struct queue_work *w)
+{
+    driver_wish(&w->d);
+    for (unsigned i = 0; i < w->shape->batch; i++)
+        driver_add(&w->d, w->next++ % SLOTS);
+    driver_publish(&w->d);
+    driver_skip(&w->d, w->shape->batch);
+}
+
+static void device_turn(struct queue_work *w)
+{
+    struct vq *q = w->q;
+    vq_run(q);
+    if (q->publish.queued) {
+        loop_task_cancel(w->m.loop, &q->publish);
+        q->publish.fn(q->publish.ctx);
+    }
+}
+
+static void turns(struct queue_work *w, unsigned requests)
+{
+    for (unsigned n = 0; n < requests; n += w->shape->batch) {
+        driver_turn(w);
+        device_turn(w);
+    }
+}
+
+static void *work_up(const void *arg)
+{
+    const struct queue_shape *shape = arg;
+    struct queue_work *w = calloc(1, sizeof(*w));
+    struct queue_work **back = calloc(1, sizeof(*back));
+    BENCH_MUST(w && back);
+    *back = w;
+    w->shape = shape;
+    machine_up(&w->m);
+    struct build_env env;
+    machine_env(&w->m, &env);
+    static const uint16_t sizes[] = {QUEUE_SIZE};
+    BENCH_MUST(vdev_new(&null_class, &env, back, sizes, 1, &w->m.dev) == 0);
+    machine_negotiate(&w->m, &shape->s);
+    driver_up(&w->d, &w->m, 0, &shape->s);
+    machine_driver_ok(&w->m);
+    turns(w, SLOTS);
+    BENCH_MUST(w->done == SLOTS);
+    return w;
+}
+
+static void *up(const struct bench_row *r)
+{
+    return work_up(r->shape);
+}
+
+static void down(void *work)
+{
+    struct queue_work *w = work;
+    machine_down(&w->m);
+    driver_down(&w->d);
+    free(w);
+}
+
+/* The same driver, whose stores nobody sees: a copy, on rings of its own. */
+static struct queue_work alone_of(const struct queue_work *w)
+{
+    static uint8_t desc[QUEUE_SIZE * 16] __attribute__((aligned(4096)));
+    static uint8_t avail[6 + QUEUE_SIZE * 2] __attribute__((aligned(4096)));
+    struct queue_work alone = *w;
+    BENCH_MUST(w->d.size <= QUEUE_SIZE);
+    alone.d.desc = desc;
+    alone.d.avail = avail;
+    return alone;
+}
+
+static double sample(void *work, bool once)
+{
+    struct queue_work *w = work;
+    unsigned n = once ? COUNTED : REQUESTS;
+    uint64_t before = w->done, t0 = bench_cpu_ns();
+    turns(w, n);
+    uint64_t both = bench_cpu_ns() - t0;
+    BENCH_MUST(w->done - before == n && vdev_started(w->m.dev));
+
+    struct queue_work alone = alone_of(w);
+    t0 = bench_cpu_ns();
+    for (unsigned i = 0; i < n; i += w->shape->batch)
+        driver_turn(&alone);
+    uint64_t driver = bench_cpu_ns() - t0;
+    BENCH_MUST(both > driver);
+    return n * 1e9 / (double)(both - driver);
+}
+
+static void count_both(void *work)
+{
+    turns(work, STEPPED);
+}
+
+static void count_driver(void *work)
+{
+    struct queue_work *w = work;
+    for (unsigned i = 0; i < STEPPED; i += w->shape->batch)
+        driver_turn(w);
+}
+
+static void exact(const struct bench_row *r, void *work, bool once)
+{
+    struct queue_work *w = work;
+    uint64_t a = bench_allocations(), i = w->m.interrupts;
+    turns(w, COUNTED);
+    bench_print_exact(r, "allocations/request", (double)(bench_allocations() - a) / COUNTED);
+    bench_print_exact(r, "interrupts/request", (double)(w->m.interrupts - i) / COUNTED);
+    if (once && w->shape->batch > 1)
+        return; /* a second of nothing new */
+    struct bench_counts both = bench_count(count_both, w);
+    struct queue_work alone = alone_of(w);
+    struct bench_counts driver = bench_count(count_driver, &alone);
+    bench_print_exact(r, "instructions/request",
+                      (double)(both.instructions - driver.instructions) / STEPPED);
+    bench_print_exact(r, "system calls/request", (double)both.system_calls / STEPPED);
+}
+
+/* --- rows --- */
+
+#define DIRECT(n)   .segments = (n), .writable = 1
+#define INDIRECT(n) DIRECT(n), .indirect = true
+
+static const struct {
+    const char *name;
+    struct shape s;
+} shapes[] = {
+    {"direct", {DIRECT(1), .event_idx = true}},
+    {"direct, 3 segments", {DIRECT(3), .event_idx = true}},
+    {"indirect, 3 segments", {INDIRECT(3), .event_idx = true}},
+    {"direct, no event index", {DIRECT(1)}},
+    {"direct, in order", {DIRECT(1), .event_idx = true, .in_order = true}},
+};
+static const unsigned batches[] = {1, 32};
+static struct queue_shape all[ARRAY_SIZE(shapes) * ARRAY_SIZE(batches) * 2];
+
+void bench_queue(void)
+{
+    struct queue_shape *at = all;
+    for (size_t i = 0; i < ARRAY_SIZE(shapes); i++) {
+        for (size_t b = 0; b < ARRAY_SIZE(batches); b++) {
+            for (unsigned packed = 0; packed < 2; packed++, at++) {
+                *at = (struct queue_shape){.s = shapes[i].s, .batch = batches[b]};
+                at->s.packed = packed;
+                at->s.slots = SLOTS;
+                struct bench_row r = {.group = "queue",
+                                      .unit = "requests/s",
+                                      .shape = at,
+                                      .up = up,
+                                      .sample = sample,
+                                      .exact = exact,
+                                      .down = down};
+                (void)snprintf(r.name, sizeof(r.name), "%s, %s, batch %u",
+                               packed ? "packed" : "split", shapes[i].name, batches[b]);
+                bench_add(&r);
+            }
+        }
+    }
+}

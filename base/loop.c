@@ -138,13 +138,25 @@ static unsigned run_posted(struct loop *l)
     return ran;
 }
 
+static unsigned run_deferred(struct loop *l)
+{
+    unsigned n = 0;
+    for (struct loop_task *t; (t = l->deferred) != NULL; n++) {
+        l->deferred = t->next;
+        t->queued = false;
+        t->fn(t->ctx);
+    }
+    return n;
+}
+
 static unsigned turn(struct loop *l, int timeout_ms)
 {
-    if (anything_posted(l))
+    if (l->deferred || anything_posted(l))
         timeout_ms = 0;
     unsigned n = ops_of(l)->turn(l, timeout_ms);
     n += loop_work_finish(l);
-    return n + run_posted(l);
+    n += run_posted(l);
+    return n + run_deferred(l);
 }
 
 unsigned loop_step(struct loop *l, int timeout_ms)
@@ -159,7 +171,7 @@ void loop_settle(struct loop *l)
     for (;;) {
         unsigned n = loop_step(l, 0);
         unsigned in_flight = l->in_flight + l->working;
-        if (n == 0 && in_flight == 0 && !anything_posted(l))
+        if (n == 0 && in_flight == 0 && !l->deferred && !anything_posted(l))
             return;
         if (n == 0 && in_flight > 0)
             (void)loop_step(l, -1);
@@ -307,6 +319,26 @@ void loop_task_cancel(struct loop *l, struct loop_task *t)
         t->queued = false;
     }
     (void)pthread_mutex_unlock(&l->lock);
+}
+
+void loop_defer(struct loop *l, struct loop_task *t)
+{
+    if (t->queued)
+        return;
+    t->queued = true;
+    t->next = l->deferred;
+    l->deferred = t;
+}
+
+void loop_defer_cancel(struct loop *l, struct loop_task *t)
+{
+    if (!t->queued)
+        return;
+    struct loop_task **at = &l->deferred;
+    while (*at != t)
+        at = &(*at)->next;
+    *at = t->next;
+    t->queued = false;
 }
 
 struct call {

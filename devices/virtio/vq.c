@@ -108,7 +108,7 @@ bool vq_stop(struct vq *q, bool abort)
     q->stopping = true;
     q->abort = abort;
     loop_task_cancel(q->loop, &q->task);
-    loop_task_cancel(q->loop, &q->publish);
+    loop_defer_cancel(q->loop, &q->publish);
     publish(q);
     return q->in_flight == 0;
 }
@@ -298,7 +298,7 @@ static void push(struct vq *q, const struct vq_req *r)
         return;
     q->ops->push(q, r);
     if (q->unpublished++ == 0 && !q->stopping)
-        loop_post(q->loop, &q->publish);
+        loop_defer(q->loop, &q->publish);
 }
 
 /* 2.7.9, 2.8.9: what was completed before its turn waits for what came before it. */

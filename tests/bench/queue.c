@@ -64,7 +64,7 @@ static void device_turn(struct queue_work *w)
     struct vq *q = w->q;
     vq_run(q);
     if (q->publish.queued) {
-        loop_task_cancel(w->m.loop, &q->publish);
+        loop_defer_cancel(w->m.loop, &q->publish);
         q->publish.fn(q->publish.ctx);
     }
 }

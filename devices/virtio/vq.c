@@ -1,7 +1,5 @@
 /* devices/virtio/vq.c - what all ring formats share: slots for requests in flight, the drain
  * budget, the latch of a broken ring, and byte access to a request. */
-#include <linux/virtio_ring.h>
-
 #include "devices/virtio/vdev.h"
 #include "devices/virtio/vq_priv.h"
 
@@ -41,6 +39,7 @@ int vq_open(const struct vq_open_args *a, struct vq **out)
     q->ops = a->packed ? &vq_packed_ops : &vq_split_ops;
     q->dev = a->dev;
     q->mem = a->mem;
+    q->n_ram = gmem_regions(a->mem, &q->ram);
     q->loop = a->loop;
     q->index = a->index;
     q->size = a->cfg->size;
@@ -136,59 +135,21 @@ static void slot_give(struct vq *q, const struct vq_req *r)
     q->free_slots[q->n_free++] = r->core.slot;
 }
 
-/* Room for one more segment, or NULL. */
-static struct iovec *req_more(struct vq_req *r, unsigned used)
+bool vq_req_grow(struct vq_req *r)
 {
-    if (used < r->core.cap)
-        return &r->iov[used];
-    if (used >= VQ_CHAIN_MAX)
-        return NULL;
+    if (r->core.cap >= VQ_CHAIN_MAX)
+        return false;
     /* Kept with the slot, so that a steady load allocates nothing. */
     unsigned cap = MIN(r->core.cap * 4, (unsigned)VQ_CHAIN_MAX);
     struct slot *s = container_of(r, struct slot, req);
     struct iovec *iov = realloc(r->iov == s->inline_iov ? NULL : r->iov, cap * sizeof(*iov));
     if (!iov)
-        return NULL;
+        return false;
     if (r->iov == s->inline_iov)
         memcpy(iov, s->inline_iov, sizeof(s->inline_iov));
     r->iov = iov;
     r->core.cap = cap;
-    return &iov[used];
-}
-
-int vq_add_segment(const struct vq *q, struct vq_req *r, const struct vq_desc *d)
-{
-    bool in = d->flags & VRING_DESC_F_WRITE;
-    if (!in && r->n_in)
-        return -EBADMSG; /* readable after writable: 2.7.4.2, 2.8.17 */
-    if (d->len == 0)
-        return 0;
-    if (r->out_len + r->in_len + d->len > 1ull << 32)
-        return -EMSGSIZE; /* 2.7.5.2 */
-    gpa_t at = GPA(d->addr);
-    void *host = in ? gmem_at(q->mem, at, d->len)
-                    : (void *)gmem_at_ro(q->mem, at, d->len); /* only read through */
-    if (!host)
-        return -EFAULT;
-    struct iovec *v = req_more(r, r->n_out + r->n_in);
-    if (!v)
-        return -E2BIG;
-    *v = (struct iovec){.iov_base = host, .iov_len = d->len};
-    if (in) {
-        r->n_in++;
-        r->in_len += d->len;
-    } else {
-        r->n_out++;
-        r->out_len += d->len;
-    }
-    return 0;
-}
-
-const uint8_t *vq_indirect_table(const struct vq *q, const struct vq_desc *d)
-{
-    if (d->len == 0 || d->len % VQ_DESC_SIZE)
-        return NULL;
-    return gmem_at_ro(q->mem, GPA(d->addr), d->len);
+    return true;
 }
 
 /* What a ring format's pop() found; for whoever writes the driver. */

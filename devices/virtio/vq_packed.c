@@ -3,8 +3,6 @@
  * bits and a wrap counter on each side. Barriers name their pair in Linux's virtio_ring.c.
  *
  * Ring memory belongs to the guest and changes at any time: only copies are checked and used. */
-#include <linux/virtio_ring.h>
-
 #include "devices/virtio/vq_priv.h"
 
 enum {
@@ -75,17 +73,16 @@ static void advance(const struct vq *q, uint16_t *index, bool *wrap, unsigned n)
 }
 
 /* 2.8.7: in an indirect table only the write flag counts, and the order is that of the table. */
-static int add_table(const struct vq *q, struct vq_req *r, const struct vq_desc *d)
+static int add_table(const struct vq *q, struct vq_req *r, struct vq_desc d)
 {
     const uint8_t *table = vq_indirect_table(q, d);
     if (!table)
         return -EFAULT;
-    unsigned n = d->len / VQ_DESC_SIZE;
+    unsigned n = d.len / VQ_DESC_SIZE;
     if (n > VQ_CHAIN_MAX)
         return -E2BIG;
     for (unsigned i = 0; i < n; i++) {
-        struct vq_desc entry = load_desc(table, i);
-        int rc = vq_add_segment(q, r, &entry);
+        int rc = vq_add_segment(q, r, load_desc(table, i));
         if (rc < 0)
             return rc;
     }
@@ -105,7 +102,7 @@ static int add_list(const struct vq *q, struct vq_req *r, struct vq_desc d, unsi
             return -E2BIG; /* empty descriptors count too */
         if (d.flags & VRING_DESC_F_INDIRECT)
             return -EBADMSG; /* not in a list, or not negotiated: 2.8.19 */
-        int rc = vq_add_segment(q, r, &d);
+        int rc = vq_add_segment(q, r, d);
         if (rc < 0)
             return rc;
         if (!(d.flags & VRING_DESC_F_NEXT)) {
@@ -130,7 +127,7 @@ static int pop(struct vq *q, struct vq_req *r)
     uint16_t id = d.next;
     int rc;
     if ((d.flags & VRING_DESC_F_INDIRECT) && !(d.flags & VRING_DESC_F_NEXT) && q->indirect)
-        rc = add_table(q, r, &d);
+        rc = add_table(q, r, d);
     else
         rc = add_list(q, r, d, &n, &id);
     if (rc < 0)

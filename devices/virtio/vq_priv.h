@@ -3,6 +3,7 @@
 #pragma once
 
 #include <endian.h>
+#include <linux/virtio_ring.h>
 #include <stdatomic.h>
 
 #include "base/gmem.h"
@@ -46,6 +47,8 @@ struct vq {
     const struct vq_ring_ops *ops;
     struct vdev *dev;
     const struct gmem *mem;
+    const struct gmem_region *ram; /* of mem, to look there first */
+    unsigned n_ram;
     struct loop *loop;
     unsigned index;
     uint16_t size;
@@ -133,11 +136,48 @@ static inline struct vq_desc vq_desc_load(const uint8_t *table, unsigned i)
                             .flags = (uint16_t)(rest >> 32),
                             .next = (uint16_t)(rest >> 48)};
 }
+/* gmem_at() and gmem_at_ro(), with what nearly every descriptor leads to in the caller. */
+static inline void *vq_host(const struct vq *q, uint64_t at, uint64_t len, bool write)
+{
+    for (unsigned i = 0; i < q->n_ram; i++) {
+        const struct gmem_region *r = &q->ram[i];
+        uint64_t off = at - r->base.v; /* wraps to something large when at is below base */
+        if (off < r->len && len <= r->len - off)
+            return r->host + off;
+    }
+    return write ? gmem_at(q->mem, GPA(at), len)
+                 : (void *)gmem_at_ro(q->mem, GPA(at), len); /* only read through */
+}
+bool CHECKED vq_req_grow(struct vq_req *r); /* room for more segments; false: there is none */
+
 /* Adds one checked segment to a request, readable or writable by its flags; an empty one is none.
  */
-int CHECKED vq_add_segment(const struct vq *q, struct vq_req *r, const struct vq_desc *d);
+static inline int CHECKED vq_add_segment(const struct vq *q, struct vq_req *r, struct vq_desc d)
+{
+    bool in = d.flags & VRING_DESC_F_WRITE;
+    unsigned n = r->n_out + r->n_in;
+    if (!in && r->n_in)
+        return -EBADMSG; /* readable after writable: 2.7.4.2, 2.8.17 */
+    if (d.len == 0)
+        return 0;
+    if (r->out_len + r->in_len + d.len > 1ull << 32)
+        return -EMSGSIZE; /* 2.7.5.2 */
+    void *host = vq_host(q, d.addr, d.len, in);
+    if (!host)
+        return -EFAULT;
+    if (n == r->core.cap && !vq_req_grow(r))
+        return -E2BIG;
+    r->iov[n] = (struct iovec){.iov_base = host, .iov_len = d.len};
+    *(in ? &r->n_in : &r->n_out) += 1;
+    *(in ? &r->in_len : &r->out_len) += d.len;
+    return 0;
+}
+
 /* The table that a descriptor refers to, or NULL: not in RAM, empty, or not whole descriptors. */
-const uint8_t *vq_indirect_table(const struct vq *q, const struct vq_desc *d);
+static inline const uint8_t *vq_indirect_table(const struct vq *q, struct vq_desc d)
+{
+    return d.len && d.len % VQ_DESC_SIZE == 0 ? vq_host(q, d.addr, d.len, false) : NULL;
+}
 static inline bool vq_busy(const struct vq *q, uint16_t id)
 {
     return q->busy[id / 64] >> (id % 64) & 1;

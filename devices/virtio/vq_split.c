@@ -3,8 +3,6 @@
  *
  * Ring memory belongs to the guest and changes at any time: each field is loaded once, by an atomic
  * load, and only the copy is checked and used. */
-#include <linux/virtio_ring.h>
-
 #include "devices/virtio/vq_priv.h"
 
 enum { USED_ELEM_SIZE = 8, IDX = 2, RING = 4 }; /* avail and used: flags, idx, ring, event */
@@ -37,9 +35,11 @@ static const uint8_t *used_event(const struct vq *q)
     return q->avail + RING + (size_t)q->size * 2;
 }
 
-/* Walks the table from `i`. Sets *indirect and stops when a descriptor refers to such a table. */
-static int walk(const struct vq *q, struct vq_req *r, const uint8_t *table, unsigned n, unsigned i,
-                struct vq_desc *indirect)
+static int walk_indirect(const struct vq *q, struct vq_req *r, struct vq_desc d);
+
+/* Walks a table from `i`: the ring's, or one that a descriptor of the ring refers to. */
+static inline int walk(const struct vq *q, struct vq_req *r, const uint8_t *table, unsigned n,
+                       unsigned i, bool indirect)
 {
     for (unsigned steps = 0;; steps++) {
         if (i >= n)
@@ -50,18 +50,25 @@ static int walk(const struct vq *q, struct vq_req *r, const uint8_t *table, unsi
             return -E2BIG; /* empty descriptors count too */
         struct vq_desc d = vq_desc_load(table, i);
         if (d.flags & VRING_DESC_F_INDIRECT) {
-            if (!indirect || (d.flags & VRING_DESC_F_NEXT))
+            if (indirect || !q->indirect || (d.flags & VRING_DESC_F_NEXT))
                 return -EBADMSG; /* nested, not negotiated, or with NEXT: 2.7.5.3.1 */
-            *indirect = d;
-            return 1;
+            return walk_indirect(q, r, d);
         }
-        int rc = vq_add_segment(q, r, &d);
+        int rc = vq_add_segment(q, r, d);
         if (rc < 0)
             return rc;
         if (!(d.flags & VRING_DESC_F_NEXT))
             return 0;
         i = d.next;
     }
+}
+
+static int walk_indirect(const struct vq *q, struct vq_req *r, struct vq_desc d)
+{
+    const uint8_t *table = vq_indirect_table(q, d);
+    if (!table)
+        return -EFAULT;
+    return walk(q, r, table, MIN(d.len / VQ_DESC_SIZE, (uint32_t)VQ_SIZE_MAX), 0, true);
 }
 
 static int pop(struct vq *q, struct vq_req *r)
@@ -80,15 +87,7 @@ static int pop(struct vq *q, struct vq_req *r)
         return -ERANGE;
     if (vq_busy(q, head))
         return -EALREADY;
-
-    struct vq_desc table = {0};
-    int rc = walk(q, r, q->desc, q->size, head, q->indirect ? &table : NULL);
-    if (rc > 0) {
-        const uint8_t *p = vq_indirect_table(q, &table);
-        if (!p)
-            return -EFAULT;
-        rc = walk(q, r, p, MIN(table.len / VQ_DESC_SIZE, (uint32_t)VQ_SIZE_MAX), 0, NULL);
-    }
+    int rc = walk(q, r, q->desc, q->size, head, false);
     if (rc < 0)
         return rc;
     r->core.head = head;
@@ -106,8 +105,7 @@ static void unpop(struct vq *q, const struct vq_req *r)
 static void push(struct vq *q, const struct vq_req *r)
 {
     uint8_t *e = q->used + RING + (size_t)(q->next_used & (q->size - 1)) * USED_ELEM_SIZE;
-    put_bytes(e, htole32(r->core.head), 4);
-    put_bytes(e + 4, htole32(r->written), 4);
+    put_bytes(e, htole64(r->core.head | (uint64_t)r->written << 32), USED_ELEM_SIZE);
     vq_busy_flip(q, r->core.head);
     q->next_used++;
 }

@@ -181,8 +181,9 @@ static void order_add(struct vq *q, struct vq_req *r)
 {
     if (!q->order)
         return;
+    unsigned at = q->order_first + q->order_n++;
     r->core.done = false;
-    q->order[(q->order_first + q->order_n++) % q->slots] = r->core.slot;
+    q->order[at < q->slots ? at : at - q->slots] = r->core.slot;
 }
 
 struct vq_req *vq_next(struct vq *q)
@@ -262,28 +263,30 @@ static void push(struct vq *q, const struct vq_req *r)
         loop_defer(q->loop, &q->publish);
 }
 
-/* 2.7.9, 2.8.9: what was completed before its turn waits for what came before it. */
-static void complete_in_order(struct vq *q, struct vq_req *r)
+/* 2.7.9, 2.8.9: what was completed before its turn waits for what came before it. The one whose
+ * turn it is, or NULL. */
+static struct vq_req *next_in_order(struct vq *q)
 {
-    r->core.done = true;
-    while (q->order_n > 0) {
-        struct vq_req *first = &slot_at(q, q->order[q->order_first])->req;
-        if (!first->core.done)
-            return;
-        q->order_first = (q->order_first + 1) % q->slots;
-        q->order_n--;
-        push(q, first);
-        release(q, first);
-    }
+    if (q->order_n == 0)
+        return NULL;
+    struct vq_req *r = &slot_at(q, q->order[q->order_first])->req;
+    if (!r->core.done)
+        return NULL;
+    q->order_first = q->order_first + 1 < q->slots ? q->order_first + 1 : 0;
+    q->order_n--;
+    return r;
 }
 
 void vq_complete(struct vq *q, struct vq_req *r)
 {
     if (q->order) {
-        complete_in_order(q, r);
-    } else {
+        r->core.done = true;
+        r = next_in_order(q);
+    }
+    while (r) {
         push(q, r);
         release(q, r);
+        r = q->order ? next_in_order(q) : NULL;
     }
     if (q->stopping) /* there may be no later */
         publish(q);

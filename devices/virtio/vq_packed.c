@@ -8,8 +8,6 @@
 enum {
     AVAIL = 1 << VRING_PACKED_DESC_F_AVAIL,
     USED = 1 << VRING_PACKED_DESC_F_USED,
-    DESC_ID = 12, /* offsets in a descriptor: addr, len, id, flags */
-    DESC_FLAGS = 14,
     EVENT_FLAGS_SHIFT = 16, /* of an event suppression structure as one word */
     EVENT_FLAGS_MASK = 3,
     WRAP = 1 << 15, /* beside an index */
@@ -21,9 +19,15 @@ static uint8_t *slot_of(const struct vq *q, uint16_t i)
     return q->desc + (size_t)i * VQ_DESC_SIZE;
 }
 
-static uint16_t load_flags(const struct vq *q, uint16_t i)
+/* The second half of a descriptor of the ring: len, id and flags. */
+static uint64_t load_half(const struct vq *q, uint16_t i)
 {
-    return vq_load16(slot_of(q, i) + DESC_FLAGS, memory_order_acquire);
+    return vq_load64(slot_of(q, i) + VQ_DESC_LEN, memory_order_acquire);
+}
+
+static uint16_t flags_of(uint64_t half)
+{
+    return (uint16_t)(half >> 48);
 }
 
 /* 2.8.1: available when its bit is as our wrap counter and the used bit is not. */
@@ -89,14 +93,14 @@ static int add_table(const struct vq *q, struct vq_req *r, struct vq_desc d)
     return 0;
 }
 
-/* Walks a list from the next descriptor on; *n is how many there are, *last the one with the ID. */
+/* Walks a list from the next descriptor on; *n is how many there are, *id what the last one says.
+ */
 static int add_list(const struct vq *q, struct vq_req *r, struct vq_desc d, unsigned *n,
                     uint16_t *id)
 {
-    uint16_t at = q->next_avail;
-    bool wrap = q->avail_wrap;
+    unsigned at = q->next_avail, room = q->size - q->descs;
     for (unsigned steps = 1;; steps++) {
-        if (steps > (unsigned)q->size - q->descs)
+        if (steps > room)
             return -EOVERFLOW;
         if (steps > VQ_CHAIN_MAX)
             return -E2BIG; /* empty descriptors count too */
@@ -110,7 +114,7 @@ static int add_list(const struct vq *q, struct vq_req *r, struct vq_desc d, unsi
             *id = d.next;
             return 0;
         }
-        advance(q, &at, &wrap, 1);
+        at = at + 1 < q->size ? at + 1 : 0;
         d = load_desc(q->desc, at);
     }
 }
@@ -118,11 +122,15 @@ static int add_list(const struct vq *q, struct vq_req *r, struct vq_desc d, unsi
 static int pop(struct vq *q, struct vq_req *r)
 {
     /* Pairs with virtio_wmb() before the driver's store of the first descriptor's flags. */
-    if (!is_available(load_flags(q, q->next_avail), q->avail_wrap))
+    uint64_t half = load_half(q, q->next_avail);
+    if (!is_available(flags_of(half), q->avail_wrap))
         return 0;
     if (q->descs == q->size)
         return -EOVERFLOW; /* all of them are in flight: this one cannot be new */
-    struct vq_desc d = load_desc(q->desc, q->next_avail);
+    struct vq_desc d = {.addr = vq_load64(slot_of(q, q->next_avail), memory_order_relaxed),
+                        .len = (uint32_t)half,
+                        .flags = flags_of(half),
+                        .next = (uint16_t)(half >> 32)};
     unsigned n = 1;
     uint16_t id = d.next;
     int rc;
@@ -153,22 +161,20 @@ static void unpop(struct vq *q, const struct vq_req *r)
     q->next_avail -= r->core.n_desc;
 }
 
-/* One used descriptor stands for the whole list. The flags of a batch's first one are held back
- * until publish(), and the driver, which reads in order, sees none of the batch before. */
+/* One used descriptor stands for the whole list. A batch's first one is held back until publish(),
+ * and the driver, which reads in order, sees none of the batch before. */
 static void push(struct vq *q, const struct vq_req *r)
 {
-    uint8_t *slot = slot_of(q, q->next_used);
-    uint16_t flags = q->used_wrap ? AVAIL | USED : 0;
+    uint64_t flags = q->used_wrap ? AVAIL | USED : 0;
     if (r->written)
         flags |= VRING_DESC_F_WRITE;
-    put_bytes(slot + VQ_DESC_LEN, r->written, 4);
-    put_bytes(slot + DESC_ID, r->core.head, 2);
+    uint64_t half = r->written | (uint64_t)r->core.head << 32 | flags << 48;
     if (q->unpublished == 0) {
-        q->held_flags = flags;
+        q->held = half;
         q->held_at = q->next_used;
         q->held_span = 0;
     } else {
-        vq_store16(slot + DESC_FLAGS, flags, memory_order_release);
+        vq_store64(slot_of(q, q->next_used) + VQ_DESC_LEN, half, memory_order_release);
     }
     q->held_span += r->core.n_desc;
     q->descs -= r->core.n_desc;
@@ -179,7 +185,7 @@ static void push(struct vq *q, const struct vq_req *r)
 static bool publish(struct vq *q)
 {
     /* Pairs with virtio_rmb() in virtqueue_get_buf_ctx_packed(): id and len before the flags. */
-    vq_store16(slot_of(q, q->held_at) + DESC_FLAGS, q->held_flags, memory_order_release);
+    vq_store64(slot_of(q, q->held_at) + VQ_DESC_LEN, q->held, memory_order_release);
     /* Pairs with virtio_mb() in virtqueue_enable_cb_packed(): the flags before the driver's wish.
      */
     atomic_thread_fence(memory_order_seq_cst);
@@ -215,7 +221,7 @@ static bool arm(struct vq *q)
         store_event(q, VRING_PACKED_EVENT_FLAG_ENABLE, 0);
     /* Pairs with virtio_mb() in virtqueue_kick_prepare_packed(): our wish before its flags. */
     atomic_thread_fence(memory_order_seq_cst);
-    return is_available(load_flags(q, q->next_avail), q->avail_wrap);
+    return is_available(flags_of(load_half(q, q->next_avail)), q->avail_wrap);
 }
 
 static void disarm(struct vq *q)

@@ -87,8 +87,9 @@ struct vq {
     uint16_t seen_avail, published_used; /* split */
     bool avail_wrap, used_wrap;          /* packed */
     unsigned descs;                      /* packed: descriptors in flight */
-    uint16_t held_at, held_flags,
-        held_span; /* packed: the first used one of a batch, and its length */
+    /* Packed: the first used descriptor of a batch, what it will say, and the batch's length. */
+    uint64_t held;
+    uint16_t held_at, held_span;
 };
 
 int CHECKED vq_open(const struct vq_open_args *a, struct vq **out); /* -EINVAL: bad config */
@@ -99,7 +100,7 @@ void vq_run(struct vq *q);   /* on the loop: the driver notified */
 bool vq_stop(struct vq *q, bool abort);
 void vq_save(const struct vq *q, struct vq_config *cfg);
 
-/* For ring formats. Fields of 16 and 32 bits are read and written at once. */
+/* For ring formats. Fields of 16, 32 and 64 bits are read and written at once. */
 static inline uint16_t vq_load16(const uint8_t *p, memory_order order)
 {
     return le16toh(atomic_load_explicit((const _Atomic uint16_t *)(const void *)p, order));
@@ -115,6 +116,15 @@ static inline uint32_t vq_load32(const uint8_t *p, memory_order order)
 static inline void vq_store32(uint8_t *p, uint32_t v, memory_order order)
 {
     atomic_store_explicit((_Atomic uint32_t *)(void *)p, htole32(v), order);
+}
+
+static inline uint64_t vq_load64(const uint8_t *p, memory_order order)
+{
+    return le64toh(atomic_load_explicit((const _Atomic uint64_t *)(const void *)p, order));
+}
+static inline void vq_store64(uint8_t *p, uint64_t v, memory_order order)
+{
+    atomic_store_explicit((_Atomic uint64_t *)(void *)p, htole64(v), order);
 }
 
 /* 2.7.5. A packed ring's has other names for the last two (2.8.13). */

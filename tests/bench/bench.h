@@ -7,9 +7,11 @@
 
 #include "base/base.h"
 
+enum { BENCH_NAME = 64 };
+
 struct bench_row {
     const char *group;
-    char name[64];
+    char name[BENCH_NAME];
     const char *unit;  /* of a sample: more is better */
     const char *base;  /* the row of this group that a sample is worth comparing with, or NULL */
     const void *shape; /* the group's own, static */
@@ -24,6 +26,7 @@ void bench_add(const struct bench_row *r);
 
 /* Each adds its rows. */
 void bench_queue(void);
+void bench_block(void);
 
 /* One line each on stdout. */
 void bench_print_exact(const struct bench_row *r, const char *unit, double value);

@@ -27,8 +27,14 @@ void bench_add(const struct bench_row *r);
 /* Each adds its rows. */
 void bench_queue(void);
 void bench_block(void);
+void bench_fs(void);
 
-/* One line each on stdout. */
+/* A file of that many bytes, "data" in a folder of its own; byte n is n / 1 MiB + 1. */
+enum { BENCH_FILE = 64 << 20 };
+const char *bench_folder(void);
+const char *bench_file(void);
+
+/* One line on stdout. */
 void bench_print_exact(const struct bench_row *r, const char *unit, double value);
 
 /* Nanoseconds of this thread on a CPU, and of the clock on the wall. */

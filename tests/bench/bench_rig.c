@@ -131,6 +131,7 @@ int main(int argc, char **argv)
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
     bench_queue();
     bench_block();
+    bench_fs();
     for (unsigned i = 0; i < n_rows; i++)
         work[i] = wanted(&rows[i], pattern) ? rows[i].up(&rows[i]) : NULL;
     for (unsigned long s = 0; s < samples; s++) {

@@ -12,32 +12,7 @@
 #include "tests/bench/bench.h"
 #include "tests/bench/driver.h"
 
-enum { BLOCK = 4096, SECTOR = 512, BLOCKS = 1 << 14, DEPTH_MAX = 32, COUNTED = 64 };
-
-static char path[64];
-
-/* One file for all rows, in the page cache. */
-static const char *file_path(void)
-{
-    static uint8_t chunk[1 << 20];
-    if (path[0])
-        return path;
-    (void)strcpy(path, "/var/tmp/bench-rig-XXXXXX");
-    AUTO_FD fd = mkstemp(path);
-    BENCH_MUST(fd >= 0);
-    for (unsigned i = 0; i < BLOCKS * BLOCK / sizeof(chunk); i++) {
-        memset(chunk, (int)i + 1, sizeof(chunk));
-        BENCH_MUST(write(fd, chunk, sizeof(chunk)) == sizeof(chunk));
-    }
-    BENCH_MUST(fsync(fd) == 0); /* O_DIRECT has nothing to write back first */
-    return path;
-}
-
-static void remove_file(void)
-{
-    if (path[0])
-        (void)unlink(path);
-}
+enum { BLOCK = 4096, SECTOR = 512, BLOCKS = BENCH_FILE / 4096, DEPTH_MAX = 32, COUNTED = 64 };
 
 struct block_shape {
     unsigned depth;
@@ -139,7 +114,7 @@ static void *device_up(const struct bench_row *r)
     const struct shape s = {
         .indirect = true, .event_idx = true, .segments = 3, .writable = 2, .slots = DEPTH_MAX};
     char spec[128];
-    (void)snprintf(spec, sizeof(spec), "blk,%s,ro%s", file_path(),
+    (void)snprintf(spec, sizeof(spec), "blk,%s,ro%s", bench_file(),
                    w->shape->direct ? ",direct" : "");
     machine_up(&w->m);
     w->m.irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -237,7 +212,7 @@ static void *ring_up(const struct bench_row *r)
         free(w);
         return NULL;
     }
-    w->fd = open(file_path(), O_RDONLY | O_CLOEXEC | (w->shape->direct ? O_DIRECT : 0));
+    w->fd = open(bench_file(), O_RDONLY | O_CLOEXEC | (w->shape->direct ? O_DIRECT : 0));
     BENCH_MUST(w->fd >= 0);
     w->buffers = aligned_alloc(BLOCK, DEPTH_MAX * BLOCK);
     BENCH_MUST(w->buffers != NULL);
@@ -279,7 +254,7 @@ static double fio_sample(void *work, bool once)
                    "fio --name=r --filename=%s --rw=randread --norandommap --bs=4k --iodepth=%u "
                    "--ioengine=io_uring --direct=%d --invalidate=0 --readonly --io_size=%uk "
                    "--output-format=terse",
-                   file_path(), w->shape->depth, w->shape->direct, operations(w, once) * 4);
+                   bench_file(), w->shape->depth, w->shape->direct, operations(w, once) * 4);
     FILE *f = popen(command, "r");
     BENCH_MUST(f != NULL);
     BENCH_MUST(fgets(line, sizeof(line), f) != NULL);
@@ -326,5 +301,4 @@ void bench_block(void)
             bench_add(&r);
         }
     }
-    (void)atexit(remove_file);
 }

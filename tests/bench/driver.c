@@ -1,6 +1,7 @@
 /* tests/bench/driver.c - see driver.h. */
 #include "tests/bench/driver.h"
 
+#include <immintrin.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <stdatomic.h>
@@ -227,6 +228,23 @@ static void advance(const struct driver *d, uint16_t *index, bool *wrap, unsigne
 static unsigned span(const struct driver *d)
 {
     return d->s.indirect ? 1 : d->s.segments;
+}
+
+static void cool(const uint8_t *p, size_t len)
+{
+    for (size_t i = 0; i < len; i += 64)
+        _mm_clflush(p + i);
+}
+
+void driver_cool(struct driver *d)
+{
+    cool(d->desc, d->size * (size_t)DESC);
+    cool(d->avail, d->s.packed ? 4 : RING + d->size * 2u + 2);
+    cool(d->used, d->s.packed ? 4 : RING + d->size * 8u + 2);
+    for (unsigned i = 0; d->s.indirect && i < d->s.slots; i++)
+        cool(machine_at(d->m, d->requests[i].table, d->s.segments * (size_t)DESC),
+             d->s.segments * (size_t)DESC);
+    _mm_mfence();
 }
 
 /* In words of eight bytes, as the device reads them: on one CPU a read that needs several stores

@@ -8,6 +8,8 @@
 enum {
     AVAIL = 1 << VRING_PACKED_DESC_F_AVAIL,
     USED = 1 << VRING_PACKED_DESC_F_USED,
+    LINE = 64 / VQ_DESC_SIZE, /* descriptors of a cache line */
+    HINT_LINES = 4,
     EVENT_FLAGS_SHIFT = 16, /* of an event suppression structure as one word */
     EVENT_FLAGS_MASK = 3,
     WRAP = 1 << 15, /* beside an index */
@@ -76,6 +78,29 @@ static void advance(const struct vq *q, uint16_t *index, bool *wrap, unsigned n)
     *index = (uint16_t)at;
 }
 
+/* At each new line of the ring: where a line's worth of requests came at once, more lines are
+ * likely to be there, and come together. Where they do not, the driver is about to write them and
+ * has them for itself. The tables that descriptors refer to come a line ahead, too. See
+ * vq_hint_table(). */
+static inline void hint(const struct vq *q)
+{
+    if (q->next_avail % LINE)
+        return;
+    unsigned at = q->next_avail, taken = (unsigned)q->size - q->budget, end = at + LINE;
+    if (taken >= LINE) {
+        for (unsigned i = 1; i <= HINT_LINES; i++)
+            __builtin_prefetch(slot_of(q, (uint16_t)(at + i * LINE)));
+        end += LINE;
+    }
+    if (!q->indirect)
+        return;
+    end = MIN(end, (unsigned)q->size);
+    for (unsigned i = taken >= 2 * LINE ? at + LINE : at + 1; i < end; i++) {
+        struct vq_desc d = load_desc(q->desc, i);
+        vq_hint_table(q, d.addr, d.flags);
+    }
+}
+
 /* 2.8.7: in an indirect table only the write flag counts, and the order is that of the table. */
 static int add_table(const struct vq *q, struct vq_req *r, struct vq_desc d)
 {
@@ -134,6 +159,7 @@ static int pop(struct vq *q, struct vq_req *r)
     unsigned n = 1;
     uint16_t id = d.next;
     int rc;
+    hint(q);
     if ((d.flags & VRING_DESC_F_INDIRECT) && !(d.flags & VRING_DESC_F_NEXT) && q->indirect)
         rc = add_table(q, r, d);
     else

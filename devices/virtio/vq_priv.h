@@ -85,6 +85,7 @@ struct vq {
     uint8_t *used;
     uint16_t next_avail, next_used;
     uint16_t seen_avail, published_used; /* split */
+    uint16_t hinted, hinted_tables;      /* split: up to where hints were given */
     bool avail_wrap, used_wrap;          /* packed */
     unsigned descs;                      /* packed: descriptors in flight */
     /* Packed: the first used descriptor of a batch, what it will say, and the batch's length. */
@@ -187,6 +188,16 @@ static inline int CHECKED vq_add_segment(const struct vq *q, struct vq_req *r, s
 static inline const uint8_t *vq_indirect_table(const struct vq *q, struct vq_desc d)
 {
     return d.len && d.len % VQ_DESC_SIZE == 0 ? vq_host(q, d.addr, d.len, false) : NULL;
+}
+/* Has the table that this descriptor refers to, if it does, come nearer: it was written by another
+ * CPU, and is wanted soon. A hint, from which nothing else may follow: the descriptor is copied and
+ * checked when its turn comes, whatever it says by then. */
+static inline void vq_hint_table(const struct vq *q, uint64_t addr, uint16_t flags)
+{
+    const void *table =
+        flags & VRING_DESC_F_INDIRECT ? vq_host(q, addr, VQ_DESC_SIZE, false) : NULL;
+    if (table)
+        __builtin_prefetch(table);
 }
 static inline bool vq_busy(const struct vq *q, uint16_t id)
 {

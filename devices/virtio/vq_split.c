@@ -5,7 +5,8 @@
  * load, and only the copy is checked and used. */
 #include "devices/virtio/vq_priv.h"
 
-enum { USED_ELEM_SIZE = 8, IDX = 2, RING = 4 }; /* avail and used: flags, idx, ring, event */
+enum { HINT_DESCRIPTORS = 16, HINT_TABLES = 8 }; /* requests ahead */
+enum { USED_ELEM_SIZE = 8, IDX = 2, RING = 4 };  /* avail and used: flags, idx, ring, event */
 
 static int open_ring(struct vq *q, const struct vq_config *cfg)
 {
@@ -19,7 +20,7 @@ static int open_ring(struct vq *q, const struct vq_config *cfg)
     q->used = gmem_at(q->mem, cfg->device, RING + n * USED_ELEM_SIZE + 2);
     if (!q->desc || !q->avail || !q->used)
         return -EINVAL;
-    q->next_avail = q->seen_avail = cfg->next_avail;
+    q->next_avail = q->seen_avail = q->hinted = q->hinted_tables = cfg->next_avail;
     q->next_used = q->published_used = cfg->next_used;
     q->n_ids = cfg->size;
     return 0;
@@ -33,6 +34,31 @@ static uint8_t *avail_event(const struct vq *q)
 static const uint8_t *used_event(const struct vq *q)
 {
     return q->avail + RING + (size_t)q->size * 2;
+}
+
+static uint16_t load_head(const struct vq *q, uint16_t at)
+{
+    uint16_t entry = at & (uint16_t)(q->size - 1);
+    return vq_load16(q->avail + RING + (size_t)entry * 2, memory_order_relaxed);
+}
+
+/* The lines of what is available come together and not one after the other, each when it is missed:
+ * descriptors first, and then the tables that they refer to. See vq_hint_table(). */
+static inline void hint(struct vq *q)
+{
+    while (q->hinted != q->seen_avail && (uint16_t)(q->hinted - q->next_avail) < HINT_DESCRIPTORS) {
+        uint16_t head = load_head(q, q->hinted++);
+        if (head < q->size)
+            __builtin_prefetch(q->desc + (size_t)head * VQ_DESC_SIZE);
+    }
+    while (q->indirect && q->hinted_tables != q->seen_avail &&
+           (uint16_t)(q->hinted_tables - q->next_avail) < HINT_TABLES) {
+        uint16_t head = load_head(q, q->hinted_tables++);
+        if (head < q->size) {
+            struct vq_desc d = vq_desc_load(q->desc, head);
+            vq_hint_table(q, d.addr, d.flags);
+        }
+    }
 }
 
 static int walk_indirect(const struct vq *q, struct vq_req *r, struct vq_desc d);
@@ -81,8 +107,8 @@ static int pop(struct vq *q, struct vq_req *r)
         if (q->seen_avail == q->next_avail)
             return 0;
     }
-    uint16_t entry = q->next_avail & (uint16_t)(q->size - 1);
-    uint16_t head = vq_load16(q->avail + RING + (size_t)entry * 2, memory_order_relaxed);
+    hint(q);
+    uint16_t head = load_head(q, q->next_avail);
     if (head >= q->size)
         return -ERANGE;
     if (vq_busy(q, head))

@@ -297,7 +297,7 @@ void bench_block(void)
             r.unit = "requests/s";
             r.shape = s;
             r.base = h > 0 ? bases[i] : NULL;
-            (void)snprintf(r.name, sizeof(r.name), "%s, %s", hows[h].name, where);
+            (void)snprintf(r.name, sizeof(r.name), "%.20s, %s", hows[h].name, where);
             bench_add(&r);
         }
     }

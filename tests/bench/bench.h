@@ -28,6 +28,7 @@ void bench_add(const struct bench_row *r);
 void bench_queue(void);
 void bench_block(void);
 void bench_fs(void);
+void bench_net(void);
 void bench_vsock(void);
 
 /* A file of that many bytes, "data" in a folder of its own; byte n is n / 1 MiB + 1. */

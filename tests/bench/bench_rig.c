@@ -132,6 +132,7 @@ int main(int argc, char **argv)
     bench_queue();
     bench_block();
     bench_fs();
+    bench_net();
     bench_vsock();
     for (unsigned i = 0; i < n_rows; i++)
         work[i] = wanted(&rows[i], pattern) ? rows[i].up(&rows[i]) : NULL;

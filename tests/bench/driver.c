@@ -230,6 +230,16 @@ static unsigned span(const struct driver *d)
     return d->s.indirect ? 1 : d->s.segments;
 }
 
+bool driver_all_back(const struct driver *d)
+{
+    if (!d->s.packed)
+        return load16(d->used + IDX) == d->used_idx;
+    unsigned last = (d->used_idx + (unsigned)d->size - span(d)) & (d->size - 1u);
+    bool wrap = d->used_wrap ^ (last > d->used_idx);
+    uint16_t flags = load16(d->desc + (size_t)last * DESC + FLAGS);
+    return !!(flags & PACKED_AVAIL) == wrap && !!(flags & PACKED_USED) == wrap;
+}
+
 static void cool(const uint8_t *p, size_t len)
 {
     for (size_t i = 0; i < len; i += 64)

@@ -70,6 +70,7 @@ bool driver_must_kick(struct driver *d);
 int driver_reap(struct driver *d);
 /* n requests came back in the order in which they were added; nobody looks. */
 void driver_skip(struct driver *d, unsigned n);
+bool driver_all_back(const struct driver *d); /* all that were skipped have come back */
 /* The rings leave this CPU's caches, as when another has written them. */
 void driver_cool(struct driver *d);
 /* The next request to come back shall be announced. */

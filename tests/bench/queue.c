@@ -1,6 +1,8 @@
 /* tests/bench/queue.c - a queue alone: requests through rings to a device that completes each at
  * once.
  *
+ * The same of frames from a guest, to a network that takes each at once.
+ *
  * A sample is one over the device's time for a request: vq_run(), which is what a notification
  * comes to, and the publication that it leaves for the end of the turn; no system call, no event
  * loop. The driver's time, measured by itself, is taken off. Of rows that are called cold it is the
@@ -18,11 +20,15 @@ enum {
     REQUESTS = 1 << 18,
     COUNTED = 1 << 10,
     STEPPED = 32,
-    COLD_TURNS = 512
+    COLD_TURNS = 512,
+    FRAME = 20 + 1514, /* at most, with its header */
 };
 
 struct queue_shape {
     struct shape s;
+    const char *device; /* NULL: the one that completes at once */
+    unsigned index;     /* of the queue */
+    uint32_t len;       /* of a segment */
     unsigned batch;
     bool cold;
 };
@@ -33,30 +39,35 @@ struct queue_work {
     const struct queue_shape *shape;
     struct vq *q;
     unsigned next; /* slot */
-    uint64_t done;
 };
 
 /* --- the device --- */
 
 static void null_kick(struct vdev *dev, struct vq *q)
 {
-    struct queue_work *w = *(struct queue_work **)vdev_priv(dev);
-    w->q = q;
+    (void)dev;
     vq_for_each (req, q) {
         req->written = (uint32_t)req->in_len;
         vq_complete(q, req);
-        w->done++;
     }
 }
 
 static void null_free(struct vdev *dev)
 {
-    free(vdev_priv(dev));
+    (void)dev;
 }
 
 static const struct vdev_ops null_ops = {.kick = null_kick, .free = null_free};
 static const struct vdev_class null_class = {
     .name = "null", .summary = "completes at once", .virtio_id = 0, .ops = &null_ops};
+
+static void null_device(struct machine *m)
+{
+    static const uint16_t sizes[] = {QUEUE_SIZE};
+    struct build_env env;
+    machine_env(m, &env);
+    BENCH_MUST(vdev_new(&null_class, &env, NULL, sizes, ARRAY_SIZE(sizes), &m->dev) == 0);
+}
 
 /* --- work --- */
 
@@ -87,30 +98,29 @@ static void turns(struct queue_work *w, unsigned requests)
     }
 }
 
-static void *work_up(const void *arg)
-{
-    const struct queue_shape *shape = arg;
-    struct queue_work *w = calloc(1, sizeof(*w));
-    struct queue_work **back = calloc(1, sizeof(*back));
-    BENCH_MUST(w && back);
-    *back = w;
-    w->shape = shape;
-    machine_up(&w->m);
-    struct build_env env;
-    machine_env(&w->m, &env);
-    static const uint16_t sizes[] = {QUEUE_SIZE};
-    BENCH_MUST(vdev_new(&null_class, &env, back, sizes, 1, &w->m.dev) == 0);
-    machine_negotiate(&w->m, &shape->s);
-    driver_up(&w->d, &w->m, 0, &shape->s);
-    machine_driver_ok(&w->m);
-    turns(w, SLOTS);
-    BENCH_MUST(w->done == SLOTS);
-    return w;
-}
-
 static void *up(const struct bench_row *r)
 {
-    return work_up(r->shape);
+    const struct queue_shape *shape = r->shape;
+    struct queue_work *w = calloc(1, sizeof(*w));
+    BENCH_MUST(w != NULL);
+    w->shape = shape;
+    machine_up(&w->m);
+    if (shape->device)
+        machine_device(&w->m, shape->device);
+    else
+        null_device(&w->m);
+    machine_negotiate(&w->m, &shape->s);
+    driver_up(&w->d, &w->m, shape->index, &shape->s);
+    for (unsigned i = 0; i < SLOTS; i++) {
+        for (unsigned k = 0; k < shape->s.segments; k++)
+            w->d.requests[i].len[k] = shape->len;
+        driver_describe(&w->d, i);
+    }
+    machine_driver_ok(&w->m);
+    w->q = vdev_queue(w->m.dev, shape->index);
+    turns(w, SLOTS);
+    BENCH_MUST(driver_all_back(&w->d));
+    return w;
 }
 
 static void down(void *work)
@@ -149,6 +159,7 @@ static double cold_sample(struct queue_work *w)
         device_turn(w);
         ns[i] = bench_wall_ns() - t0;
     }
+    BENCH_MUST(driver_all_back(&w->d));
     qsort(ns, COLD_TURNS, sizeof(ns[0]), by_size);
     return w->shape->batch * 1e9 / (double)ns[COLD_TURNS / 2];
 }
@@ -159,10 +170,10 @@ static double sample(void *work, bool once)
     if (w->shape->cold)
         return cold_sample(w);
     unsigned n = once ? COUNTED : REQUESTS;
-    uint64_t before = w->done, t0 = bench_cpu_ns();
+    uint64_t t0 = bench_cpu_ns();
     turns(w, n);
     uint64_t both = bench_cpu_ns() - t0;
-    BENCH_MUST(w->done - before == n && vdev_started(w->m.dev));
+    BENCH_MUST(driver_all_back(&w->d));
 
     struct queue_work alone = alone_of(w);
     t0 = bench_cpu_ns();
@@ -224,35 +235,54 @@ static const struct {
     unsigned batch;
     bool cold;
 } turns_of[] = {{1, false}, {32, false}, {32, true}};
-static struct queue_shape all[ARRAY_SIZE(shapes)][ARRAY_SIZE(turns_of)][2];
-
-static void add_row(size_t shape, size_t turn, bool packed)
+static void add_row(const struct queue_shape *q, const char *group, const char *name)
 {
-    struct queue_shape *at = &all[shape][turn][packed];
-    *at = (struct queue_shape){
-        .s = shapes[shape].s, .batch = turns_of[turn].batch, .cold = turns_of[turn].cold};
-    at->s.packed = packed;
-    at->s.slots = SLOTS;
-    struct bench_row r = {.group = "queue",
+    struct queue_shape *shape = malloc(sizeof(*shape)); /* as long as the program */
+    BENCH_MUST(shape != NULL);
+    *shape = *q;
+    shape->s.slots = SLOTS;
+    struct bench_row r = {.group = group,
                           .unit = "requests/s",
-                          .shape = at,
+                          .shape = shape,
                           .up = up,
                           .sample = sample,
                           .exact = exact,
                           .down = down};
-    (void)snprintf(r.name, sizeof(r.name), "%s, %s, batch %u%s", packed ? "packed" : "split",
-                   shapes[shape].name, at->batch, at->cold ? ", cold" : "");
+    (void)snprintf(r.name, sizeof(r.name), "%s, %s, batch %u%s", q->s.packed ? "packed" : "split",
+                   name, q->batch, q->cold ? ", cold" : "");
     bench_add(&r);
+}
+
+/* Two rows of one kind: split, and packed. */
+static void add_rows(struct queue_shape q, const char *group, const char *name)
+{
+    add_row(&q, group, name);
+    q.s.packed = true;
+    add_row(&q, group, name);
 }
 
 void bench_queue(void)
 {
-    for (size_t shape = 0; shape < ARRAY_SIZE(shapes); shape++) {
-        for (size_t turn = 0; turn < ARRAY_SIZE(turns_of); turn++) {
-            if (turns_of[turn].cold && !shapes[shape].cold_too)
-                continue;
-            add_row(shape, turn, false);
-            add_row(shape, turn, true);
+    for (size_t i = 0; i < ARRAY_SIZE(shapes); i++) {
+        for (size_t t = 0; t < ARRAY_SIZE(turns_of); t++) {
+            if (!turns_of[t].cold || shapes[i].cold_too)
+                add_rows((struct queue_shape){.s = shapes[i].s,
+                                              .len = 4096,
+                                              .batch = turns_of[t].batch,
+                                              .cold = turns_of[t].cold},
+                         "queue", shapes[i].name);
         }
     }
+}
+
+void bench_net(void)
+{
+    for (size_t t = 0; t < ARRAY_SIZE(turns_of); t++)
+        add_rows((struct queue_shape){.s = {.segments = 1, .event_idx = true},
+                                      .device = "net,none",
+                                      .index = 1,
+                                      .len = FRAME,
+                                      .batch = turns_of[t].batch,
+                                      .cold = turns_of[t].cold},
+                 "net", "transmit 1500 bytes");
 }

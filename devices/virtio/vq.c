@@ -33,9 +33,11 @@ static void idle_task(void *ctx)
 
 int vq_open(const struct vq_open_args *a, struct vq **out)
 {
-    struct vq *q = calloc(1, sizeof(*q));
+    /* Lines of its own: what is beside it in the heap may be another loop's. */
+    struct vq *q = aligned_alloc(VQ_LINE, align_up(sizeof(*q), VQ_LINE));
     if (!q)
         return -ENOMEM;
+    *q = (struct vq){0};
     q->ops = a->packed ? &vq_packed_ops : &vq_split_ops;
     q->dev = a->dev;
     q->mem = a->mem;
@@ -52,8 +54,8 @@ int vq_open(const struct vq_open_args *a, struct vq **out)
     int rc = a->cfg->size <= a->cfg->max_size ? q->ops->open(q, a->cfg) : -EINVAL;
     if (rc == 0) {
         q->slots = MIN(q->size, VQ_IN_FLIGHT_MAX);
-        q->slot_size = align_up(sizeof(struct slot) + a->req_size, 64);
-        q->slot_mem = calloc(q->slots, q->slot_size);
+        q->slot_size = align_up(sizeof(struct slot) + a->req_size, VQ_LINE);
+        q->slot_mem = aligned_alloc(VQ_LINE, q->slots * q->slot_size);
         q->free_slots = calloc(q->slots, sizeof(q->free_slots[0]));
         q->busy = calloc((q->n_ids + 63u) / 64, sizeof(q->busy[0]));
         q->order = a->in_order ? calloc(q->slots, sizeof(q->order[0])) : NULL;

@@ -8,7 +8,7 @@
 enum {
     AVAIL = 1 << VRING_PACKED_DESC_F_AVAIL,
     USED = 1 << VRING_PACKED_DESC_F_USED,
-    LINE = 64 / VQ_DESC_SIZE, /* descriptors of a cache line */
+    LINE = VQ_LINE / VQ_DESC_SIZE, /* descriptors of a cache line */
     HINT_LINES = 4,
     EVENT_FLAGS_SHIFT = 16, /* of an event suppression structure as one word */
     EVENT_FLAGS_MASK = 3,

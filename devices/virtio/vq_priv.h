@@ -18,6 +18,7 @@ enum {
     VQ_INLINE_SEGMENTS = 4,
     VQ_DESC_SIZE = 16, /* in both formats: addr, len, and two words of 16 bits */
     VQ_DESC_LEN = 8,
+    VQ_LINE = 64, /* bytes of a cache line */
 };
 
 struct vq_open_args {

@@ -101,12 +101,9 @@ bool loop_runs(const struct loop *l)
     return !on_own_thread(l);
 }
 
-static bool anything_posted(struct loop *l)
+static bool anything_posted(const struct loop *l)
 {
-    (void)pthread_mutex_lock(&l->lock);
-    bool any = l->posted || l->worked;
-    (void)pthread_mutex_unlock(&l->lock);
-    return any;
+    return atomic_load(&l->news);
 }
 
 static struct loop_task *next_posted(struct loop *l)
@@ -119,6 +116,7 @@ static struct loop_task *next_posted(struct loop *l)
             l->posted_tail = &l->posted;
         t->queued = false;
     }
+    loop_news(l);
     (void)pthread_mutex_unlock(&l->lock);
     return t;
 }
@@ -154,8 +152,10 @@ static unsigned turn(struct loop *l, int timeout_ms)
     if (l->deferred || anything_posted(l))
         timeout_ms = 0;
     unsigned n = ops_of(l)->turn(l, timeout_ms);
-    n += loop_work_finish(l);
-    n += run_posted(l);
+    if (anything_posted(l)) {
+        n += loop_work_finish(l);
+        n += run_posted(l);
+    }
     return n + run_deferred(l);
 }
 
@@ -300,6 +300,7 @@ void loop_post(struct loop *l, struct loop_task *t)
         t->next = NULL;
         *l->posted_tail = t;
         l->posted_tail = &t->next;
+        loop_news(l);
     }
     (void)pthread_mutex_unlock(&l->lock);
     if (fresh && !on_own_thread(l))
@@ -317,6 +318,7 @@ void loop_task_cancel(struct loop *l, struct loop_task *t)
         if (!*at)
             l->posted_tail = at;
         t->queued = false;
+        loop_news(l);
     }
     (void)pthread_mutex_unlock(&l->lock);
 }

@@ -252,7 +252,9 @@ static bool arm(struct vq *q)
 
 static void disarm(struct vq *q)
 {
-    store_event(q, VRING_PACKED_EVENT_FLAG_DISABLE, 0);
+    /* With EVENT_IDX the event that was asked for has passed, as in a split ring. */
+    if (!q->event_idx)
+        store_event(q, VRING_PACKED_EVENT_FLAG_DISABLE, 0);
 }
 
 static void save(const struct vq *q, struct vq_config *cfg)

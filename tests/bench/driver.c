@@ -303,16 +303,13 @@ void driver_publish(struct driver *d)
 
 bool driver_must_kick(struct driver *d)
 {
+    BENCH_MUST(!d->s.packed);
     atomic_thread_fence(memory_order_seq_cst);
     uint16_t old = d->asked;
     d->asked = d->avail_idx;
-    if (!d->s.packed) {
-        if (!d->s.event_idx)
-            return !(load16(d->used) & VRING_USED_F_NO_NOTIFY);
-        return vring_need_event(load16(d->used + RING + (size_t)d->size * 8), d->avail_idx, old);
-    }
-    /* An event that was asked for is that of the next request, or has passed. */
-    return load16(d->used + 2) != VRING_PACKED_EVENT_FLAG_DISABLE;
+    if (!d->s.event_idx)
+        return !(load16(d->used) & VRING_USED_F_NO_NOTIFY);
+    return vring_need_event(load16(d->used + RING + (size_t)d->size * 8), d->avail_idx, old);
 }
 
 int driver_reap(struct driver *d)

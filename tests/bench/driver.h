@@ -65,7 +65,7 @@ void driver_describe(struct driver *d, unsigned slot); /* after a change of requ
 /* Offers a request; the device sees what was offered after driver_publish(). */
 void driver_add(struct driver *d, unsigned slot);
 void driver_publish(struct driver *d);
-bool driver_must_kick(struct driver *d);
+bool driver_must_kick(struct driver *d); /* of a split ring */
 /* A request that came back, or -1. */
 int driver_reap(struct driver *d);
 /* n requests came back in the order in which they were added; nobody looks. */

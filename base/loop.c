@@ -25,6 +25,7 @@ int loop_new(const char *name, enum loop_backend want, struct loop **out)
     l->backend = LOOP_AUTO;
     l->epoll_fd = -1;
     l->posted_tail = &l->posted;
+    l->deferred_tail = &l->deferred;
     l->worked_tail = &l->worked;
     loop_list_init(&l->backlog);
     (void)pthread_mutex_init(&l->lock, NULL);
@@ -141,6 +142,8 @@ static unsigned run_deferred(struct loop *l)
     unsigned n = 0;
     for (struct loop_task *t; (t = l->deferred) != NULL; n++) {
         l->deferred = t->next;
+        if (!l->deferred)
+            l->deferred_tail = &l->deferred;
         t->queued = false;
         t->fn(t->ctx);
     }
@@ -328,8 +331,9 @@ void loop_defer(struct loop *l, struct loop_task *t)
     if (t->queued)
         return;
     t->queued = true;
-    t->next = l->deferred;
-    l->deferred = t;
+    t->next = NULL;
+    *l->deferred_tail = t;
+    l->deferred_tail = &t->next;
 }
 
 void loop_defer_cancel(struct loop *l, struct loop_task *t)
@@ -340,6 +344,8 @@ void loop_defer_cancel(struct loop *l, struct loop_task *t)
     while (*at != t)
         at = &(*at)->next;
     *at = t->next;
+    if (!*at)
+        l->deferred_tail = at;
     t->queued = false;
 }
 

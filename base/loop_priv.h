@@ -54,7 +54,7 @@ struct loop {
     struct loop_work *worked, **worked_tail; /* whose fn has returned */
     unsigned working;                        /* handed to a pool, not yet done; the loop's */
 
-    struct loop_task *deferred; /* the loop's */
+    struct loop_task *deferred, **deferred_tail; /* the loop's */
     struct loop_watch wake;
     struct loop_slot *slots;
     struct loop_list backlog; /* file I/O not yet handed to the back end */

@@ -391,6 +391,39 @@ BOTH(what_is_deferred_runs_when_the_turn_ends)
     cr_assert_eq(d[1].n_deferred, 2);
 }
 
+static struct loop_task chain[4];
+static unsigned chained[8], n_chained;
+
+static void chain_run(void *ctx)
+{
+    const struct loop_task *t = ctx;
+    chained[n_chained++] = (unsigned)(t - chain);
+    if (t == &chain[1]) {
+        loop_defer(l, &chain[3]);
+        loop_defer(l, &chain[0]); /* which has run already */
+        loop_defer(l, &chain[2]); /* which has not */
+    }
+}
+
+BOTH(what_is_deferred_runs_in_order)
+{
+    static const unsigned want[] = {0, 1, 2, 3, 0, 2, 0};
+    n_chained = 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(chain); i++)
+        chain[i] = (struct loop_task){.fn = chain_run, .ctx = &chain[i]};
+    for (unsigned i = 0; i < 3; i++)
+        loop_defer(l, &chain[i]);
+    (void)loop_step(l, -1);
+    cr_assert_eq(n_chained, 5, "all in one turn");
+    loop_defer(l, &chain[2]); /* the last one cancelled: the next goes behind what is left */
+    loop_defer(l, &chain[3]);
+    loop_defer_cancel(l, &chain[3]);
+    loop_defer(l, &chain[0]);
+    (void)loop_step(l, -1);
+    cr_assert_eq(n_chained, ARRAY_SIZE(want));
+    cr_assert_eq(memcmp(chained, want, sizeof(want)), 0);
+}
+
 BOTH(what_is_deferred_and_cancelled_does_not_run)
 {
     struct deferring d[3];

@@ -2,7 +2,8 @@
  * makes descriptors available and the device overwrites them when they are used, told apart by two
  * bits and a wrap counter on each side. Barriers name their pair in Linux's virtio_ring.c.
  *
- * Ring memory belongs to the guest and changes at any time: only copies are checked and used. */
+ * Ring memory belongs to the guest and changes at any time: only copies are checked and used, and
+ * what a hint looked at before proves nothing. */
 #include "devices/virtio/vq_priv.h"
 
 enum {

@@ -2,7 +2,7 @@
  * is named as in Linux's drivers/virtio/virtio_ring.c.
  *
  * Ring memory belongs to the guest and changes at any time: each field is loaded once, by an atomic
- * load, and only the copy is checked and used. */
+ * load, and only the copy is checked and used. A hint that looked at it before proves nothing. */
 #include "devices/virtio/vq_priv.h"
 
 enum { HINT_DESCRIPTORS = 16, HINT_TABLES = 8 }; /* requests ahead */

@@ -299,12 +299,13 @@ void driver_publish(struct driver *d)
 {
     if (!d->s.packed)
         store16(d->avail + IDX, d->avail_idx);
+    /* As any driver before it asks whether to notify, and it pays for its own stores. */
+    atomic_thread_fence(memory_order_seq_cst);
 }
 
 bool driver_must_kick(struct driver *d)
 {
     BENCH_MUST(!d->s.packed);
-    atomic_thread_fence(memory_order_seq_cst);
     uint16_t old = d->asked;
     d->asked = d->avail_idx;
     if (!d->s.event_idx)

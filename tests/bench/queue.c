@@ -170,17 +170,19 @@ static double sample(void *work, bool once)
     if (w->shape->cold)
         return cold_sample(w);
     unsigned n = once ? COUNTED : REQUESTS;
-    uint64_t t0 = bench_cpu_ns();
-    turns(w, n);
-    uint64_t both = bench_cpu_ns() - t0;
-    BENCH_MUST(driver_all_back(&w->d));
+    uint64_t both, driver;
+    do { /* again, where something else took more than a short sample lasts */
+        uint64_t t0 = bench_cpu_ns();
+        turns(w, n);
+        both = bench_cpu_ns() - t0;
+        BENCH_MUST(driver_all_back(&w->d));
 
-    struct queue_work alone = alone_of(w);
-    t0 = bench_cpu_ns();
-    for (unsigned i = 0; i < n; i += w->shape->batch)
-        driver_turn(&alone);
-    uint64_t driver = bench_cpu_ns() - t0;
-    BENCH_MUST(both > driver);
+        struct queue_work alone = alone_of(w);
+        t0 = bench_cpu_ns();
+        for (unsigned i = 0; i < n; i += w->shape->batch)
+            driver_turn(&alone);
+        driver = bench_cpu_ns() - t0;
+    } while (both <= driver);
     return n * 1e9 / (double)(both - driver);
 }
 

@@ -109,6 +109,7 @@ struct loop_timer {
 int CHECKED loop_timer_open(struct loop *l, struct loop_timer *t, loop_fn *fn, void *ctx);
 void loop_timer_set(struct loop_timer *t, uint64_t ns);
 void loop_timer_close(struct loop_timer *t);
+uint64_t loop_now_ns(void); /* by the clock of these timers; any thread */
 
 /* Runs what is ready; waits at most timeout_ms (-1: as long as it takes) for the first thing.
  * Returns how many callbacks ran. Only while the loop has no thread. */

@@ -1,6 +1,7 @@
 /* base/loop_timer.c - see loop.h: a timer is a timerfd that the loop watches. */
 #include <poll.h>
 #include <sys/timerfd.h>
+#include <time.h>
 
 #include "base/loop.h"
 
@@ -42,4 +43,11 @@ void loop_timer_close(struct loop_timer *t)
     loop_unwatch(t->loop, &t->watch);
     (void)close(t->fd);
     t->loop = NULL;
+}
+
+uint64_t loop_now_ns(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }

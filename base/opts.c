@@ -16,6 +16,7 @@ union opt_value {
     bool flag;
     uint32_t u32;
     uint64_t u64;
+    struct bucket_limit rate;
     const char *str;
     int index;
 };
@@ -144,29 +145,76 @@ static int parse_number(const char *text, uint64_t *out)
     return 0;
 }
 
+/* Digits, at *p; false: there are none. */
+static bool take_digits(const char **p, uint64_t *v, bool *too_big)
+{
+    const char *start = *p;
+    *v = 0;
+    for (; **p >= '0' && **p <= '9'; ++*p) {
+        *too_big |= __builtin_mul_overflow(*v, (uint64_t)10, v);
+        *too_big |= __builtin_add_overflow(*v, (uint64_t)(**p - '0'), v);
+    }
+    return *p != start;
+}
+
+/* Digits and a unit; without one they count `bare`. */
+static bool take_amount(const char **p, unsigned bare, uint64_t *v, bool *too_big)
+{
+    static const char units[] = "KMGT";
+    unsigned shift = bare;
+    if (!take_digits(p, v, too_big))
+        return false;
+    const char *unit = **p ? strchr(units, **p & ~0x20) : NULL;
+    if (unit && *unit) {
+        shift = 10 * (unsigned)(unit - units + 1);
+        ++*p;
+    }
+    *too_big |= *v > UINT64_MAX >> shift;
+    *v <<= shift;
+    return true;
+}
+
 int opts_parse_size(const char *text, uint64_t *out)
 {
     uint64_t v = 0;
-    unsigned shift = 20;
     bool too_big = false;
-    const char *p = text;
 
-    for (; *p >= '0' && *p <= '9'; p++) {
-        too_big |= __builtin_mul_overflow(v, (uint64_t)10, &v);
-        too_big |= __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v);
-    }
-    if (p == text)
+    if (!take_amount(&text, 20, &v, &too_big) || *text)
         return -EINVAL;
-    if (*p) {
-        static const char units[] = "KMGT";
-        const char *unit = strchr(units, *p & ~0x20);
-        if (!unit || !*unit || p[1])
-            return -EINVAL;
-        shift = 10 * (unsigned)(unit - units + 1);
-    }
-    if (too_big || v > UINT64_MAX >> shift)
+    if (too_big)
         return -ERANGE;
-    *out = v << shift;
+    *out = v;
+    return 0;
+}
+
+/* AMOUNT[/TIME][+ONCE] */
+static int parse_rate(const char *text, struct bucket_limit *out)
+{
+    struct bucket_limit l = {.refill_ms = 1000};
+    bool too_big = false;
+
+    if (!take_amount(&text, 0, &l.size, &too_big))
+        return -EINVAL;
+    if (*text == '/') {
+        text++;
+        if (!take_digits(&text, &l.refill_ms, &too_big))
+            return -EINVAL;
+        bool ms = *text == 'm';
+        text += ms;
+        if (*text++ != 's')
+            return -EINVAL;
+        too_big |= __builtin_mul_overflow(l.refill_ms, ms ? 1u : 1000u, &l.refill_ms);
+    }
+    if (*text == '+') {
+        text++;
+        if (!take_amount(&text, 0, &l.once, &too_big))
+            return -EINVAL;
+    }
+    if (*text)
+        return -EINVAL;
+    if (too_big || MAX(l.size, l.once) > BUCKET_SIZE_MAX || l.refill_ms > BUCKET_REFILL_MS_MAX)
+        return -ERANGE;
+    *out = l.size && l.refill_ms ? l : (struct bucket_limit){0};
     return 0;
 }
 
@@ -206,6 +254,18 @@ static int out_of_range(const struct opt_desc *row, const char *what, const char
         err_input(e, 0, "%s: %s is out of range (%llu to %llu)", what, text,
                   (unsigned long long)min, (unsigned long long)max);
     return -ERANGE;
+}
+
+static int convert_rate(const char *what, const char *text, struct bucket_limit *out, struct err *e)
+{
+    int r = parse_rate(text, out);
+    if (r == -ERANGE)
+        return err_input(e, 0, "%s: %s is out of range (less than 2^63, within 24 hours)", what,
+                         text);
+    if (r < 0)
+        return err_input(e, 0, "%s: \"%s\" is not a rate (examples: 50M, 5M/100ms, 50M/1s+1G)",
+                         what, text);
+    return 0;
 }
 
 static int convert_number(const struct opt_desc *row, const char *what, const char *text,
@@ -271,6 +331,8 @@ static int convert(const struct opt_desc *row, const char *what, const char *tex
     case OPT_U64:
     case OPT_SIZE:
         return convert_number(row, what, text, out, e);
+    case OPT_RATE:
+        return convert_rate(what, text, &out->rate, e);
     case OPT_ENUM:
         return convert_enum(row, what, text, out, e);
     case OPT_STR:
@@ -300,7 +362,8 @@ static void store(const struct opt_desc *row, const union opt_value *v, void *ds
 {
     static const size_t sizes[] = {
         [OPT_FLAG] = sizeof(bool),     [OPT_U32] = sizeof(uint32_t), [OPT_U64] = sizeof(uint64_t),
-        [OPT_SIZE] = sizeof(uint64_t), [OPT_STR] = sizeof(char *),   [OPT_ENUM] = sizeof(int),
+        [OPT_SIZE] = sizeof(uint64_t), [OPT_RATE] = sizeof(v->rate), [OPT_STR] = sizeof(char *),
+        [OPT_ENUM] = sizeof(int),
     };
     if (row->type == OPT_STRS) {
         struct opt_strs *list = list_of(row, dst);

@@ -5,7 +5,7 @@
  * begins with a row marked positional. A comma inside a value is written twice. */
 #pragma once
 
-#include "base/base.h"
+#include "base/bucket.h"
 
 enum opt_type {
     OPT_END,  /* the table's last row */
@@ -13,6 +13,7 @@ enum opt_type {
     OPT_U32,  /* uint32_t: decimal or 0x; within [min, max] */
     OPT_U64,
     OPT_SIZE, /* uint64_t bytes: 512M, 4G, 2048K; a bare number is MiB */
+    OPT_RATE, /* struct bucket_limit: 50M, 5M/100ms, 50M/1s+1G; of 0, or in 0 ms: no limit */
     OPT_STR,  /* const char *, never empty; borrowed, see below */
     OPT_ENUM, /* int: index into `names` */
     OPT_STRS, /* struct opt_strs: a key that may be repeated */

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "devices/blkio.h"
+#include "devices/limiter.h"
 #include "devices/virtio/vdev.h"
 
 enum {
@@ -27,9 +28,14 @@ struct blk_opts {
     const char *path, *serial, *id;
     uint32_t queues; /* 0: one */
     bool ro, direct;
+    struct limits limits; /* ways: enum blk_way */
 };
 
+/* As the host's disk sees it: what discards or zeroes writes. */
+enum blk_way { WAY_READ, WAY_WRITE };
+
 struct blk {
+    struct vdev *dev;
     struct loop *loop;
     char name[64]; /* for the log */
     struct blkfile file;
@@ -39,6 +45,7 @@ struct blk {
     char serial[VIRTIO_BLK_ID_BYTES];
     atomic_int writeback; /* what the driver wrote, or -1 */
     struct log_limit errors;
+    struct limiter limiter;
     /* Since creation; the loop's. */
     uint64_t reads, writes, flushes, others, failed, read_bytes, write_bytes;
 };
@@ -124,9 +131,12 @@ static void start_transfer(struct blk_req *r, uint64_t sector)
         return;
     }
     r->io.done = transfer_done;
-    if (len == 0)
+    if (len == 0) {
         finish(r, VIRTIO_BLK_S_OK, 0);
-    else if (in)
+        return;
+    }
+    limiter_take(&r->b->limiter, in ? WAY_READ : WAY_WRITE, len);
+    if (in)
         blkio_read(&r->io, req->iov + req->n_out, req->n_in, 0, sector * SECTOR, len);
     else
         blkio_write(&r->io, req->iov, req->n_out, sizeof(struct virtio_blk_outhdr), sector * SECTOR,
@@ -199,6 +209,9 @@ static void next_range(struct blk_req *r)
             continue;
         r->range.index++;
         r->io.done = range_done;
+        /* Zeroes may have to be written; a discard moves nothing. */
+        limiter_take(&r->b->limiter, WAY_WRITE,
+                     r->type == VIRTIO_BLK_T_WRITE_ZEROES ? r->range.len : 0);
         if (r->type == VIRTIO_BLK_T_DISCARD)
             blkio_discard(&r->io, r->range.pos, r->range.len);
         else
@@ -261,16 +274,36 @@ static bool writeback(struct vdev *d)
     return !vdev_has(d, VIRTIO_F_VERSION_1) || vdev_has(d, VIRTIO_BLK_F_FLUSH);
 }
 
-static void blk_start_request(struct vdev *d, struct vq *q, struct vq_req *req)
+/* A flush, or a question, is never held up by a limit, but by what stands in front of it. */
+static bool has_to_wait(struct blk *b, const struct vq *q, uint32_t type)
+{
+    switch (type) {
+    case VIRTIO_BLK_T_IN:
+        return limiter_holds(&b->limiter, WAY_READ, vq_index(q));
+    case VIRTIO_BLK_T_OUT:
+    case VIRTIO_BLK_T_DISCARD:
+    case VIRTIO_BLK_T_WRITE_ZEROES:
+        return limiter_holds(&b->limiter, WAY_WRITE, vq_index(q));
+    default:
+        return false;
+    }
+}
+
+/* False: it has to wait, and is in the ring again. */
+static bool blk_start_request(struct vdev *d, struct vq *q, struct vq_req *req)
 {
     struct blk *b = vdev_priv(d);
     struct virtio_blk_outhdr h = {0};
     struct blk_req *r = vq_req_state(q, req);
     if (req->in_len == 0) { /* no room for a status: nothing that could be said */
         vq_complete(q, req);
-        return;
+        return true;
     }
     bool whole = vq_req_read(req, 0, &h, sizeof(h)) == 0;
+    if (whole && has_to_wait(b, q, le32toh(h.type))) {
+        vq_unpop(q, req);
+        return false;
+    }
     *r = (struct blk_req){.io = {.loop = b->loop, .file = &b->file, .q = q},
                           .b = b,
                           .q = q,
@@ -283,7 +316,7 @@ static void blk_start_request(struct vdev *d, struct vq *q, struct vq_req *req)
     r->status = (uint8_t *)last->iov_base + last->iov_len - 1;
     if (!whole) {
         refuse(r, VIRTIO_BLK_S_IOERR);
-        return;
+        return true;
     }
     if (r->type == LEGACY_FLUSH_OUT && !vdev_has(d, VIRTIO_F_VERSION_1))
         r->type = VIRTIO_BLK_T_FLUSH;
@@ -311,14 +344,26 @@ static void blk_start_request(struct vdev *d, struct vq *q, struct vq_req *req)
         refuse(r, VIRTIO_BLK_S_UNSUPP);
         break;
     }
+    return true;
 }
 
 static void blk_kick(struct vdev *d, struct vq *q)
 {
     if (vq_index(q) > 0 && !vdev_has(d, VIRTIO_BLK_F_MQ)) /* 5.2.2: it does not exist then */
         return;
-    vq_for_each (req, q)
-        blk_start_request(d, q, req);
+    vq_for_each (req, q) {
+        if (!blk_start_request(d, q, req))
+            return; /* resume() goes on */
+    }
+}
+
+static void resume(void *ctx, unsigned way, unsigned queue)
+{
+    const struct blk *b = ctx;
+    struct vq *q = vdev_queue(b->dev, queue);
+    (void)way;
+    if (q)
+        vq_poke(q);
 }
 
 /* --- configuration --- */
@@ -393,10 +438,20 @@ static void blk_report(const struct vdev *d, struct report *r)
     report_number(r, "failed_requests", b->failed);
     report_number(r, "read_bytes", b->read_bytes);
     report_number(r, "write_bytes", b->write_bytes);
+    limiter_report(&b->limiter, r);
+}
+
+static int blk_update(struct vdev *d, const void *opts, struct err *e)
+{
+    const struct blk_opts *o = opts;
+    struct blk *b = vdev_priv(d);
+    int rc = limiter_set(&b->limiter, &o->limits);
+    return rc < 0 ? err_host(e, rc, "%s", b->name) : 0;
 }
 
 static void blk_destroy(struct blk *b)
 {
+    limiter_close(&b->limiter);
     blkfile_close(&b->file);
     free(b);
 }
@@ -411,6 +466,7 @@ static void blk_free(struct vdev *d)
 static int blk_create(const void *opts, const struct build_env *env, struct vdev **out,
                       struct err *e);
 
+#define LIMIT(field) offsetof(struct blk_opts, limits.field)
 static const struct opt_desc blk_opts[] = {
     {.key = "path",
      .type = OPT_STR,
@@ -444,6 +500,13 @@ static const struct opt_desc blk_opts[] = {
      .offset = offsetof(struct blk_opts, id),
      .metavar = "NAME",
      .help = "name in messages; default: the file's name"},
+    LIMIT_ROW("bps", LIMIT(shared.bytes),
+              "bytes read and written at most: 50M each second; 5M/100ms; 1G more, once: 50M+1G"),
+    LIMIT_ROW("iops", LIMIT(shared.ops), "requests at most, in the same way"),
+    LIMIT_ROW("read_bps", LIMIT(way[WAY_READ].bytes), "bytes read at most"),
+    LIMIT_ROW("read_iops", LIMIT(way[WAY_READ].ops), "requests to read at most"),
+    LIMIT_ROW("write_bps", LIMIT(way[WAY_WRITE].bytes), "bytes written at most"),
+    LIMIT_ROW("write_iops", LIMIT(way[WAY_WRITE].ops), "requests to write at most"),
     {.type = OPT_END},
 };
 
@@ -454,6 +517,7 @@ static const struct vdev_ops blk_ops = {
     .config_write = blk_config_write,
     .reset = blk_reset,
     .kick = blk_kick,
+    .update = blk_update,
     .save = blk_save,
     .load = blk_load,
     .report = blk_report,
@@ -490,7 +554,11 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
     struct blk *b = calloc(1, sizeof(*b));
     if (!b)
         return err_host(e, -ENOMEM, "disk %s", o->path);
-    *b = (struct blk){.loop = env->loop, .queues = (uint16_t)MAX(o->queues, 1u), .writeback = -1};
+    *b = (struct blk){
+        .loop = env->loop,
+        .queues = (uint16_t)MAX(o->queues, 1u),
+        .writeback = -1,
+        .limiter = {.loop = env->loop, .resume = resume, .ctx = b, .names = {"read", "write"}}};
     /* 2.7.5.3.1: no chain is longer than its queue, indirect or not. */
     queue_size = queue_size ? MIN(queue_size, (uint32_t)QUEUE_SIZE) : QUEUE_SIZE;
     b->seg_max = queue_size > FRAMING ? queue_size - FRAMING : 1;
@@ -499,12 +567,15 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
 
     int rc = blkfile_open("disk", o->path, o->ro, o->direct, SECTOR, &b->file, e);
     b->sectors = b->file.size / SECTOR;
+    if (rc == 0 && (rc = limiter_set(&b->limiter, &o->limits)) < 0)
+        (void)err_host(e, rc, "disk %s", o->path);
     if (rc == 0 && (rc = vdev_new(&blk_class, env, b, sizes, b->queues, out)) < 0)
         (void)err_host(e, rc, "disk %s", o->path);
     if (rc < 0) {
         blk_destroy(b);
         return rc;
     }
+    b->dev = *out;
     for (size_t i = 0; i < ARRAY_SIZE(always_offered); i++)
         vdev_offer(*out, always_offered[i]);
     if (b->queues > 1)

@@ -35,8 +35,6 @@ int vm_add_irqfd(struct vm *vm, unsigned gsi, int fd)
 
 int vm_add_level_irqfd(struct vm *vm, unsigned gsi, int trigger, int resample)
 {
-    if (!vm_cap(vm, KVM_CAP_IRQFD_RESAMPLE))
-        return -EOPNOTSUPP;
     return irqfd(vm, gsi, trigger, resample, KVM_IRQFD_FLAG_RESAMPLE);
 }
 

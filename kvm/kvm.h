@@ -28,8 +28,10 @@ struct vm {
     struct kvm_irq_routing *table; /* scratch: as it was last given to KVM */
 };
 
-/* Opens /dev/kvm and makes a VM; says in one sentence what is missing or not permitted. */
+/* Opens /dev/kvm; says in one sentence what is missing or not permitted. What is asked of KVM in
+ * general may be asked from here on. */
 int CHECKED vm_open(struct vm *vm, struct err *e);
+int CHECKED vm_create(struct vm *vm, struct err *e);
 void vm_close(struct vm *vm); /* zero-initialised with fds -1, or half-open, is fine */
 
 /* KVM_CHECK_EXTENSION: 0 when KVM has not got it. */
@@ -51,7 +53,7 @@ int CHECKED vm_add_irqchip(struct vm *vm, struct err *e);
 /* Each signal of eventfd fd pulses global interrupt gsi. */
 int CHECKED vm_add_irqfd(struct vm *vm, unsigned gsi, int fd);
 /* Each signal of trigger asserts gsi; when the guest ends the interrupt, KVM deasserts it and
- * signals resample. -EOPNOTSUPP: this KVM cannot. */
+ * signals resample. */
 int CHECKED vm_add_level_irqfd(struct vm *vm, unsigned gsi, int trigger, int resample);
 void vm_remove_irqfd(struct vm *vm, unsigned gsi, int fd); /* of either kind */
 

@@ -12,6 +12,7 @@ static const struct {
     {KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
     {KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"},
     {KVM_CAP_IRQFD, "KVM_CAP_IRQFD"},
+    {KVM_CAP_IRQFD_RESAMPLE, "KVM_CAP_IRQFD_RESAMPLE"},
     {KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD"},
     {KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
 };
@@ -51,9 +52,6 @@ int vm_open(struct vm *vm, struct err *e)
     if (version != KVM_API_VERSION)
         return err_host(e, 0, "/dev/kvm: API version %d, and %d is needed", version,
                         KVM_API_VERSION);
-    vm->fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
-    if (vm->fd < 0)
-        return err_host(e, -errno, "/dev/kvm: cannot create a VM");
     for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
         if (!vm_cap(vm, needed[i].cap))
             return err_host(e, 0, "/dev/kvm: too old: it has no %s", needed[i].name);
@@ -65,6 +63,12 @@ int vm_open(struct vm *vm, struct err *e)
     int max = vm_cap(vm, KVM_CAP_MAX_VCPUS);
     vm->max_cpus = (unsigned)(max ? max : MAX(vm_cap(vm, KVM_CAP_NR_VCPUS), 1));
     return 0;
+}
+
+int vm_create(struct vm *vm, struct err *e)
+{
+    vm->fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
+    return vm->fd < 0 ? err_host(e, -errno, "/dev/kvm: cannot create a VM") : 0;
 }
 
 void vm_close(struct vm *vm)

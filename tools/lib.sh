@@ -213,8 +213,18 @@ copy_program() {
     done
 }
 
-# The shared libraries of a file, and the loader; none if it is no program or a static one.
+# The shared libraries of a file, and the loader; none if it is no program or a static one. And those
+# that our program loads if a run needs them (base/lib.h), of which it has only the names.
 libraries_of() {
+    local name path
+    linked_to "$1"
+    { grep -aoE 'lib(slirp|microhttpd)\.so\.[0-9]+' "$1" || true; } | sort -u | while read -r name; do
+        path=$(gcc -print-file-name="$name")
+        [[ $path != /* ]] || { realpath -s "$path" && linked_to "$path"; }
+    done
+}
+
+linked_to() {
     { ldd "$1" 2> /dev/null || true; } | sed -n 's|^[^/]*\(/[^ ]*\) (0x.*|\1|p'
 }
 
@@ -228,7 +238,7 @@ make_cpio() {
 # What the build needs, without the tests.
 # shellcheck disable=SC2034  # used by the scripts
 BUILD_PACKAGES=(cmake gcc libc6-dev libfdt-dev libjansson-dev libmicrohttpd-dev libslirp-dev
-    liburing-dev ninja-build pkg-config)
+    liburing-dev ninja-build pkg-config systemtap-sdt-dev)
 
 # build_dir PRESET: where CMakePresets.json has its build.
 build_dir() {

@@ -128,11 +128,16 @@ static unsigned address_bits(const struct kvm_cpuid2 *c)
     return bits;
 }
 
-static int check_limits(struct machine *m, struct err *e)
+static int check_cpus(const struct machine *m, struct err *e)
 {
     if (m->platform.cpus > m->vm.max_cpus)
         return err_input(e, 0, "--cpus: %u are asked for, and this KVM has at most %u",
                          m->platform.cpus, m->vm.max_cpus);
+    return 0;
+}
+
+static int check_memory(struct machine *m, struct err *e)
+{
     unsigned bits = address_bits(m->cpuid);
     m->address_limit = platform_address_limit(bits);
     if (m->platform.ram_high && LAYOUT_HOLE_END + m->platform.ram_high > m->address_limit)
@@ -150,6 +155,8 @@ static int build_platform(struct machine *m, struct err *e)
     int rc = bus_new("port", &m->pio);
     if (rc == 0)
         rc = bus_new("MMIO", &m->mmio);
+    m->team.pio = m->pio;
+    m->team.mmio = m->mmio;
     if (rc == 0)
         rc = loop_new("io0", LOOP_AUTO, &m->io);
     if (rc < 0)
@@ -173,31 +180,80 @@ static int build_platform(struct machine *m, struct err *e)
     return rc < 0 ? err_host(e, rc, "platform devices") : 0;
 }
 
-static int build_vcpus(struct machine *m, struct err *e)
+static void announce(struct machine *m, bool *what)
+{
+    (void)pthread_mutex_lock(&m->lock);
+    *what = true;
+    (void)pthread_cond_broadcast(&m->progress);
+    (void)pthread_mutex_unlock(&m->lock);
+}
+
+static void await(struct machine *m, const bool *what)
+{
+    (void)pthread_mutex_lock(&m->lock);
+    while (!*what)
+        (void)pthread_cond_wait(&m->progress, &m->lock);
+    (void)pthread_mutex_unlock(&m->lock);
+}
+
+static int set_up_vcpu(struct machine *m, struct vcpu *v, struct err *e)
+{
+    size_t size = sizeof(*m->cpuid) + m->cpuid->nent * sizeof(m->cpuid->entries[0]);
+    AUTO_FREE struct kvm_cpuid2 *cpuid = malloc(size);
+    if (!cpuid)
+        return err_host(e, -ENOMEM, "vCPU %u", v->id);
+    memcpy(cpuid, m->cpuid, size);
+    cpuid_topology(cpuid, v->id, m->platform.cpus);
+    int rc = cpu_setup(&v->kvm, cpuid, v->id, e);
+    if (rc == 0 && m->cfg->restart)
+        rc = cpu_state_get(&m->vm, &v->kvm, &m->initial[v->id], e);
+    return rc;
+}
+
+/* Each vCPU's thread sets it up while the main thread builds the rest. The first one begins before
+ * there is a VM: to say which CPUID it supports takes KVM as long as all the rest together, where
+ * the host is a guest itself and has to ask its own host leaf by leaf. */
+static int prepare_vcpu(void *ctx, struct vcpu *v)
+{
+    struct machine *m = ctx;
+    int rc = 0;
+    if (v->id == 0) {
+        rc = cpuid_supported(&m->vm, &m->cpuid, &v->why_not);
+        announce(m, &m->cpuid_asked);
+    }
+    await(m, &m->cpuid_asked);
+    await(m, &m->vcpus_made);
+    if (!m->cpuid || v->kvm.fd < 0)
+        return rc; /* there will be no machine */
+    return set_up_vcpu(m, v, &v->why_not);
+}
+
+static int start_vcpu(struct vcpu *v, struct err *e)
+{
+    int rc = vcpu_start(v);
+    return rc < 0 ? err_host(e, rc, "cannot start the thread of vCPU %u", v->id) : 0;
+}
+
+static int start_first_vcpu(struct machine *m, struct err *e)
 {
     m->vcpus = calloc(m->platform.cpus, sizeof(m->vcpus[0]));
     /* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers it is */
     m->initial = calloc(m->platform.cpus, sizeof(m->initial[0]));
-    m->team.pio = m->pio;
-    m->team.mmio = m->mmio;
     if (!m->vcpus || !m->initial)
         return err_host(e, -ENOMEM, "%u vCPUs", m->platform.cpus);
     for (unsigned i = 0; i < m->platform.cpus; i++)
         m->vcpus[i] = (struct vcpu){.team = &m->team, .id = i, .kvm = {.fd = -1}};
-    for (unsigned i = 0; i < m->platform.cpus; i++) {
-        struct vcpu *v = &m->vcpus[i];
-        int rc = vcpu_fd_open(&m->vm, i, &v->kvm, e);
-        if (rc == 0) {
-            cpuid_topology(m->cpuid, i, m->platform.cpus);
-            rc = cpu_setup(&v->kvm, m->cpuid, i, e);
-        }
-        if (rc < 0)
-            return rc;
-        if (m->cfg->restart && (rc = cpu_state_get(&m->vm, &v->kvm, &m->initial[i], e)) < 0)
-            return rc;
-    }
-    int rc = m->cfg->restart ? irqchip_state_get(&m->vm, &m->initial_irqchip) : 0;
-    return rc < 0 ? err_host(e, rc, "KVM does not show the state of the interrupt chips") : 0;
+    return start_vcpu(&m->vcpus[0], e);
+}
+
+static int build_vcpus(struct machine *m, struct err *e)
+{
+    int rc = 0;
+    for (unsigned i = 0; rc == 0 && i < m->platform.cpus; i++)
+        rc = vcpu_fd_open(&m->vm, i, &m->vcpus[i].kvm, e);
+    for (unsigned i = 1; rc == 0 && i < m->platform.cpus; i++)
+        rc = start_vcpu(&m->vcpus[i], e);
+    return rc;
 }
 
 /* Kernel, initrd and tables into RAM, and the boot CPU to where they begin. */
@@ -212,7 +268,34 @@ static int load_guest(struct machine *m, struct err *e)
     struct boot_entry entry;
     vmgenid_write(m->vmgenid);
     int rc = boot_load(m->mem, &spec, &entry, e);
+    if (rc == 0)
+        rc = vcpus_prepared(&m->team, m->vcpus, m->platform.cpus, e);
     return rc < 0 ? rc : cpu_boot(&m->vcpus[0].kvm, &entry, e);
+}
+
+static int build_irqchip(struct machine *m, struct err *e)
+{
+    int rc = vm_add_irqchip(&m->vm, e);
+    if (rc == 0 && m->cfg->restart && (rc = irqchip_state_get(&m->vm, &m->initial_irqchip)) < 0)
+        return err_host(e, rc, "KVM does not show the state of the interrupt chips");
+    return rc;
+}
+
+/* All for which nobody needs to know CPUID. */
+static int build_vm(struct machine *m, struct err *e)
+{
+    int rc = vm_create(&m->vm, e);
+    if (rc == 0)
+        rc = arch_vm_setup(&m->vm, e);
+    if (rc == 0)
+        rc = build_memory(m, e); /* all slots before the interrupt chip: see kvm.h */
+    if (rc == 0)
+        rc = build_irqchip(m, e);
+    if (rc == 0)
+        rc = build_vcpus(m, e);
+    if (rc == 0)
+        rc = build_platform(m, e);
+    return rc;
 }
 
 static int build(struct machine *m, struct err *e)
@@ -226,23 +309,24 @@ static int build(struct machine *m, struct err *e)
     if (rc == 0)
         rc = vm_open(&m->vm, e);
     if (rc == 0)
-        rc = cpuid_supported(&m->vm, &m->cpuid, e);
+        rc = check_cpus(m, e);
     if (rc == 0)
-        rc = check_limits(m, e);
-    if (rc == 0)
-        rc = arch_vm_setup(&m->vm, e);
-    if (rc == 0)
-        rc = build_memory(m, e); /* all slots before the interrupt chip: see kvm.h */
-    if (rc == 0)
-        rc = vm_add_irqchip(&m->vm, e);
-    if (rc == 0)
-        rc = build_platform(m, e);
-    if (rc == 0)
-        rc = build_vcpus(m, e);
+        rc = start_first_vcpu(m, e);
+    if (rc < 0)
+        return rc;
+    rc = build_vm(m, e);
+    announce(m, &m->vcpus_made);
+    await(m, &m->cpuid_asked);
+    if (m->cpuid && check_memory(m, e) < 0) /* it is the better reason */
+        return -EINVAL;
+    if (rc == 0 && !m->cpuid)
+        rc = vcpus_prepared(&m->team, m->vcpus, m->platform.cpus, e);
     if (rc == 0)
         rc = devices_build(m, e);
     if (rc == 0 && (rc = chardev_start(m->console)) < 0)
         (void)err_host(e, rc, "console");
+    if (rc == 0 && (rc = loop_start(m->io)) < 0)
+        (void)err_host(e, rc, "cannot start the machine's event loop");
     if (rc == 0)
         rc = load_guest(m, e);
     return rc;
@@ -262,7 +346,11 @@ int machine_build(const struct vm_config *cfg, struct machine **out, struct err 
                           .wake_fd = -1,
                           .verdict = NOTHING_YET};
     (void)pthread_mutex_init(&m->lock, NULL);
-    vcpu_team_init(&m->team, on_vcpu_fault, m);
+    (void)pthread_cond_init(&m->progress, NULL);
+    m->team.prepare = prepare_vcpu;
+    m->team.fault = on_vcpu_fault;
+    m->team.ctx = m;
+    vcpu_team_init(&m->team);
     int rc = build(m, e);
     if (rc < 0) {
         machine_free(m);
@@ -306,6 +394,7 @@ void machine_free(struct machine *m)
     fd_cleanup_(&m->initrd_fd);
     fd_cleanup_(&m->wake_fd);
     vcpu_team_destroy(&m->team);
+    (void)pthread_cond_destroy(&m->progress);
     (void)pthread_mutex_destroy(&m->lock);
     free(m);
 }
@@ -399,12 +488,9 @@ static enum machine_end watch(struct machine *m, const struct machine_also *also
     }
 }
 
-int machine_start(struct machine *m, struct err *e)
+void machine_start(struct machine *m)
 {
-    int rc = loop_start(m->io);
-    for (unsigned i = 0; rc == 0 && i < m->platform.cpus; i++)
-        rc = vcpu_start(&m->vcpus[i]);
-    return rc < 0 ? err_host(e, rc, "cannot start the machine's threads") : 0;
+    vcpus_resume(&m->team);
 }
 
 enum machine_end machine_run(struct machine *m, const struct machine_also *also, int *signo)

@@ -19,7 +19,7 @@ enum machine_end {
 /* The guest does not run yet. The config must outlive the machine. */
 int CHECKED machine_build(const struct vm_config *cfg, struct machine **out, struct err *e);
 /* The guest runs when this returns. Called once. */
-int CHECKED machine_start(struct machine *m, struct err *e);
+void machine_start(struct machine *m);
 
 /* What else the main thread looks after while the guest runs. */
 struct machine_also {

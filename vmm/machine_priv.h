@@ -38,7 +38,9 @@ struct machine {
     unsigned n_devices;         /* of them are there */
     bool ending; /* the VM is about to go: what KVM would undo for us is not undone */
 
-    struct kvm_cpuid2 *cpuid;
+    struct kvm_cpuid2 *cpuid;     /* NULL: not known; until all vCPUs have it */
+    bool cpuid_asked, vcpus_made; /* while building: which thread waits for what of the other */
+    pthread_cond_t progress;      /* one of them is true; with `lock` */
     struct vcpu_team team;
     struct vcpu *vcpus;
     struct cpu_state **initial; /* of each vCPU; only with --on-reboot restart */

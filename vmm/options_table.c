@@ -379,7 +379,17 @@ const struct option_row option_rows[] = {
             "This is a short way to write\n"
             ".Fl -device Cm blk ;\n"
             "its keys are told under\n"
-            ".Sx DEVICES .\n"},
+            ".Sx DEVICES .\n"
+            "A\n"
+            ".Ar RATE\n"
+            "is an amount, with K, M, G or T behind it for powers of 1024; after a slash the\n"
+            "time in which it comes back, in ms or s, otherwise a second; after a plus sign what\n"
+            "may be used in addition, once.\n"
+            "The amount may be used at one go: 500M/10s is on average what 50M is, in longer\n"
+            "bursts.\n"
+            "What exceeds it waits; what is bigger than the amount passes, and is waited for\n"
+            "afterwards.\n"
+            "0 is no limit.\n"},
     {.d = {.key = "net",
            .type = OPT_STR,
            .metavar = "BACKEND",

@@ -15,12 +15,11 @@ static void on_kick(int signo)
     (void)signo; /* that KVM_RUN returns is all it is for */
 }
 
-void vcpu_team_init(struct vcpu_team *t, void (*fault)(void *ctx, enum vcpu_fault why), void *ctx)
+void vcpu_team_init(struct vcpu_team *t)
 {
-    *t = (struct vcpu_team){.fault = fault, .ctx = ctx};
     (void)pthread_mutex_init(&t->lock, NULL);
     (void)pthread_cond_init(&t->changed, NULL);
-    atomic_init(&t->park, false);
+    atomic_init(&t->park, true);
     struct sigaction sa = {.sa_handler = on_kick};
     (void)sigaction(KICK_SIGNAL, &sa, NULL);
 }
@@ -82,14 +81,14 @@ static void complete_io(struct vcpu *v)
 static bool park(struct vcpu *v)
 {
     struct vcpu_team *t = v->team;
-    complete_io(v);
     (void)pthread_mutex_lock(&t->lock);
     t->parked++;
     (void)pthread_cond_broadcast(&t->changed);
     while (atomic_load(&t->park) && !t->quit)
         (void)pthread_cond_wait(&t->changed, &t->lock);
     t->parked--;
-    set_immediate_exit(v, 0); /* a late kick's */
+    if (v->kvm.run)
+        set_immediate_exit(v, 0); /* a late kick's */
     bool go_on = !t->quit;
     (void)pthread_mutex_unlock(&t->lock);
     return go_on;
@@ -178,10 +177,14 @@ static void *vcpu_main(void *arg)
     (void)sigaddset(&kick, KICK_SIGNAL);
     (void)pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
 
+    v->prepared = v->team->prepare(v->team->ctx, v);
+    if (!park(v))
+        return NULL;
     for (;;) {
         if (atomic_load(&v->team->park) || v->halted) {
             if (v->halted)
                 vcpus_hold(v->team);
+            complete_io(v);
             if (!park(v))
                 return NULL;
             continue;
@@ -222,8 +225,29 @@ void vcpus_hold(struct vcpu_team *t)
  * which KVM looks at once more on its way in. */
 static void kick(struct vcpu *v)
 {
-    set_immediate_exit(v, 1);
+    if (v->kvm.run) /* or there is nothing yet that could run */
+        set_immediate_exit(v, 1);
     (void)pthread_kill(v->thread, KICK_SIGNAL);
+}
+
+static void wait_parked(struct vcpu_team *t)
+{
+    (void)pthread_mutex_lock(&t->lock);
+    while (t->parked < t->n)
+        (void)pthread_cond_wait(&t->changed, &t->lock);
+    (void)pthread_mutex_unlock(&t->lock);
+}
+
+int vcpus_prepared(struct vcpu_team *t, const struct vcpu *v, unsigned n, struct err *e)
+{
+    wait_parked(t);
+    for (unsigned i = 0; i < n; i++) {
+        if (v[i].prepared < 0) {
+            *e = v[i].why_not;
+            return v[i].prepared;
+        }
+    }
+    return 0;
 }
 
 void vcpus_park(struct vcpu_team *t, struct vcpu *v, unsigned n)
@@ -233,10 +257,7 @@ void vcpus_park(struct vcpu_team *t, struct vcpu *v, unsigned n)
         if (v[i].started)
             kick(&v[i]);
     }
-    (void)pthread_mutex_lock(&t->lock);
-    while (t->parked < t->n)
-        (void)pthread_cond_wait(&t->changed, &t->lock);
-    (void)pthread_mutex_unlock(&t->lock);
+    wait_parked(t);
 }
 
 void vcpus_resume(struct vcpu_team *t)

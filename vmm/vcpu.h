@@ -15,8 +15,10 @@ enum vcpu_fault {
     VCPU_RESET,
 };
 
+struct vcpu;
 struct vcpu_team {                                 /* shared by all vCPUs of a machine */
     struct bus *pio, *mmio;                        /* set before the first vCPU starts */
+    int (*prepare)(void *ctx, struct vcpu *v);     /* first thing on the vCPU's thread */
     void (*fault)(void *ctx, enum vcpu_fault why); /* on the vCPU's thread; then it parks */
     void *ctx;
 
@@ -33,13 +35,18 @@ struct vcpu {
     struct vcpu_fd kvm;
     pthread_t thread;
     bool started, halted; /* halted: after a fault, until reset */
+    int prepared;         /* what prepare() returned, and why it failed */
+    struct err why_not;
 };
 
-void vcpu_team_init(struct vcpu_team *t, void (*fault)(void *ctx, enum vcpu_fault why), void *ctx);
+/* Zero but for what its owner calls; it parks all. */
+void vcpu_team_init(struct vcpu_team *t);
 void vcpu_team_destroy(struct vcpu_team *t);
 
-/* The thread runs guest code at once. */
+/* The thread prepares the vCPU and parks. */
 int CHECKED vcpu_start(struct vcpu *v);
+/* Waits until all that were started are prepared. */
+int CHECKED vcpus_prepared(struct vcpu_team *t, const struct vcpu *v, unsigned n, struct err *e);
 /* Sends all threads to park, and returns when they are there, with no I/O half done. */
 void vcpus_park(struct vcpu_team *t, struct vcpu *v, unsigned n);
 /* Asks for the same and does not wait; for a vCPU's own thread. */

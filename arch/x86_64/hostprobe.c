@@ -59,6 +59,8 @@ static int try_one(const struct trial *t, bool *ok, struct err *e)
     const struct gmem_options plain = {0};
     int rc = vm_open(&vm, e);
     if (rc == 0)
+        rc = vm_create(&vm, e);
+    if (rc == 0)
         rc = arch_vm_setup(&vm, e);
     if (rc == 0)
         rc = gmem_new(&ram, 1, &plain, &mem, e);

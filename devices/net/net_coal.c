@@ -3,21 +3,12 @@
  * late is told in one piece, and the core's rules of when to interrupt stay as they are.
  *
  * A driver that runs out of buffers hears of them at once, whatever it asked for. */
-#include <time.h>
-
 #include "devices/net/net_priv.h"
 
 enum {
     SEGMENTS_MAX = NET_QUEUE_SIZE / 2, /* the ring must not be empty because of us */
     USECS_MAX = 1000 * 1000,           /* nobody waits longer than a second */
 };
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static struct net_coal *of(struct net *n, struct vq *q)
 {
@@ -60,7 +51,8 @@ static void arm(struct net *n)
         if (at && (!first || at < first))
             first = at;
     }
-    loop_timer_set(&n->coal_timer, first ? (uint64_t)MAX(first - now_ns(), (int64_t)1) : 0);
+    loop_timer_set(&n->coal_timer,
+                   first ? (uint64_t)MAX(first - (int64_t)loop_now_ns(), (int64_t)1) : 0);
 }
 
 void net_packet_done(struct net *n, struct vq *q)
@@ -72,7 +64,8 @@ void net_packet_done(struct net *n, struct vq *q)
     if (c->packets >= c->max_packets || c->segments >= SEGMENTS_MAX) {
         net_coal_flush(n, q);
     } else if (!c->deadline_ns) {
-        c->deadline_ns = now_ns() + (int64_t)MIN(c->max_usecs, (uint32_t)USECS_MAX) * 1000;
+        c->deadline_ns =
+            (int64_t)loop_now_ns() + (int64_t)MIN(c->max_usecs, (uint32_t)USECS_MAX) * 1000;
         arm(n);
     }
 }
@@ -80,7 +73,7 @@ void net_packet_done(struct net *n, struct vq *q)
 void net_coal_timer(void *ctx)
 {
     struct net *n = ctx;
-    int64_t now = now_ns();
+    int64_t now = (int64_t)loop_now_ns();
     for (unsigned i = 0; i < ARRAY_SIZE(n->coal); i++) {
         struct vq *q = vdev_queue(n->dev, i);
         if (q && n->coal[i].deadline_ns && n->coal[i].deadline_ns <= now)

@@ -18,6 +18,7 @@ struct net_opts { /* all zeroes is the default */
     uint32_t mtu, queues;
     int link, offload, mrg_rxbuf, coalesce; /* 0: up, on */
     bool restricted, vnet_hdr, rss, hash;
+    struct limits limits; /* ways: enum net_way */
 };
 
 static const char *const backend_names[] = {
@@ -26,6 +27,7 @@ static const char *const backend_names[] = {
 static const char *const link_names[] = {"up", "down", NULL};
 static const char *const on_names[] = {"on", "off", NULL};
 
+#define LIMIT(field) offsetof(struct net_opts, limits.field)
 static const struct opt_desc net_opts[] = {
     {.key = "backend",
      .type = OPT_ENUM,
@@ -44,7 +46,8 @@ static const struct opt_desc net_opts[] = {
      .type = OPT_U32,
      .offset = offsetof(struct net_opts, mtu),
      .metavar = "N",
-     .help = "longest packet, 68 to 65535 bytes; default: the host interface's, or 1500",
+     .help = "longest packet, 68 to 65535 bytes; default: the host interface's, 65520 "
+             "with user, or 1500",
      .min = MTU_MIN,
      .max = MTU_MAX},
     {.key = "queues",
@@ -117,13 +120,22 @@ static const struct opt_desc net_opts[] = {
      .type = OPT_FLAG,
      .offset = offsetof(struct net_opts, hash),
      .help = "offer to report each frame's hash"},
+    LIMIT_ROW(
+        "rx_bps", LIMIT(way[NET_WAY_RX].bytes),
+        "bytes (not bits) received at most: 50M each second; 5M/100ms; 1G more, once: 50M+1G"),
+    LIMIT_ROW("rx_pps", LIMIT(way[NET_WAY_RX].ops), "frames received at most, in the same way"),
+    LIMIT_ROW("tx_bps", LIMIT(way[NET_WAY_TX].bytes), "bytes sent at most"),
+    LIMIT_ROW("tx_pps", LIMIT(way[NET_WAY_TX].ops), "frames sent at most"),
     {.type = OPT_END},
 };
 
 int net_update(struct vdev *d, const void *opts, struct err *e)
 {
     const struct net_opts *o = opts;
-    (void)e;
+    struct net *n = vdev_priv(d);
+    int rc = limiter_set(&n->limiter, &o->limits);
+    if (rc < 0)
+        return err_host(e, rc, "%s", n->what);
     net_set_link(d, o->link == 0);
     return 0;
 }
@@ -149,6 +161,7 @@ void net_destroy(struct net *n)
         return;
     loop_timer_close(&n->stall);
     loop_timer_close(&n->coal_timer);
+    limiter_close(&n->limiter);
     net_backend_free(n->host);
     for (unsigned i = 0; i < NET_QUEUES_MAX; i++)
         free(n->source[i].bounce);
@@ -181,6 +194,14 @@ static int open_host(struct net *n, const struct net_opts *o, struct err *e)
     return 0;
 }
 
+static void resume(void *ctx, unsigned way, unsigned queue)
+{
+    if (way == NET_WAY_RX)
+        net_rx_resume(ctx, queue);
+    else
+        net_tx_resume(ctx, queue);
+}
+
 static int build(struct net *n, const struct net_opts *o, struct err *e)
 {
     (void)snprintf(n->what, sizeof(n->what), "net %s%s%s", backend_names[o->backend],
@@ -194,9 +215,14 @@ static int build(struct net *n, const struct net_opts *o, struct err *e)
     int rc = loop_timer_open(n->loop, &n->stall, net_rx_stalled, n);
     if (rc == 0)
         rc = loop_timer_open(n->loop, &n->coal_timer, net_coal_timer, n);
+    if (rc == 0)
+        rc = limiter_set(&n->limiter, &o->limits);
     for (unsigned i = 0; rc == 0 && i < n->pairs_max; i++) {
-        n->source[i] = (struct net_source){
-            .net = n, .index = i, .blocked = true, .bounce = malloc(NET_FRAME_MAX + 1)};
+        n->source[i] = (struct net_source){.net = n,
+                                           .index = i,
+                                           .blocked = true,
+                                           .expected = NET_FRAME_MAX,
+                                           .bounce = malloc(NET_FRAME_MAX + 1)};
         rc = n->source[i].bounce ? 0 : -ENOMEM;
     }
     return rc < 0 ? err_host(e, rc, "%s", n->what) : open_host(n, o, e);
@@ -246,6 +272,8 @@ static int net_create(const void *opts, const struct build_env *env, struct vdev
     n->loop = env->loop;
     n->pairs_max = o->queues ? o->queues : 1;
     n->pairs = n->sources = 1;
+    n->limiter =
+        (struct limiter){.loop = env->loop, .resume = resume, .ctx = n, .names = {"rx", "tx"}};
     n->rss_offered = o->rss;
     n->hash_offered = o->hash;
     atomic_store(&n->status, o->link == 0 ? VIRTIO_NET_S_LINK_UP : 0);

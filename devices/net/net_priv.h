@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "base/log.h"
+#include "devices/limiter.h"
 #include "devices/net/backend.h"
 #include "devices/net/filter.h"
 #include "devices/net/rss.h"
@@ -46,9 +47,12 @@ struct net_source {
     uint8_t *bounce; /* NET_FRAME_MAX + 1 bytes, for what the held buffers have no room for */
     struct virtio_net_hdr_v1_hash hdr;
     size_t len, direct; /* len 0: there is none */
+    size_t expected;    /* how long the next one is likely to be */
     unsigned target;    /* receive queue */
     bool blocked;       /* until the driver offers buffers */
 };
+
+enum net_way { NET_WAY_RX, NET_WAY_TX };
 
 struct net_rss {
     bool steers; /* the last command was RSS_CONFIG */
@@ -102,11 +106,23 @@ struct net {
     } coal_default[2]; /* receive, transmit */
     struct loop_timer coal_timer;
 
+    struct limiter limiter; /* of sources, and of transmit queues by their pair */
     struct net_counters counters[NET_VQS_MAX];
     struct iovec iov[NET_IOV_MAX];
     uint8_t tx_copy[NET_FRAME_MAX];
 };
 
+/* Adds a segment of the driver's to `iov`, in which iov[0] is ours: to the one before, if it begins
+ * where that ends. Linux cuts its buffers off one piece of memory, and each segment less is some
+ * work less for the kernel. */
+static inline void net_add_segment(struct iovec *iov, unsigned *k, uint8_t *at, size_t len)
+{
+    struct iovec *last = &iov[*k - 1];
+    if (*k > 1 && (uint8_t *)last->iov_base + last->iov_len == at)
+        last->iov_len += len;
+    else
+        iov[(*k)++] = (struct iovec){.iov_base = at, .iov_len = len};
+}
 static inline bool net_link_up(const struct net *n)
 {
     return atomic_load(&n->status) & VIRTIO_NET_S_LINK_UP;
@@ -139,9 +155,11 @@ void net_rx_queue_reset(struct net *n, unsigned pair); /* the driver's, of that 
 bool net_rx_awake(struct net *n);
 void net_rx_stop(struct net *n); /* nothing is received, and what was is dropped */
 void net_rx_stalled(void *ctx);
+void net_rx_resume(struct net *n, unsigned source);
 /* net_tx.c */
 void net_tx_writable(void *ctx, unsigned queue);
 void net_tx_kick(struct net *n, struct vq *q);
+void net_tx_resume(struct net *n, unsigned pair);
 void net_tx_retry(struct net *n); /* what waits, waits for another queue of the back end now */
 /* net_ctrl.c */
 void net_ctrl_kick(struct net *n, struct vq *q);

@@ -6,7 +6,10 @@
  * aside first; it is dropped when its queue has no room, so that one queue cannot stop others. */
 #include "devices/net/net_priv.h"
 
-enum { STALL_NS = 200 * 1000 * 1000 };
+enum {
+    STALL_NS = 200 * 1000 * 1000,
+    EXPECT_DECAY = 16, /* frames: how long a long one is remembered */
+};
 
 static struct net_counters *counters(struct net *n, unsigned pair)
 {
@@ -74,12 +77,13 @@ static void gather(struct net *n, unsigned pair, size_t want)
     }
 }
 
-/* Adds the held buffers' segments behind the header's place; how many bytes they have. */
-static size_t map_held(struct net *n, unsigned pair, unsigned *k)
+/* Adds the held buffers' segments behind the header's place until they have `want` bytes; how many
+ * they have. */
+static size_t map_held(struct net *n, unsigned pair, size_t want, unsigned *k)
 {
     const struct net_rxq *r = &n->rxq[pair];
     size_t skip = n->hdr_len, bytes = 0;
-    for (unsigned i = 0; i < r->n; i++) {
+    for (unsigned i = 0; i < r->n && bytes < want; i++) {
         const struct vq_req *req = held(r, i);
         for (unsigned s = 0; s < req->n_in; s++) {
             const struct iovec *v = &req->iov[req->n_out + s];
@@ -89,8 +93,7 @@ static size_t map_held(struct net *n, unsigned pair, unsigned *k)
             }
             if (*k + 1 == NET_IOV_MAX)
                 return bytes; /* the rest is written by copying */
-            n->iov[(*k)++] = (struct iovec){.iov_base = (uint8_t *)v->iov_base + skip,
-                                            .iov_len = v->iov_len - skip};
+            net_add_segment(n->iov, k, (uint8_t *)v->iov_base + skip, v->iov_len - skip);
             bytes += v->iov_len - skip;
             skip = 0;
         }
@@ -161,12 +164,13 @@ static bool fetch(struct net *n, struct net_source *s)
     s->target = s->index < n->pairs ? s->index : 0;
     n->iov[0] = (struct iovec){.iov_base = &s->hdr.hdr, .iov_len = sizeof(s->hdr.hdr)};
     if (!reads_aside(n))
-        s->direct = map_held(n, s->target, &k);
+        s->direct = map_held(n, s->target, s->expected, &k);
     n->iov[k++] = (struct iovec){.iov_base = s->bounce, .iov_len = NET_FRAME_MAX + 1};
     ssize_t len = n->host->ops->recv(n->host, s->index, n->iov, k);
     if (len < 0)
         return false;
     s->len = (size_t)len;
+    s->expected = MAX(s->len, s->expected - s->expected / EXPECT_DECAY);
     s->direct = MIN(s->direct, s->len);
     size_t head_len = read_head(n, k, s->len, head);
     net_mac(n, mac);
@@ -227,6 +231,7 @@ static void hand_over(struct net *n, struct net_source *s, struct vq *q)
         net_done(n, q, take_first(r));
     shed_runts(n, s->target, q);
     count_frame(counters(n, s->target), s);
+    limiter_take(&n->limiter, NET_WAY_RX, s->len);
     s->len = 0;
     net_packet_done(n, q);
     if (r->n == 0)
@@ -307,6 +312,11 @@ static void run(struct net *n, struct net_source *s)
             block(n, s, true);
             return;
         }
+        if (s->len == 0 && limiter_empty(&n->limiter, NET_WAY_RX)) {
+            if (i == 0 && limiter_holds(&n->limiter, NET_WAY_RX, s->index))
+                block(n, s, true);
+            return; /* whether another one is there to wait is readable()'s to say */
+        }
         if (s->len == 0 && !fetch(n, s))
             return;
         bytes += s->len;
@@ -334,6 +344,15 @@ static void wake(struct net *n)
         block(n, s, false);
         run(n, s);
     }
+}
+
+void net_rx_resume(struct net *n, unsigned source)
+{
+    struct net_source *s = &n->source[source];
+    if (source >= n->sources || !s->blocked)
+        return;
+    block(n, s, false);
+    run(n, s);
 }
 
 void net_rx_kick(struct net *n, struct vq *q)

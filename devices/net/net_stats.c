@@ -176,4 +176,5 @@ void net_report(const struct vdev *d, struct report *r)
         report_number(r, names[way][1], sum[way].bytes);
         report_number(r, names[way][2], sum[way].drops);
     }
+    limiter_report(&n->limiter, r);
 }

@@ -14,8 +14,7 @@ static bool map_frame(struct net *n, const struct vq_req *req, size_t skip, unsi
         }
         if (*k == NET_IOV_MAX)
             return false;
-        n->iov[(*k)++] =
-            (struct iovec){.iov_base = (uint8_t *)v->iov_base + skip, .iov_len = v->iov_len - skip};
+        net_add_segment(n->iov, k, (uint8_t *)v->iov_base + skip, v->iov_len - skip);
         skip = 0;
     }
     return true;
@@ -81,6 +80,7 @@ static int send_one(struct net *n, unsigned pair, const struct vq_req *req)
         c->drops++; /* such as by a tap that is down: a cable does not say so either */
         return 0;
     }
+    limiter_take(&n->limiter, NET_WAY_TX, len);
     learn(n, pair, req, len);
     count_frame(c, &h, len);
     return 0;
@@ -96,6 +96,10 @@ void net_tx_kick(struct net *n, struct vq *q)
         struct vq_req *req = vq_next(q);
         if (!req)
             return;
+        if (limiter_holds(&n->limiter, NET_WAY_TX, pair)) {
+            vq_unpop(q, req); /* net_tx_resume() goes on */
+            return;
+        }
         bytes += MIN(req->out_len, (size_t)NET_FRAME_MAX);
         if (send_one(n, pair, req) == -EAGAIN) {
             n->tx_blocked[pair] = true;
@@ -106,6 +110,13 @@ void net_tx_kick(struct net *n, struct vq *q)
         net_packet_done(n, q);
     }
     vq_poke(q);
+}
+
+void net_tx_resume(struct net *n, unsigned pair)
+{
+    struct vq *q = vdev_queue(n->dev, net_tx_index(pair));
+    if (q)
+        vq_poke(q);
 }
 
 static void retry(struct net *n, unsigned pair)

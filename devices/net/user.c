@@ -5,8 +5,25 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 
+#include "base/lib.h"
 #include "devices/net/text.h"
 #include "devices/net/user_priv.h"
+
+struct user_slirp user_slirp;
+
+static int load(struct err *e)
+{
+    const struct lib_function functions[] = {
+        {"slirp_new", &user_slirp.new},
+        {"slirp_cleanup", &user_slirp.cleanup},
+        {"slirp_add_hostfwd", &user_slirp.add_hostfwd},
+        {"slirp_input", &user_slirp.input},
+        {"slirp_pollfds_fill", &user_slirp.pollfds_fill},
+        {"slirp_pollfds_poll", &user_slirp.pollfds_poll},
+        {"slirp_handle_timer", &user_slirp.handle_timer},
+    };
+    return lib_load(SLIRP_SONAME, functions, ARRAY_SIZE(functions), e);
+}
 
 static struct user *of(struct net_backend *b)
 {
@@ -93,7 +110,7 @@ static int user_send(struct net_backend *b, unsigned queue, const struct iovec *
         memcpy(u->out + len, iov[i].iov_base, iov[i].iov_len);
         len += iov[i].iov_len;
     }
-    slirp_input(u->slirp, u->out, (int)len);
+    user_slirp.input(u->slirp, u->out, (int)len);
     loop_post(u->loop, &u->after);
     return 0;
 }
@@ -137,7 +154,7 @@ static void user_free(struct net_backend *b)
 {
     struct user *u = of(b);
     if (u->slirp)
-        slirp_cleanup(u->slirp);
+        user_slirp.cleanup(u->slirp);
     loop_task_cancel(u->loop, &u->after);
     loop_unwatch(u->loop, &u->watch);
     loop_timer_close(&u->timer);
@@ -164,7 +181,7 @@ static int forward(struct user *u, const char *text, struct err *e)
         return err_input(e, 0, "%s: hostfwd \"%s\": tcp:[HOSTADDR]:PORT-[GUESTADDR]:PORT is wanted",
                          u->what, text);
     errno = 0;
-    if (slirp_add_hostfwd(u->slirp, f.udp, f.host, f.host_port, f.guest, f.guest_port) < 0)
+    if (user_slirp.add_hostfwd(u->slirp, f.udp, f.host, f.host_port, f.guest, f.guest_port) < 0)
         return err_host(e, errno ? -errno : -EADDRNOTAVAIL, "%s: hostfwd %s", u->what, text);
     return 0;
 }
@@ -193,12 +210,12 @@ static int configure(struct user *u, const struct net_backend_spec *s, struct er
                      .vdhcp_start = address(net + 15 < (net | ~mask) ? net + 15 : net + 4),
                      .in6_enabled = true,
                      .vprefix_len = 64,
-                     .if_mtu = s->mtu,
-                     .if_mru = s->mtu};
+                     .if_mtu = u->b.mtu,
+                     .if_mru = u->b.mtu};
     (void)inet_pton(AF_INET6, "fec0::", &c.vprefix_addr6);
     (void)inet_pton(AF_INET6, "fec0::2", &c.vhost6);
     (void)inet_pton(AF_INET6, "fec0::3", &c.vnameserver6);
-    u->slirp = slirp_new(&c, &callbacks, u);
+    u->slirp = user_slirp.new(&c, &callbacks, u);
     return u->slirp ? 0 : err_host(e, 0, "%s: libslirp refuses to start", s->what);
 }
 
@@ -207,16 +224,20 @@ int net_user_open(const struct net_backend_spec *s, struct loop *l, struct net_b
 {
     if (s->queues > 1)
         return err_input(e, 0, "%s: has one pair of queues, not %u", s->what, s->queues);
+    int rc = load(e);
+    if (rc < 0)
+        return rc;
     struct user *u = calloc(1, sizeof(*u));
     if (!u)
         return err_host(e, -ENOMEM, "%s", s->what);
-    u->b = (struct net_backend){.ops = &user_ops, .queues = 1, .steers = true};
+    u->b = (struct net_backend){
+        .ops = &user_ops, .queues = 1, .steers = true, .mtu = s->mtu ? s->mtu : USER_MTU};
     u->loop = l;
     u->last = &u->first;
     u->after = (struct loop_task){.fn = user_after, .ctx = u};
     (void)snprintf(u->what, sizeof(u->what), "%s", s->what);
     u->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    int rc = u->epoll_fd < 0 ? -errno : loop_timer_open(l, &u->timer, user_time_is_up, u);
+    rc = u->epoll_fd < 0 ? -errno : loop_timer_open(l, &u->timer, user_time_is_up, u);
     if (rc < 0)
         (void)err_host(e, rc, "%s", s->what);
     else

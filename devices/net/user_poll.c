@@ -87,11 +87,22 @@ void user_forget_fd(int fd, void *opaque)
     u->fds[fd].got = 0;
 }
 
+/* To wake up early does no harm: so the timer is not set anew for a later time, which would be a
+ * system call for all that happens. */
+static void wake_in(struct user *u, int64_t now_ms, uint32_t timeout_ms)
+{
+    int64_t at_ms = now_ms + MAX(timeout_ms, 1u);
+    if (timeout_ms == UINT32_MAX || (u->wake_ms && u->wake_ms <= at_ms))
+        return;
+    u->wake_ms = at_ms;
+    loop_timer_set(&u->timer, (uint64_t)(at_ms - now_ms) * 1000000);
+}
+
 void user_update(struct user *u)
 {
     uint32_t timeout_ms = UINT32_MAX;
     u->round++;
-    slirp_pollfds_fill(u->slirp, &timeout_ms, add_poll, u);
+    user_slirp.pollfds_fill(u->slirp, &timeout_ms, add_poll, u);
     size_t kept = 0;
     for (size_t i = 0; i < u->n_list; i++) {
         struct user_fd *f = &u->fds[u->list[i]];
@@ -111,7 +122,7 @@ void user_update(struct user *u)
         if (t->used && t->at_ms)
             timeout_ms = (uint32_t)MIN((int64_t)timeout_ms, MAX(t->at_ms - now, (int64_t)1));
     }
-    loop_timer_set(&u->timer, timeout_ms == UINT32_MAX ? 0 : MAX(timeout_ms, 1u) * 1000000ull);
+    wake_in(u, now, timeout_ms);
 }
 
 void user_sockets_ready(void *ctx, uint32_t events)
@@ -127,7 +138,7 @@ void user_sockets_ready(void *ctx, uint32_t events)
                 f->got |= (uint32_t)event_map[k].slirp;
         }
     }
-    slirp_pollfds_poll(u->slirp, 0, get_events, u);
+    user_slirp.pollfds_poll(u->slirp, 0, get_events, u);
     for (int i = 0; i < n; i++)
         u->fds[ev[i].data.fd].got = 0;
     user_after(u);
@@ -137,14 +148,15 @@ void user_time_is_up(void *ctx)
 {
     struct user *u = ctx;
     int64_t now = user_now_ns(NULL) / 1000000;
+    u->wake_ms = 0;
     for (size_t i = 0; i < USER_TIMERS_MAX; i++) {
         struct user_timer *t = &u->timers[i];
         if (t->used && t->at_ms && t->at_ms <= now) {
             t->at_ms = 0;
-            slirp_handle_timer(u->slirp, t->id, t->ctx);
+            user_slirp.handle_timer(u->slirp, t->id, t->ctx);
         }
     }
-    slirp_pollfds_poll(u->slirp, 0, get_events, u);
+    user_slirp.pollfds_poll(u->slirp, 0, get_events, u);
     user_after(u);
 }
 

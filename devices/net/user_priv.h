@@ -11,7 +11,20 @@ enum {
     USER_WAITING_MAX = 1 << 20, /* bytes of frames that the guest has no buffer for yet */
     USER_TIMERS_MAX = 4,
     USER_MTU_MAX = 65521, /* libslirp's own limit */
+    USER_MTU = 65520,     /* there is no wire: what a connection costs is by the frame */
 };
+
+/* What is called of libslirp, which is loaded with the first such network. */
+struct user_slirp {
+    __typeof__(slirp_new) *new;
+    __typeof__(slirp_cleanup) *cleanup;
+    __typeof__(slirp_add_hostfwd) *add_hostfwd;
+    __typeof__(slirp_input) *input;
+    __typeof__(slirp_pollfds_fill) *pollfds_fill;
+    __typeof__(slirp_pollfds_poll) *pollfds_poll;
+    __typeof__(slirp_handle_timer) *handle_timer;
+};
+extern struct user_slirp user_slirp;
 
 struct frame {
     struct frame *next;
@@ -41,6 +54,7 @@ struct user {
     int epoll_fd;
     struct loop_watch watch; /* of epoll_fd */
     struct loop_timer timer;
+    int64_t wake_ms;        /* what it is set to; 0: it is not */
     struct loop_task after; /* something went into libslirp */
     struct user_timer timers[USER_TIMERS_MAX];
 

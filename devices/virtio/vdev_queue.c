@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+#include "base/probe.h"
 #include "devices/virtio/vdev_priv.h"
 
 /* --- on the loop --- */
@@ -49,6 +50,7 @@ static void on_kick(void *ctx, uint32_t events)
     struct queue *q = ctx;
     (void)events;
     q->kicks++;
+    PROBE(notify, q->live->name, q->dev, q->live->index);
     vq_run(q->live);
 }
 
@@ -57,8 +59,11 @@ static void on_kick_all(void *ctx, uint32_t events)
     struct vdev *d = ctx;
     (void)events;
     for (unsigned i = 0; i < d->n_all; i++) {
-        if (d->queues[i].live)
-            vq_run(d->queues[i].live);
+        struct vq *q = d->queues[i].live;
+        if (!q)
+            continue;
+        PROBE(notify, q->name, q->dev, q->index);
+        vq_run(q);
     }
 }
 

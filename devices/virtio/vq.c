@@ -1,5 +1,6 @@
 /* devices/virtio/vq.c - what all ring formats share: slots for requests in flight, the drain
  * budget, the latch of a broken ring, and byte access to a request. */
+#include "base/probe.h"
 #include "devices/virtio/vdev.h"
 #include "devices/virtio/vq_priv.h"
 
@@ -40,6 +41,7 @@ int vq_open(const struct vq_open_args *a, struct vq **out)
     *q = (struct vq){0};
     q->ops = a->packed ? &vq_packed_ops : &vq_split_ops;
     q->dev = a->dev;
+    q->name = vdev_name(a->dev);
     q->mem = a->mem;
     q->n_ram = gmem_regions(a->mem, &q->ram);
     q->loop = a->loop;
@@ -214,6 +216,7 @@ struct vq_req *vq_next(struct vq *q)
             q->budget--;
             order_add(q, r);
             q->in_flight++;
+            PROBE(submit, q->name, q->dev, q->index, r->core.head, r->out_len, r->in_len);
             return r;
         }
         if (rc < 0) {
@@ -252,8 +255,10 @@ static void publish(struct vq *q)
         return;
     bool notify = q->ops->publish(q);
     q->unpublished = 0;
-    if (notify)
+    if (notify) {
+        PROBE(inject, q->name, q->dev, q->index);
         vdev_queue_interrupt(q->dev, q->index);
+    }
 }
 
 static void push(struct vq *q, const struct vq_req *r)
@@ -281,6 +286,7 @@ static struct vq_req *next_in_order(struct vq *q)
 
 void vq_complete(struct vq *q, struct vq_req *r)
 {
+    PROBE(complete, q->name, q->dev, q->index, r->core.head, r->written);
     if (q->order) {
         r->core.done = true;
         r = next_in_order(q);

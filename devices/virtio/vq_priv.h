@@ -47,6 +47,7 @@ extern const struct vq_ring_ops vq_split_ops, vq_packed_ops;
 struct vq {
     const struct vq_ring_ops *ops;
     struct vdev *dev;
+    const char *name; /* the device's, for probes */
     const struct gmem *mem;
     const struct gmem_region *ram; /* of mem, to look there first */
     unsigned n_ram;

@@ -217,7 +217,21 @@ life() {
     until_true 'less memory' has /hotplug/memory '"plugged_size_mib": 2,'
     no 'requested' PATCH /hotplug/memory '{"requested_size_mib": 257}'
 
-    no 'cannot be changed|nothing that can be changed' PATCH /drives/rootfs '{"drive_id": "rootfs"}'
+    no 'cannot be changed' PATCH /drives/rootfs '{"drive_id": "rootfs", "path_on_host": "disk"}'
+    throttled() { [[ $(metric blk read_throttled) -gt 0 && $(metric blk read_throttled_ns) -gt 0 ]]; }
+    ! throttled || fault 'a disk without limits is throttled'
+    # The guest gives up when a read takes ten seconds.
+    ok PATCH /drives/rootfs '{"drive_id": "rootfs", "rate_limiter": {"ops": {"size": 1, "refill_time": 2000}}}'
+    until_true 'a read that waits' throttled
+    want 200 '"ops": \{"size": 1, "one_time_burst": 0, "refill_time": 2000\}' GET /vm/config
+    no 'ops: size is missing' PATCH /drives/rootfs '{"drive_id": "rootfs", "rate_limiter": {"ops": {}}}'
+    ok PATCH /vm '{"state": "Paused"}'
+    ok PATCH /vm '{"state": "Resumed"}'
+    reads=$(metric blk reads)
+    until_true 'a read at last' grows "$reads"
+    ok PATCH /drives/rootfs '{"drive_id": "rootfs", "rate_limiter": {"ops": {"size": 0, "refill_time": 0}}}'
+    ! has /vm/config rate_limiter || fault "a limit is left: $answer"
+    until_true 'reads without a limit' grows "$((reads + 1000))"
     no 'no such device' PATCH /drives/other '{"drive_id": "other"}'
     no 'no keyboard' PUT /actions '{"action_type": "SendCtrlAltDel"}'
     [[ $(metric blk queue0_notifications) -gt 0 ]] || fault 'no notifications are counted'
@@ -256,7 +270,8 @@ refusals() {
     no 'drive_id is ..b..' PUT /drives/a '{"drive_id": "b", "path_on_host": "disk", "is_root_device": false}'
     no 'an id is' PUT /drives/a%20b '{"drive_id": "a%20b", "path_on_host": "disk", "is_root_device": false}'
     no 'path_on_host: .* is missing' PUT /drives/a '{"drive_id": "a", "path_on_host": "", "is_root_device": false}'
-    no 'rate limits' PUT /drives/a '{"drive_id": "a", "path_on_host": "disk", "is_root_device": false, "rate_limiter": {}}'
+    no 'rate_limiter: ops: size is missing' PUT /drives/a '{"drive_id": "a", "path_on_host": "disk", "is_root_device": false, "rate_limiter": {"ops": {}}}'
+    no 'rate limits' PUT /entropy '{"rate_limiter": {}}'
     ok PUT /drives/a '{"drive_id": "a", "path_on_host": "disk", "is_root_device": true, "rate_limiter": null}'
     ok PUT /drives/a '{"drive_id": "a", "path_on_host": "disk", "is_root_device": true}'
     no 'each to be the root' PUT /drives/b '{"drive_id": "b", "path_on_host": "disk", "is_root_device": true}'
@@ -300,7 +315,8 @@ config() {
     cat << EOF > "$1"
 {"boot-source": {"kernel_image_path": "$dir/linger.guest", "boot_args": null},
  "machine-config": {"vcpu_count": 1, "mem_size_mib": 128, "smt": false},
- "drives": [{"drive_id": "d", "path_on_host": "disk", "is_root_device": false}],
+ "drives": [{"drive_id": "d", "path_on_host": "disk", "is_root_device": false,
+             "rate_limiter": {"ops": {"size": 5, "refill_time": 100}}}],
  "network-interfaces": [], "vsock": null, "cpu-config": null,
  "balloon": {"amount_mib": 4, "deflate_on_oom": false, "free_page_hinting": true},
  "memory-hotplug": {"total_size_mib": 128},
@@ -314,6 +330,7 @@ config-file() {
     await_guest || return
     want 200 '"state": "Running"' GET /
     want 200 '"amount_mib": 4' GET /vm/config
+    want 200 '"size": 5, "one_time_burst": 0, "refill_time": 100' GET /vm/config
     want 200 '"host_cmd": 0' GET /balloon/hinting/status
     ok PATCH /balloon/hinting/start '{"acknowledge_on_stop": true}'
     ok PATCH /balloon/hinting/start

@@ -309,6 +309,14 @@ bad disk-directory 2 'disk directory' "$vmm" --kernel good --disk directory
 bad disk-fifo 2 'disk fifo' "$vmm" --kernel good --disk fifo
 bad disk-twice 2 'disk disk.*(lock|use)' "$vmm" --kernel good --disk disk --disk disk
 bad disk-second-is-bad 2 'nowhere' "$vmm" --kernel good --disk disk --disk nowhere
+bad disk-rate 2 'bps: "10X" is not a rate .*50M' "$vmm" --kernel good --disk disk,bps=10X
+bad disk-rate-twice 2 'iops is given twice' "$vmm" --kernel good --disk disk,iops=1,iops=2
+bad disk-rate-too-slow 2 'write_iops: 1/90000s is out of range .*24 hours' "$vmm" --kernel good --disk disk,write_iops=1/90000s
+bad disk-rate-too-big 2 'read_bps: .* out of range' "$vmm" --kernel good --disk disk,read_bps=8388608T
+bad net-rate 2 'rx_pps: .*not a rate' "$vmm" --kernel good --net none,rx_pps=
+bad net-rate-of-both 2 'unknown key "bps"' "$vmm" --kernel good --net none,bps=1
+ends good-rates 0 "$vmm" --kernel good --disk disk,bps=5M/100ms+1G,iops=100,write_bps=0 \
+    --net none,rx_bps=1M,tx_pps=1000/10s "${quiet[@]}"
 bad disk-long-serial 2 'serial' "$vmm" --kernel good --disk "disk,serial=123456789012345678901"
 if [[ -z $denied ]]; then
     bad disk-read-only-file 2 'ro-disk.*permission' "${deny[@]}" \

@@ -7,6 +7,27 @@
 
 static uint8_t frame[70000], got[70000];
 
+/* What the device's last readv() was given, and what it came to. */
+static struct {
+    unsigned n;
+    size_t aside; /* bytes that went to its last segment, which is the device's own */
+} last_read;
+
+ssize_t __real_readv(int fd, const struct iovec *iov, int n);
+ssize_t __wrap_readv(int fd, const struct iovec *iov, int n);
+ssize_t __wrap_readv(int fd, const struct iovec *iov, int n)
+{
+    ssize_t r = __real_readv(fd, iov, n);
+    size_t room = 0;
+    for (int i = 0; i < n - 1; i++)
+        room += iov[i].iov_len;
+    if (r > 0) {
+        last_read.n = (unsigned)n;
+        last_read.aside = (size_t)r - MIN((size_t)r, room);
+    }
+    return r;
+}
+
 Test(net_rx, a_frame_comes_in)
 {
     struct fx *f = fx_up(1, true, NULL, NULL);
@@ -15,6 +36,61 @@ Test(net_rx, a_frame_comes_in)
     fx_send(f, 0, NULL, frame, fx_frame(frame, TO_GUEST, 0x0800, 300));
     cr_assert(fx_arrives(f, 0, frame, 300));
     cr_expect_eq(rig_irqs(f->r), 1);
+    fx_down(f);
+}
+
+/* Short frames are not read into room for long ones, and a long one is copied once and not again.
+ */
+Test(net_rx, as_much_room_as_is_likely)
+{
+    enum { LONG = 60000, SIZE = 1526, PIECES = (LONG + HDR + SIZE - 1) / SIZE };
+    struct fx *f = fx_up(1, true, NULL, NULL);
+    net_hdr_t gso = {
+        .flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 1, .gso_size = 1448};
+    fx_frame(frame, TO_GUEST, 0x0800, LONG);
+    for (unsigned i = 0; i < 100; i++) {
+        fx_post(f, 0, i ? 1 : 3 * PIECES, SIZE);
+        rig_kick(f->r, 0);
+        fx_send(f, 0, NULL, frame, 66);
+        cr_assert(fx_arrives(f, 0, frame, 66));
+    }
+    cr_expect_eq(last_read.n, 3, "%u segments", last_read.n); /* header, a buffer, ours */
+    for (unsigned i = 0; i < 2; i++) {
+        size_t len = 0;
+        uint32_t part;
+        fx_send(f, 0, &gso, frame, LONG);
+        rig_settle(f->r);
+        for (const uint8_t *b; len < LONG + HDR && (b = fx_used(f, 0, &part)) != NULL; len += part)
+            memcpy(got + len, b, part);
+        cr_assert_eq(len, LONG + HDR);
+        cr_expect_arr_eq(got + HDR, frame, LONG);
+        cr_expect_eq(last_read.aside > 0, i == 0, "%zu bytes", last_read.aside);
+    }
+    fx_down(f);
+}
+
+/* Buffers that lie side by side are one segment. */
+Test(net_rx, neighbours)
+{
+    enum { SIZE = 2048, PIECES = 4, LEN = PIECES * SIZE - HDR };
+    struct fx *f = fx_up(1, true, NULL, NULL);
+    net_hdr_t gso = {
+        .flags = 1, .csum_start = 34, .csum_offset = 16, .gso_type = 1, .gso_size = 1448};
+    uint32_t part;
+    fx_frame(frame, TO_GUEST, 0x0800, LEN);
+    fx_post(f, 0, PIECES, SIZE);
+    rig_alloc(f->r, SIZE); /* a gap */
+    fx_post(f, 0, PIECES, SIZE);
+    rig_kick(f->r, 0);
+    fx_send(f, 0, &gso, frame, LEN);
+    rig_settle(f->r);
+    for (unsigned i = 0; i < PIECES; i++) {
+        const uint8_t *b = fx_used(f, 0, &part);
+        cr_assert(b && part == SIZE);
+        memcpy(got + (size_t)i * SIZE, b, SIZE);
+    }
+    cr_expect_arr_eq(got + HDR, frame, LEN);
+    cr_expect_eq(last_read.n, 4, "%u segments", last_read.n); /* header, two rows, ours */
     fx_down(f);
 }
 

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <time.h>
 
 #include "devices/net/spec.h"
@@ -250,6 +251,28 @@ static int listener(uint16_t *port)
     return s;
 }
 
+/* The longest packet there is goes both ways, unless the user says less. */
+Test(net_user, long_packets)
+{
+    static const struct {
+        const char *more;
+        unsigned mtu;
+    } some[] = {{"", 65520}, {",mtu=1500", 1500}};
+    for (size_t i = 0; i < ARRAY_SIZE(some); i++) {
+        struct rig *r = up(some[i].more);
+        tcp.mine = 4000, tcp.seq = 1000, tcp.ack = 0;
+        int s = listener(&tcp.theirs);
+        cr_expect_eq(rig_config(r, 10, 2), some[i].mtu);
+        say_hello(r);
+        tcp_send(r, SYN, "");
+        cr_assert(tcp_await(r, SYN | ACK));
+        cr_expect_arr_eq(in + 54, "\x02\x04", 2); /* it has one option: the longest segment */
+        cr_expect_eq(in[56] << 8 | in[57], some[i].mtu - 40);
+        close(s);
+        rig_down(r);
+    }
+}
+
 Test(net_user, a_connection_from_the_guest)
 {
     struct rig *r = up("");
@@ -309,6 +332,27 @@ Test(net_user, a_connection_to_the_guest)
     cr_assert_eq(read(c, got, sizeof(got)), 4);
     cr_expect_arr_eq(got, "come", 4);
     close(c);
+    rig_down(r);
+}
+
+static unsigned timers_set;
+int __real_timerfd_settime(int fd, int flags, const struct itimerspec *v, struct itimerspec *old);
+int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *v, struct itimerspec *old);
+int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *v, struct itimerspec *old)
+{
+    timers_set++;
+    return __real_timerfd_settime(fd, flags, v, old);
+}
+
+/* What passes does not set timers, as long as they are early enough. */
+Test(net_user, timers_are_set_when_needed)
+{
+    struct rig *r = up("");
+    say_hello(r);
+    timers_set = 0;
+    for (unsigned i = 0; i < 20; i++)
+        say_hello(r);
+    cr_expect_lt(timers_set, 5, "%u", timers_set);
     rig_down(r);
 }
 

@@ -99,6 +99,8 @@ static struct pci_env env;
 static inline void pci_up(void)
 {
     memset(&irqs, 0, sizeof(irqs));
+    for (unsigned i = 0; i < PCI_PINS; i++)
+        irqs.trigger[i] = irqs.resample[i] = -1;
     cr_assert_eq(bus_new("port", &pio), 0);
     cr_assert_eq(bus_new("MMIO", &mmio), 0);
     cr_assert_eq(loop_new("io0", LOOP_EPOLL, &loop), 0);

@@ -110,8 +110,7 @@ Test(api, fields_lead_to_options_that_exist)
         }
         for (const struct api_field *f = b->fields; f->name; f++) {
             cr_assert_eq(f->kind == API_WORD, f->words != NULL, "%s", f->name);
-            cr_assert_eq(f->kind == API_OFF || f->kind == API_BUCKET, f->why != NULL, "%s",
-                         f->name);
+            cr_assert_eq(f->kind == API_OFF, f->why != NULL, "%s", f->name);
             for (const struct api_word *w = f->words; f->option && w && w->json; w++)
                 cr_assert_not_null(w->option, "%s", w->json);
             if (!f->option)
@@ -119,6 +118,9 @@ Test(api, fields_lead_to_options_that_exist)
             bool found = false;
             if (class)
                 found = option_key(class->opts, f->option) || !strcmp(f->option, "id");
+            cr_expect_eq(f->kind == API_LIMITER, f->ops != NULL, "%s", f->name);
+            if (f->ops)
+                cr_expect_not_null(option_key(class->opts, f->ops), "%s", f->ops);
             for (const struct option_row *r = option_rows; !class && r->d.key; r++)
                 found |= !strcmp(r->d.key, f->option);
             found |= !class && option_key(option_mem_keys, f->option);
@@ -294,9 +296,121 @@ Test(api, other_devices)
     REFUSE(&api_serial, NULL, "{\"serial_out_path\": \"\"}",
            "serial: serial_out_path: a file's name is missing");
     REFUSE(&api_entropy, NULL, "{\"rate_limiter\": {}}",
-           "entropy: rate_limiter: rate limits are not supported");
+           "entropy: rate_limiter: rate limits are not supported here");
     REFUSE(&api_metrics, NULL, "{\"metrics_path\": \"m\", \"properties\": {\"a\": 1}}",
            "metrics: properties: it must be an object of strings");
+}
+
+static struct bucket_limit rate(const char *class, const char *id, const char *key)
+{
+    return *(const struct bucket_limit *)option(class, id, key);
+}
+
+static void same_rate(struct bucket_limit l, uint64_t size, uint64_t once, uint64_t refill_ms)
+{
+    cr_expect_eq(l.size, size);
+    cr_expect_eq(l.once, once);
+    cr_expect_eq(l.refill_ms, refill_ms);
+}
+
+#define DRIVE(limiter)                                                                             \
+    "{\"drive_id\": \"a\", \"path_on_host\": \"x\", \"is_root_device\": false, "                   \
+    "\"rate_limiter\": " limiter "}"
+
+Test(api, rate_limiters)
+{
+    ACCEPT(&api_drive, "a",
+           DRIVE("{\"bandwidth\": {\"size\": 1000, \"refill_time\": 100}, \"ops\": {\"size\": 7, "
+                 "\"one_time_burst\": 3, \"refill_time\": 1000}}"));
+    same_rate(rate("blk", "a", "bps"), 1000, 0, 100);
+    same_rate(rate("blk", "a", "iops"), 7, 3, 1000);
+    json_t *shown = api_config_show_section(&c, &api_drive);
+    json_t *limiter = json_object_get(json_array_get(shown, 0), "rate_limiter");
+    json_t *want = json_pack("{s:{s:i, s:i, s:i}, s:{s:i, s:i, s:i}}", "bandwidth", "size", 1000,
+                             "one_time_burst", 0, "refill_time", 100, "ops", "size", 7,
+                             "one_time_burst", 3, "refill_time", 1000);
+    cr_expect(json_equal(limiter, want));
+    cr_expect_null(json_object_get(json_array_get(shown, 1), "rate_limiter"), "it has none");
+    json_decref(want);
+    json_decref(shown);
+    ACCEPT(&api_drive, "a",
+           DRIVE("{\"bandwidth\": null, \"ops\": {\"size\": 9223372036854775807, "
+                 "\"one_time_burst\": 9223372036854775807, \"refill_time\": 86400000}}"));
+    same_rate(rate("blk", "a", "bps"), 0, 0, 0);
+    same_rate(rate("blk", "a", "iops"), INT64_MAX, INT64_MAX, 86400000);
+    ACCEPT(&api_drive, "a", DRIVE("{\"ops\": {\"size\": 0, \"refill_time\": 100}}"));
+    same_rate(rate("blk", "a", "iops"), 0, 0, 0);
+    shown = api_config_show_section(&c, &api_drive);
+    cr_expect_null(json_object_get(json_array_get(shown, 0), "rate_limiter"), "it is none");
+    json_decref(shown);
+    ACCEPT(&api_drive, "a", DRIVE("{}"));
+    ACCEPT(&api_net, "e",
+           "{\"iface_id\": \"e\", \"host_dev_name\": \"tap7\", \"rx_rate_limiter\": {\"ops\": "
+           "{\"size\": 1, \"refill_time\": 2}}, \"tx_rate_limiter\": {\"bandwidth\": {\"size\": 3, "
+           "\"refill_time\": 4, \"one_time_burst\": null}}}");
+    same_rate(rate("net", "e", "rx_bps"), 0, 0, 0);
+    same_rate(rate("net", "e", "rx_pps"), 1, 0, 2);
+    same_rate(rate("net", "e", "tx_bps"), 3, 0, 4);
+    same_rate(rate("net", "e", "tx_pps"), 0, 0, 0);
+}
+
+/* Of a machine that runs: only buckets that are there change, and all of them are live. */
+Test(api, rate_limiters_that_change)
+{
+    static const char *const bodies[] = {"{\"rx_rate_limiter\": {\"ops\": {\"size\": 5, "
+                                         "\"refill_time\": 6}}, \"tx_rate_limiter\": null}",
+                                         "{\"rx_rate_limiter\": {\"ops\": {\"size\": 0, "
+                                         "\"refill_time\": 0}}}"};
+    const struct vdev_class *class = option_find_class("net", 3);
+    AUTO_FREE void *opts = calloc(1, class->opts_size);
+    for (unsigned i = 0; i < 2; i++) {
+        const char *const rows[] = {"rx_bps", "rx_pps", "tx_bps", "tx_pps"};
+        for (unsigned k = 0; k < ARRAY_SIZE(rows); k++)
+            cr_assert_eq(opt_parse_value(option_key(class->opts, rows[k]), "", "1", opts, &err), 0);
+        json_t *json = json_loads(bodies[i], 0, NULL);
+        cr_assert_eq(api_body_check(&api_net_patch, json, false, "net", &err), 0, "%s", err.msg);
+        cr_assert_eq(api_body_to_device(&api_net_patch, json, "net", class->opts, true, opts, &err),
+                     0, "%s", err.msg);
+        for (unsigned k = 0; k < ARRAY_SIZE(rows); k++) {
+            const char *at = (const char *)opts + option_key(class->opts, rows[k])->offset;
+            struct bucket_limit has = *(const struct bucket_limit *)(const void *)at;
+            if (k != 1)
+                same_rate(has, 1, 0, 1000);
+            else if (i == 0)
+                same_rate(has, 5, 0, 6);
+            else
+                same_rate(has, 0, 0, 0);
+        }
+        json_decref(json);
+    }
+}
+
+Test(api, what_is_wrong_with_a_rate_limiter)
+{
+    static const char *const bad[][2] = {
+        {"7", "it must be an object"},
+        {"{\"bytes\": {}}", "it has bandwidth and ops only"},
+        {"{\"ops\": 7}", "ops: it must be an object"},
+        {"{\"ops\": {}}", "ops: size is missing"},
+        {"{\"ops\": {\"size\": 1}}", "ops: refill_time is missing"},
+        {"{\"ops\": {\"size\": 1, \"refill_time\": null}}",
+         "ops: refill_time: it must be an integer"},
+        {"{\"bandwidth\": {\"size\": \"1M\", \"refill_time\": 1}}",
+         "bandwidth: size: it must be an integer"},
+        {"{\"bandwidth\": {\"size\": -1, \"refill_time\": 1}}", "bandwidth: size: it is negative"},
+        {"{\"ops\": {\"size\": 1, \"refill_time\": 1, \"one_time_burst\": -1}}",
+         "ops: one_time_burst: it is negative"},
+        {"{\"ops\": {\"size\": 1, \"refill_time\": 1, \"burst\": 1}}",
+         "ops: it has size, refill_time and one_time_burst only"},
+        {"{\"ops\": {\"size\": 5, \"refill_time\": 86400001}}",
+         "ops: 5/86400001ms+0 is out of range (less than 2^63, within 24 hours)"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        char text[256], want[256];
+        (void)snprintf(text, sizeof(text), DRIVE("%s"), bad[i][0]);
+        (void)snprintf(want, sizeof(want), "drives/a: rate_limiter: %s", bad[i][1]);
+        REFUSE(&api_drive, "a", text, want);
+    }
 }
 
 /* What no body could say is not shown as one that it could. */

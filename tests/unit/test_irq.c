@@ -67,6 +67,7 @@ static void open_vm(void)
     }
     close(fd);
     cr_assert_eq(vm_open(&vm, &e), 0, "%s", e.msg);
+    cr_assert_eq(vm_create(&vm, &e), 0, "%s", e.msg);
     cr_assert_eq(arch_vm_setup(&vm, &e), 0, "%s", e.msg);
 }
 

@@ -51,7 +51,7 @@ static void up(void)
     enum options_action action;
     cr_assert_eq(options_parse(ARRAY_SIZE(argv), argv, &cfg, &action, &err), 0, "%s", err.msg);
     cr_assert_eq(machine_build(&cfg, &m, &err), 0, "%s", err.msg);
-    cr_assert_eq(machine_start(m, &err), 0, "%s", err.msg);
+    machine_start(m);
 }
 
 static void down(void)

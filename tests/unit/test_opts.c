@@ -1,5 +1,6 @@
 /* tests/unit/test_opts.c - options from tables: every type, every complaint. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 
 #include "base/opts.h"
 
@@ -11,6 +12,7 @@ struct disk {
     uint64_t size, serial;
     int mode;
     struct opt_strs tags;
+    struct bucket_limit rate;
 };
 static const struct opt_desc table[] = {
     {.key = "path",
@@ -40,6 +42,7 @@ static const struct opt_desc table[] = {
      .metavar = "MODE"},
     {.key = "id", .type = OPT_STR, .offset = offsetof(struct disk, id), .metavar = "NAME"},
     {.key = "tag", .type = OPT_STRS, .offset = offsetof(struct disk, tags), .metavar = "TAG"},
+    {.key = "rate", .type = OPT_RATE, .offset = offsetof(struct disk, rate), .metavar = "RATE"},
     {.type = OPT_END},
 };
 static const struct disk defaults = {.id = "default", .queues = 1};
@@ -133,8 +136,8 @@ Test(opts, complaints)
     bad("path=", "--disk: FILE is missing");
     bad("a,reedonly", "--disk: unknown key \"reedonly\"; did you mean \"ro\"?");
     bad("a,queue=1", "--disk: unknown key \"queue\"; did you mean \"queues\"?");
-    bad("a,zzzz=1",
-        "--disk: unknown key \"zzzz\"; it knows path, ro, queues, size, serial, mode, id, tag");
+    bad("a,zzzz=1", "--disk: unknown key \"zzzz\"; it knows path, ro, queues, size, serial, mode, "
+                    "id, tag, rate");
     bad("a,ro,ro", "--disk: ro is given twice");
     bad("a,path=b", "--disk: path is given twice");
     bad("a,id=1,ro,id=2", "--disk: id is given twice");
@@ -221,6 +224,60 @@ Test(opts, sizes)
         uint64_t v = 0;
         cr_assert_eq(opts_parse_size(cases[i].text, &v), cases[i].r, "%s", cases[i].text);
         cr_assert_eq(v, cases[i].bytes, "%s", cases[i].text);
+    }
+}
+
+Test(opts, rates)
+{
+    static const struct {
+        const char *text;
+        struct bucket_limit l;
+    } good_ones[] = {
+        {"7", {7, 0, 1000}},
+        {"50M", {50 << 20, 0, 1000}},
+        {"5k/100ms", {5 << 10, 0, 100}},
+        {"1G/10s+2G", {1ull << 30, 2ull << 30, 10000}},
+        {"3+0", {3, 0, 1000}},
+        {"3+1", {3, 1, 1000}},
+        {"9223372036854775807/86400s+9223372036854775807", {INT64_MAX, INT64_MAX, 86400000}},
+        {"0", {0, 0, 0}},
+        {"0/5s+1G", {0, 0, 0}},
+        {"5/0ms+1", {0, 0, 0}},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(good_ones); i++) {
+        char text[128];
+        (void)snprintf(text, sizeof(text), "a,rate=%s", good_ones[i].text);
+        struct disk d = good(text);
+        cr_assert_eq(memcmp(&d.rate, &good_ones[i].l, sizeof(d.rate)), 0, "%s", text);
+    }
+    static const char *const bad_ones[] = {"",        "M",   "x",     "5X",     "5MM",   "5/",
+                                           "5/s",     "5/1", "5/1m",  "5/ms",   "5/1Ms", "5/1h",
+                                           "5+",      "5+x", "5M+M",  "5+1/2s", "-5",    "+5",
+                                           "5/1s/1s", "5 ",  "5/1s ", "5/1ss",  "1.5M"};
+    for (size_t i = 0; i < ARRAY_SIZE(bad_ones); i++) {
+        char text[128], msg[128];
+        (void)snprintf(text, sizeof(text), "a,rate=%s", bad_ones[i]);
+        (void)snprintf(msg, sizeof(msg),
+                       "--disk: rate: \"%s\" is not a rate (examples: 50M, 5M/100ms, 50M/1s+1G)",
+                       bad_ones[i]);
+        bad(text, msg);
+    }
+    static const char *const big_ones[] = {"9223372036854775808",
+                                           "8388608T",
+                                           "18446744073709551617",
+                                           "16777217T",
+                                           "1/86401s",
+                                           "1/86400001ms",
+                                           "1/18446744073709551617s",
+                                           "1/18446744073709552s",
+                                           "1+9223372036854775808"};
+    for (size_t i = 0; i < ARRAY_SIZE(big_ones); i++) {
+        char text[128], msg[128];
+        (void)snprintf(text, sizeof(text), "a,rate=%s", big_ones[i]);
+        (void)snprintf(msg, sizeof(msg),
+                       "--disk: rate: %s is out of range (less than 2^63, within 24 hours)",
+                       big_ones[i]);
+        bad(text, msg);
     }
 }
 

@@ -21,6 +21,7 @@ static void open_vm(void)
     }
     close(fd);
     cr_assert_eq(vm_open(&vm, &e), 0, "%s", e.msg);
+    cr_assert_eq(vm_create(&vm, &e), 0, "%s", e.msg);
 }
 
 Test(vm, opens_and_closes)

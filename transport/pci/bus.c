@@ -201,8 +201,7 @@ int pci_bus_new(const struct pci_env *env, struct pci_bus **out)
     b->windows[0] = (struct window){.bus = b, .is = env->io, .io = true};
     b->windows[1] = (struct window){.bus = b, .is = env->mem32};
     b->windows[2] = (struct window){.bus = b, .is = env->mem64};
-    for (unsigned i = 0; i < PCI_PINS; i++)
-        b->pins[i] = (struct intx_pin){.trigger = -1, .resample = -1};
+    intx_pins_init(b);
     int rc = bridge_new(b);
     if (rc == 0)
         rc = map_regions(b);

@@ -284,8 +284,6 @@ int pci_function_start(struct pci_function *f)
         if (f->bars[i].is.kind != PCI_BAR_NONE)
             rc = bar_find_home(f, i);
     }
-    if (rc == 0 && f->config[PCI_INTERRUPT_PIN])
-        rc = intx_pin_open(f->bus, f->slot % PCI_PINS);
     if (rc < 0)
         return rc;
     atomic_store(&f->intx_allowed, true);

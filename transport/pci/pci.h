@@ -25,7 +25,8 @@ struct pci_irq_ops {
     int (*msi_route)(void *ctx, unsigned id, uint64_t address, uint32_t data);
     void (*msi_close)(void *ctx, unsigned id, int fd); /* closes fd */
     /* A level-triggered line, pin 0 to 3 after swizzling. A signal of *trigger asserts it; when the
-     * guest ends the interrupt it is deasserted and *resample is signalled. Both are the bus's. */
+     * guest ends the interrupt it is deasserted and *resample is signalled. Both are the bus's.
+     * Any thread, at the first time that a function asserts it. */
     int (*intx_open)(void *ctx, unsigned pin, int *trigger, int *resample);
 };
 

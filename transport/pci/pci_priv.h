@@ -70,8 +70,11 @@ struct pci_function {
 
 struct intx_pin { /* shared by every fourth slot */
     struct pci_bus *bus;
+    atomic_bool open; /* both of these are there, with pins_lock */
     int trigger, resample;
-    struct loop_watch watch;
+    struct loop_task watch_it;
+    struct loop_watch watch; /* of resample */
+    struct log_limit refused;
 };
 struct window {
     struct pci_bus *bus;
@@ -87,6 +90,7 @@ struct pci_bus {
     struct window windows[3];
     unsigned n_mapped; /* of the regions on the two buses */
     struct intx_pin pins[PCI_PINS];
+    pthread_mutex_t pins_lock; /* a leaf */
     struct log_limit unclaimed;
 };
 
@@ -118,7 +122,7 @@ void msix_image_free(struct msix_image *i);
 /* Takes it; msix_obey() must follow. */
 void msix_image_apply(struct pci_function *f, const struct msix_image *i);
 
-int CHECKED intx_pin_open(struct pci_bus *b, unsigned pin); /* once opened, stays open */
+void intx_pins_init(struct pci_bus *b);
 void intx_pins_close(struct pci_bus *b);
 /* As msix_obey(), which comes first. */
 void intx_obey(struct pci_function *f);

@@ -79,19 +79,12 @@ int api_merge(struct api_call *c, struct err *e)
 
 int api_start(struct api *a, struct err *e)
 {
-    struct machine *m;
     if (!a->config.cfg.kernel)
         return err_input(e, 0, "nothing to boot: PUT /boot-source comes first");
-    int rc = machine_build(&a->config.cfg, &m, e);
-    if (rc < 0)
-        return rc;
-    rc = machine_start(m, e);
-    if (rc < 0) {
-        machine_free(m);
-        return rc;
-    }
-    a->machine = m;
-    return 0;
+    int rc = machine_build(&a->config.cfg, &a->machine, e);
+    if (rc == 0)
+        machine_start(a->machine);
+    return rc;
 }
 
 int api_act(struct api_call *c, struct err *e)

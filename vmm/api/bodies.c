@@ -1,7 +1,7 @@
 /* vmm/api/bodies.c - the bodies of the API, a row for each field. */
 #include "vmm/api/body.h"
 
-#define NO_LIMITER "rate limits are not supported"
+#define NO_LIMITER "rate limits are not supported here"
 
 static const struct api_word huge_words[] = {
     {"None", "off"}, {"Transparent", "thp"}, {"2M", "2M"}, {NULL, NULL}};
@@ -45,35 +45,37 @@ const struct api_body api_drive = {
                      {.name = "partuuid", .kind = API_TEXT},
                      {.name = "cache_type", .kind = API_WORD, .words = cache_words},
                      {.name = "io_engine", .kind = API_WORD, .words = engine_words},
-                     {.name = "rate_limiter", .kind = API_BUCKET, .why = NO_LIMITER},
+                     {.name = "rate_limiter", .kind = API_LIMITER, .option = "bps", .ops = "iops"},
                      {.name = "socket", .kind = API_OFF, .why = "vhost-user is not supported"})};
 const struct api_body api_drive_patch = {
     .section = "drives",
     .id = "drive_id",
     .class = "blk",
-    .fields = FIELDS({.name = "drive_id", .kind = API_TEXT, .required = true},
-                     {.name = "path_on_host", .kind = API_TEXT, .option = "path"},
-                     {.name = "rate_limiter", .kind = API_BUCKET, .why = NO_LIMITER})};
+    .fields =
+        FIELDS({.name = "drive_id", .kind = API_TEXT, .required = true},
+               {.name = "path_on_host", .kind = API_TEXT, .option = "path"},
+               {.name = "rate_limiter", .kind = API_LIMITER, .option = "bps", .ops = "iops"})};
 
 const struct api_body api_net = {
     .section = "network-interfaces",
     .id = "iface_id",
     .class = "net",
     .always = {"backend", "tap"},
-    .fields =
-        FIELDS({.name = "iface_id", .kind = API_TEXT, .required = true, .option = "id"},
-               {.name = "host_dev_name", .kind = API_TEXT, .required = true, .option = "ifname"},
-               {.name = "guest_mac", .kind = API_TEXT, .option = "mac"},
-               {.name = "mtu", .kind = API_NUMBER, .option = "mtu"},
-               {.name = "rx_rate_limiter", .kind = API_BUCKET, .why = NO_LIMITER},
-               {.name = "tx_rate_limiter", .kind = API_BUCKET, .why = NO_LIMITER})};
+    .fields = FIELDS(
+        {.name = "iface_id", .kind = API_TEXT, .required = true, .option = "id"},
+        {.name = "host_dev_name", .kind = API_TEXT, .required = true, .option = "ifname"},
+        {.name = "guest_mac", .kind = API_TEXT, .option = "mac"},
+        {.name = "mtu", .kind = API_NUMBER, .option = "mtu"},
+        {.name = "rx_rate_limiter", .kind = API_LIMITER, .option = "rx_bps", .ops = "rx_pps"},
+        {.name = "tx_rate_limiter", .kind = API_LIMITER, .option = "tx_bps", .ops = "tx_pps"})};
 const struct api_body api_net_patch = {
     .section = "network-interfaces",
     .id = "iface_id",
     .class = "net",
-    .fields = FIELDS({.name = "iface_id", .kind = API_TEXT, .required = true},
-                     {.name = "rx_rate_limiter", .kind = API_BUCKET, .why = NO_LIMITER},
-                     {.name = "tx_rate_limiter", .kind = API_BUCKET, .why = NO_LIMITER})};
+    .fields = FIELDS(
+        {.name = "iface_id", .kind = API_TEXT, .required = true},
+        {.name = "rx_rate_limiter", .kind = API_LIMITER, .option = "rx_bps", .ops = "rx_pps"},
+        {.name = "tx_rate_limiter", .kind = API_LIMITER, .option = "tx_bps", .ops = "tx_pps"})};
 
 const struct api_body api_pmem = {
     .section = "pmem",
@@ -83,13 +85,13 @@ const struct api_body api_pmem = {
                      {.name = "path_on_host", .kind = API_TEXT, .required = true, .option = "file"},
                      {.name = "root_device", .kind = API_SWITCH},
                      {.name = "read_only", .kind = API_SWITCH, .option = "ro"},
-                     {.name = "rate_limiter", .kind = API_BUCKET, .why = NO_LIMITER})};
+                     {.name = "rate_limiter", .kind = API_OFF, .why = NO_LIMITER})};
 const struct api_body api_pmem_patch = {
     .section = "pmem",
     .id = "id",
     .class = "pmem",
     .fields = FIELDS({.name = "id", .kind = API_TEXT, .required = true},
-                     {.name = "rate_limiter", .kind = API_BUCKET, .why = NO_LIMITER})};
+                     {.name = "rate_limiter", .kind = API_OFF, .why = NO_LIMITER})};
 
 const struct api_body api_vsock = {
     .section = "vsock",
@@ -101,7 +103,7 @@ const struct api_body api_vsock = {
 const struct api_body api_entropy = {
     .section = "entropy",
     .class = "rng",
-    .fields = FIELDS({.name = "rate_limiter", .kind = API_BUCKET, .why = NO_LIMITER})};
+    .fields = FIELDS({.name = "rate_limiter", .kind = API_OFF, .why = NO_LIMITER})};
 
 const struct api_body api_balloon = {
     .section = "balloon",
@@ -145,7 +147,7 @@ const struct api_body api_hotplug_patch = {
 const struct api_body api_serial = {
     .section = "serial",
     .fields = FIELDS({.name = "serial_out_path", .kind = API_TEXT, .option = "console"},
-                     {.name = "rate_limiter", .kind = API_BUCKET, .why = NO_LIMITER})};
+                     {.name = "rate_limiter", .kind = API_OFF, .why = NO_LIMITER})};
 
 const struct api_body api_logger = {
     .section = "logger",

@@ -5,7 +5,7 @@
 #include <ctype.h>
 #include <stdio.h>
 
-enum { LABEL = 192, VALUE = 32 };
+enum { LABEL = 192, VALUE = 80 };
 
 static const struct opt_desc setting_rows[] = {
     {.key = "log_path",
@@ -76,6 +76,46 @@ static bool only_strings(json_t *map)
     return true;
 }
 
+/* One of "bandwidth" and "ops" in a limiter. */
+static int check_bucket(const json_t *limiter, const char *name, const char *label, struct err *e)
+{
+    static const char *const fields[] = {"size", "refill_time", "one_time_burst"};
+    json_t *bucket = json_object_get(limiter, name);
+    size_t known = 0;
+    if (!bucket || json_is_null(bucket))
+        return 0;
+    if (!json_is_object(bucket))
+        return err_input(e, 0, "%s: %s: it must be an object", label, name);
+    for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+        json_t *v = json_object_get(bucket, fields[i]);
+        bool optional = i == 2;
+        known += v != NULL;
+        if (optional && (!v || json_is_null(v)))
+            continue;
+        if (!v)
+            return err_input(e, 0, "%s: %s: %s is missing", label, name, fields[i]);
+        if (!json_is_integer(v))
+            return err_input(e, 0, "%s: %s: %s: it must be an integer", label, name, fields[i]);
+        if (json_integer_value(v) < 0)
+            return err_input(e, 0, "%s: %s: %s: it is negative", label, name, fields[i]);
+    }
+    if (known != json_object_size(bucket))
+        return err_input(e, 0, "%s: %s: it has size, refill_time and one_time_burst only", label,
+                         name);
+    return 0;
+}
+
+static int check_limiter(const json_t *v, const char *label, struct err *e)
+{
+    if (!json_is_object(v))
+        return err_input(e, 0, "%s: it must be an object", label);
+    size_t known = !!json_object_get(v, "bandwidth") + !!json_object_get(v, "ops");
+    if (known != json_object_size(v))
+        return err_input(e, 0, "%s: it has bandwidth and ops only", label);
+    int rc = check_bucket(v, "bandwidth", label, e);
+    return rc < 0 ? rc : check_bucket(v, "ops", label, e);
+}
+
 static int check_value(const struct api_field *f, json_t *v, const char *label, struct err *e)
 {
     switch (f->kind) {
@@ -95,8 +135,8 @@ static int check_value(const struct api_field *f, json_t *v, const char *label, 
         if (json_is_false(v) || (json_is_string(v) && !strcmp(json_string_value(v), "None")))
             return 0;
         return err_input(e, 0, "%s: %s", label, f->why);
-    case API_BUCKET:
-        return err_input(e, 0, "%s: %s", label, f->why);
+    case API_LIMITER:
+        return check_limiter(v, label, e);
     case API_MAP:
         if (!json_is_object(v) || !only_strings(v))
             return err_input(e, 0, "%s: it must be an object of strings", label);
@@ -160,7 +200,7 @@ static const char *as_text(const struct api_field *f, const json_t *v, char buf[
         return find_word(f, json_string_value(v))->option;
     case API_TEXT:
     case API_OFF:
-    case API_BUCKET:
+    case API_LIMITER:
     case API_MAP:
         break;
     }
@@ -177,6 +217,31 @@ static int set_row(const struct opt_desc *row, const struct api_field *f, const 
     return opt_parse_value(row, label, as_text(f, v, buf), to, e);
 }
 
+/* A bucket that is not there is as it was. */
+static int set_bucket(const json_t *bucket, const struct opt_desc *row, const char *label,
+                      const char *name, void *opts, struct err *e)
+{
+    char text[VALUE], inner[LABEL + 16];
+    if (!json_is_object(bucket))
+        return 0;
+    (void)snprintf(text, sizeof(text), "%lld/%lldms+%lld",
+                   (long long)json_integer_value(json_object_get(bucket, "size")),
+                   (long long)json_integer_value(json_object_get(bucket, "refill_time")),
+                   (long long)json_integer_value(json_object_get(bucket, "one_time_burst")));
+    (void)snprintf(inner, sizeof(inner), "%s: %s", label, name);
+    return opt_parse_value(row, inner, text, opts, e);
+}
+
+static int set_limiter(const struct api_field *f, const json_t *v, const struct opt_desc *keys,
+                       const char *label, void *opts, struct err *e)
+{
+    int rc = set_bucket(json_object_get(v, "bandwidth"), option_key(keys, f->option), label,
+                        "bandwidth", opts, e);
+    return rc < 0 ? rc
+                  : set_bucket(json_object_get(v, "ops"), option_key(keys, f->ops), label, "ops",
+                               opts, e);
+}
+
 int api_body_to_device(const struct api_body *b, const json_t *json, const char *what,
                        const struct opt_desc *keys, bool live, void *opts, struct err *e)
 {
@@ -189,7 +254,8 @@ int api_body_to_device(const struct api_body *b, const json_t *json, const char 
         (void)label_of(what, f, label);
         if (!row || (live && !row->live))
             return err_input(e, 0, "%s: this cannot be %s", label, live ? "changed" : "set");
-        int rc = set_row(row, f, v, label, opts, e);
+        int rc = f->kind == API_LIMITER ? set_limiter(f, v, keys, label, opts, e)
+                                        : set_row(row, f, v, label, opts, e);
         if (rc < 0)
             return rc;
     }
@@ -287,11 +353,30 @@ static json_t *from_row(const struct opt_desc *row, const struct api_field *f, c
         return text ? json_string(text) : NULL;
     case OPT_ENUM:
         return word_of(f, row->names[*(const int *)at]);
+    case OPT_RATE: /* one of two: limiter_of() */
     case OPT_STRS:
     case OPT_END:
         break;
     }
     return NULL;
+}
+
+static json_t *bucket_of(const struct opt_desc *row, const void *opts)
+{
+    struct bucket_limit l;
+    memcpy(&l, (const char *)opts + row->offset, sizeof(l));
+    return l.size ? json_pack("{s:I, s:I, s:I}", "size", (json_int_t)l.size, "one_time_burst",
+                              (json_int_t)l.once, "refill_time", (json_int_t)l.refill_ms)
+                  : json_null();
+}
+
+static json_t *limiter_of(const struct api_field *f, const void *opts, const struct opt_desc *keys)
+{
+    json_t *bandwidth = bucket_of(option_key(keys, f->option), opts);
+    json_t *ops = bucket_of(option_key(keys, f->ops), opts);
+    if (!json_is_null(bandwidth) || !json_is_null(ops))
+        return json_pack("{s:o, s:o}", "bandwidth", bandwidth, "ops", ops);
+    return json_null();
 }
 
 bool api_body_can_show(const struct api_body *b, const void *opts, const struct opt_desc *keys)
@@ -306,8 +391,12 @@ void api_body_from_device(const struct api_body *b, const void *opts, const stru
 {
     for (const struct api_field *f = b->fields; f->name; f++) {
         const struct opt_desc *row = f->option ? option_key(keys, f->option) : NULL;
-        json_t *v = row ? from_row(row, f, opts) : NULL;
-        if (v)
+        json_t *v = NULL;
+        if (row)
+            v = f->kind == API_LIMITER ? limiter_of(f, opts, keys) : from_row(row, f, opts);
+        if (json_is_null(v)) /* and what has been PUT is no more */
+            (void)json_object_del(json, f->name);
+        else if (v)
             (void)json_object_set_new(json, f->name, v);
     }
 }

@@ -8,14 +8,14 @@
 #include "vmm/options_table.h"
 
 enum api_kind {
-    API_TEXT,   /* a string */
-    API_SWITCH, /* true or false */
-    API_NUMBER, /* an integer */
-    API_MIB,    /* an integer: of MiB, where the option has bytes */
-    API_WORD,   /* one of `words` */
-    API_OFF,    /* false, "None" or null: what there is none of here */
-    API_BUCKET, /* null: no such limit can be set here */
-    API_MAP,    /* an object of strings */
+    API_TEXT,    /* a string */
+    API_SWITCH,  /* true or false */
+    API_NUMBER,  /* an integer */
+    API_MIB,     /* an integer: of MiB, where the option has bytes */
+    API_WORD,    /* one of `words` */
+    API_OFF,     /* false, "None" or null: what there is none of here */
+    API_LIMITER, /* an object of two buckets, "bandwidth" and "ops", each an OPT_RATE */
+    API_MAP,     /* an object of strings */
 };
 struct api_word {
     const char *json, *option; /* what the option calls it */
@@ -27,8 +27,9 @@ struct api_field {
     /* Of a device: a key of its class. Else an option of the command line, or a setting below.
      * NULL: it is checked, and who wants it looks it up. */
     const char *option;
+    const char *ops;              /* API_LIMITER: that of "ops", besides that of "bandwidth" */
     const struct api_word *words; /* API_WORD; the last one's `json` is NULL */
-    const char *why;              /* API_OFF, API_BUCKET: why there is none */
+    const char *why;              /* API_OFF: why there is none */
 };
 
 /* One resource: what is PUT as a whole. */

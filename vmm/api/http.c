@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "base/lib.h"
 #include "vmm/api/api_priv.h"
 
 /* The library must not meet its own limit: it would listen no more, and not say when it would
@@ -18,6 +19,37 @@ enum {
     MEMORY = 16 << 10,
     BACKLOG = 16
 };
+
+/* What is called of libmicrohttpd, which is loaded with the first control socket. */
+static struct {
+    __typeof__(MHD_start_daemon) *start_daemon;
+    __typeof__(MHD_stop_daemon) *stop_daemon;
+    __typeof__(MHD_run) *run;
+    __typeof__(MHD_get_timeout) *get_timeout;
+    __typeof__(MHD_get_daemon_info) *get_daemon_info;
+    __typeof__(MHD_lookup_connection_value) *lookup_connection_value;
+    __typeof__(MHD_create_response_from_buffer) *create_response_from_buffer;
+    __typeof__(MHD_add_response_header) *add_response_header;
+    __typeof__(MHD_queue_response) *queue_response;
+    __typeof__(MHD_destroy_response) *destroy_response;
+} mhd;
+
+static int load(struct err *e)
+{
+    const struct lib_function functions[] = {
+        {"MHD_start_daemon", &mhd.start_daemon},
+        {"MHD_stop_daemon", &mhd.stop_daemon},
+        {"MHD_run", &mhd.run},
+        {"MHD_get_timeout", &mhd.get_timeout},
+        {"MHD_get_daemon_info", &mhd.get_daemon_info},
+        {"MHD_lookup_connection_value", &mhd.lookup_connection_value},
+        {"MHD_create_response_from_buffer", &mhd.create_response_from_buffer},
+        {"MHD_add_response_header", &mhd.add_response_header},
+        {"MHD_queue_response", &mhd.queue_response},
+        {"MHD_destroy_response", &mhd.destroy_response},
+    };
+    return lib_load(MICROHTTPD_SONAME, functions, ARRAY_SIZE(functions), e);
+}
 
 struct api_http {
     struct api *api;
@@ -38,7 +70,7 @@ struct request {
 
 static enum MHD_Result send_answer(struct MHD_Connection *c, unsigned status, char *text)
 {
-    struct MHD_Response *r = MHD_create_response_from_buffer(
+    struct MHD_Response *r = mhd.create_response_from_buffer(
         text ? strlen(text) : 0, text, text ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
     if (!r) {
         free(text);
@@ -46,10 +78,10 @@ static enum MHD_Result send_answer(struct MHD_Connection *c, unsigned status, ch
     }
     enum MHD_Result ok = MHD_YES;
     if (text)
-        ok = MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
+        ok = mhd.add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
     if (ok == MHD_YES)
-        ok = MHD_queue_response(c, status, r);
-    MHD_destroy_response(r);
+        ok = mhd.queue_response(c, status, r);
+    mhd.destroy_response(r);
     return ok;
 }
 
@@ -67,7 +99,7 @@ static enum MHD_Result refuse_length(struct api *a, struct MHD_Connection *c)
 static bool declares_too_much(struct MHD_Connection *c)
 {
     const char *len =
-        MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+        mhd.lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
     return len && strtoull(len, NULL, 10) > API_BODY_MAX;
 }
 
@@ -180,7 +212,7 @@ static int listen_at(const char *path, struct err *e)
 
 static struct MHD_Daemon *start_daemon(struct api_http *h, int fd)
 {
-    return MHD_start_daemon(
+    return mhd.start_daemon(
         MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, let_in, h, on_request, h, MHD_OPTION_EXTERNAL_LOGGER,
         drop_message, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)LIBRARY_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
@@ -191,6 +223,9 @@ static struct MHD_Daemon *start_daemon(struct api_http *h, int fd)
 
 int http_open(struct api *a, const char *path, struct api_http **out, struct err *e)
 {
+    int rc = load(e);
+    if (rc < 0)
+        return rc;
     AUTO_FREE struct api_http *h = calloc(1, sizeof(*h));
     if (!h)
         return err_host(e, -ENOMEM, "control socket");
@@ -201,7 +236,7 @@ int http_open(struct api *a, const char *path, struct api_http **out, struct err
     (void)snprintf(h->path, sizeof(h->path), "%s", path);
     h->daemon = start_daemon(h, fd);
     const union MHD_DaemonInfo *info =
-        h->daemon ? MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+        h->daemon ? mhd.get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
     if (!info) {
         (void)unlink(path);
         return err_host(e, 0, "--api-sock %s: no HTTP server can be made", path);
@@ -217,7 +252,7 @@ void http_close(struct api_http *h)
     if (!h)
         return;
     (void)unlink(h->path);
-    MHD_stop_daemon(h->daemon);
+    mhd.stop_daemon(h->daemon);
     free(h);
 }
 
@@ -229,13 +264,13 @@ int http_fd(const struct api_http *h)
 int http_timeout_ms(const struct api_http *h)
 {
     MHD_UNSIGNED_LONG_LONG ms;
-    if (MHD_get_timeout(h->daemon, &ms) != MHD_YES)
+    if (mhd.get_timeout(h->daemon, &ms) != MHD_YES)
         return -1;
     return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
 void http_run(struct api_http *h)
 {
-    (void)MHD_run(h->daemon);
-    (void)MHD_run(h->daemon); /* it accepts again, if it had no descriptors left */
+    (void)mhd.run(h->daemon);
+    (void)mhd.run(h->daemon); /* it accepts again, if it had no descriptors left */
 }

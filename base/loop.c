@@ -25,6 +25,7 @@ int loop_new(const char *name, enum loop_backend want, struct loop **out)
     l->backend = LOOP_AUTO;
     l->epoll_fd = -1;
     l->posted_tail = &l->posted;
+    l->deferred_tail = &l->deferred;
     l->worked_tail = &l->worked;
     loop_list_init(&l->backlog);
     (void)pthread_mutex_init(&l->lock, NULL);
@@ -101,12 +102,9 @@ bool loop_runs(const struct loop *l)
     return !on_own_thread(l);
 }
 
-static bool anything_posted(struct loop *l)
+static bool anything_posted(const struct loop *l)
 {
-    (void)pthread_mutex_lock(&l->lock);
-    bool any = l->posted || l->worked;
-    (void)pthread_mutex_unlock(&l->lock);
-    return any;
+    return atomic_load(&l->news);
 }
 
 static struct loop_task *next_posted(struct loop *l)
@@ -119,6 +117,7 @@ static struct loop_task *next_posted(struct loop *l)
             l->posted_tail = &l->posted;
         t->queued = false;
     }
+    loop_news(l);
     (void)pthread_mutex_unlock(&l->lock);
     return t;
 }
@@ -138,13 +137,29 @@ static unsigned run_posted(struct loop *l)
     return ran;
 }
 
+static unsigned run_deferred(struct loop *l)
+{
+    unsigned n = 0;
+    for (struct loop_task *t; (t = l->deferred) != NULL; n++) {
+        l->deferred = t->next;
+        if (!l->deferred)
+            l->deferred_tail = &l->deferred;
+        t->queued = false;
+        t->fn(t->ctx);
+    }
+    return n;
+}
+
 static unsigned turn(struct loop *l, int timeout_ms)
 {
-    if (anything_posted(l))
+    if (l->deferred || anything_posted(l))
         timeout_ms = 0;
     unsigned n = ops_of(l)->turn(l, timeout_ms);
-    n += loop_work_finish(l);
-    return n + run_posted(l);
+    if (anything_posted(l)) {
+        n += loop_work_finish(l);
+        n += run_posted(l);
+    }
+    return n + run_deferred(l);
 }
 
 unsigned loop_step(struct loop *l, int timeout_ms)
@@ -159,7 +174,7 @@ void loop_settle(struct loop *l)
     for (;;) {
         unsigned n = loop_step(l, 0);
         unsigned in_flight = l->in_flight + l->working;
-        if (n == 0 && in_flight == 0 && !anything_posted(l))
+        if (n == 0 && in_flight == 0 && !l->deferred && !anything_posted(l))
             return;
         if (n == 0 && in_flight > 0)
             (void)loop_step(l, -1);
@@ -288,6 +303,7 @@ void loop_post(struct loop *l, struct loop_task *t)
         t->next = NULL;
         *l->posted_tail = t;
         l->posted_tail = &t->next;
+        loop_news(l);
     }
     (void)pthread_mutex_unlock(&l->lock);
     if (fresh && !on_own_thread(l))
@@ -305,8 +321,32 @@ void loop_task_cancel(struct loop *l, struct loop_task *t)
         if (!*at)
             l->posted_tail = at;
         t->queued = false;
+        loop_news(l);
     }
     (void)pthread_mutex_unlock(&l->lock);
+}
+
+void loop_defer(struct loop *l, struct loop_task *t)
+{
+    if (t->queued)
+        return;
+    t->queued = true;
+    t->next = NULL;
+    *l->deferred_tail = t;
+    l->deferred_tail = &t->next;
+}
+
+void loop_defer_cancel(struct loop *l, struct loop_task *t)
+{
+    if (!t->queued)
+        return;
+    struct loop_task **at = &l->deferred;
+    while (*at != t)
+        at = &(*at)->next;
+    *at = t->next;
+    if (!*at)
+        l->deferred_tail = at;
+    t->queued = false;
 }
 
 struct call {

@@ -347,7 +347,10 @@ static void on_listen(void *ctx, uint32_t events)
 static void on_timer(void *ctx, uint32_t events)
 {
     struct chardev *c = ctx;
+    uint64_t times;
     (void)events;
+    if (read(c->timer_fd, &times, sizeof(times)) < 0)
+        return; /* stopped meanwhile */
     c->accept_failed = false;
     if (c->kind == CHARDEV_PTY && !c->connected) {
         if (poll_now(c->in_fd, 0) & POLLHUP)
@@ -389,7 +392,7 @@ int chardev_new_fds(const struct chardev_spec *spec, int in_fd, int out_fd, stru
     c->in = (struct loop_watch){.fn = on_in, .ctx = c};
     c->out = (struct loop_watch){.fn = on_out, .ctx = c};
     c->listen = (struct loop_watch){.fn = on_listen, .ctx = c};
-    c->timer = (struct loop_watch){.fn = on_timer, .ctx = c, .counter = true};
+    c->timer = (struct loop_watch){.fn = on_timer, .ctx = c};
     c->task = (struct loop_task){.fn = on_task, .ctx = c};
     pthread_mutex_init(&c->lock, NULL);
     int r = chardev_open(c, spec, in_fd, out_fd, e);

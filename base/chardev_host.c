@@ -67,7 +67,7 @@ static int open_file(struct chardev *c, const char *path, struct err *e)
 
 static int open_timer(struct chardev *c, struct err *e)
 {
-    c->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+    c->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     return c->timer_fd < 0 ? err_host(e, -errno, "console: timer") : 0;
 }
 

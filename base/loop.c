@@ -26,6 +26,7 @@ int loop_new(const char *name, enum loop_backend want, struct loop **out)
     l->backend = LOOP_AUTO;
     l->epoll_fd = -1;
     l->posted_tail = &l->posted;
+    l->deferred_tail = &l->deferred;
     l->worked_tail = &l->worked;
     loop_list_init(&l->backlog);
     (void)pthread_mutex_init(&l->lock, NULL);
@@ -107,12 +108,9 @@ bool loop_runs(const struct loop *l)
     return !on_own_thread(l);
 }
 
-static bool anything_posted(struct loop *l)
+static bool anything_posted(const struct loop *l)
 {
-    (void)pthread_mutex_lock(&l->lock);
-    bool any = l->posted || l->worked;
-    (void)pthread_mutex_unlock(&l->lock);
-    return any;
+    return atomic_load(&l->news);
 }
 
 static struct loop_task *next_posted(struct loop *l)
@@ -125,6 +123,7 @@ static struct loop_task *next_posted(struct loop *l)
             l->posted_tail = &l->posted;
         t->queued = false;
     }
+    loop_news(l);
     (void)pthread_mutex_unlock(&l->lock);
     return t;
 }
@@ -144,10 +143,24 @@ static unsigned run_posted(struct loop *l)
     return ran;
 }
 
+static unsigned run_deferred(struct loop *l)
+{
+    unsigned n = 0;
+    for (struct loop_task *t; (t = l->deferred) != NULL; n++) {
+        l->deferred = t->next;
+        if (!l->deferred)
+            l->deferred_tail = &l->deferred;
+        t->queued = false;
+        t->fn(t->ctx);
+    }
+    return n;
+}
+
 static unsigned turn(struct loop *l, int timeout_ms)
 {
     bool polls = l->poll.most_ns > 0;
-    if (loop_poll_ready(l) > 0 || anything_posted(l)) /* in this order: a busy loop looks, too */
+    /* In this order: a busy loop looks, too. */
+    if (loop_poll_ready(l) > 0 || l->deferred || anything_posted(l))
         timeout_ms = 0;
     l->sleeps += timeout_ms != 0 && !polls;
     unsigned n = ops_of(l)->turn(l, polls ? 0 : timeout_ms);
@@ -155,8 +168,11 @@ static unsigned turn(struct loop *l, int timeout_ms)
         loop_poll_idle(l, timeout_ms, ops_of(l)->wait);
         n = ops_of(l)->turn(l, 0);
     }
-    n += loop_work_finish(l);
-    return n + run_posted(l);
+    if (anything_posted(l)) {
+        n += loop_work_finish(l);
+        n += run_posted(l);
+    }
+    return n + run_deferred(l);
 }
 
 unsigned loop_step(struct loop *l, int timeout_ms)
@@ -171,7 +187,7 @@ void loop_settle(struct loop *l)
     for (;;) {
         unsigned n = loop_step(l, 0);
         unsigned in_flight = l->in_flight + l->working;
-        if (n == 0 && in_flight == 0 && !anything_posted(l))
+        if (n == 0 && in_flight == 0 && !l->deferred && !anything_posted(l))
             return;
         if (n == 0 && in_flight > 0)
             (void)loop_step(l, -1);
@@ -300,6 +316,7 @@ void loop_post(struct loop *l, struct loop_task *t)
         t->next = NULL;
         *l->posted_tail = t;
         l->posted_tail = &t->next;
+        loop_news(l);
     }
     (void)pthread_mutex_unlock(&l->lock);
     if (fresh && !on_own_thread(l))
@@ -317,8 +334,32 @@ void loop_task_cancel(struct loop *l, struct loop_task *t)
         if (!*at)
             l->posted_tail = at;
         t->queued = false;
+        loop_news(l);
     }
     (void)pthread_mutex_unlock(&l->lock);
+}
+
+void loop_defer(struct loop *l, struct loop_task *t)
+{
+    if (t->queued)
+        return;
+    t->queued = true;
+    t->next = NULL;
+    *l->deferred_tail = t;
+    l->deferred_tail = &t->next;
+}
+
+void loop_defer_cancel(struct loop *l, struct loop_task *t)
+{
+    if (!t->queued)
+        return;
+    struct loop_task **at = &l->deferred;
+    while (*at != t)
+        at = &(*at)->next;
+    *at = t->next;
+    if (!*at)
+        l->deferred_tail = at;
+    t->queued = false;
 }
 
 struct call {

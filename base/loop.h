@@ -27,9 +27,10 @@ void loop_stop(struct loop *l);       /* returns when the thread has ended; call
 bool loop_runs(const struct loop *l); /* it has a thread, and this is not it */
 
 /* A watched descriptor. Level-triggered: fn runs again while the condition holds; a descriptor that
- * cannot be polled (a regular file) is always ready. With `counter` the descriptor is a blocking
- * eventfd and the loop reads it before fn runs. The struct is the caller's and must stay until
- * loop_unwatch(); zero-initialised means not watched. */
+ * cannot be polled (a regular file) is always ready. With `counter` the descriptor is an
+ * eventfd, and fn runs after each signal instead, or once for several. Nobody takes the count, so
+ * one that was ever signalled is heard of again when its watch, or the loop, begins anew. The
+ * struct is the caller's and must stay until loop_unwatch(); zero-initialised means not watched. */
 typedef void loop_fd_fn(void *ctx, uint32_t poll_events);
 struct loop_watch {
     int fd;
@@ -92,6 +93,12 @@ struct loop_task {
 void loop_call(struct loop *l, loop_fn *fn, void *ctx);
 void loop_post(struct loop *l, struct loop_task *t); /* once queued, posting again is a no-op */
 void loop_task_cancel(struct loop *l, struct loop_task *t); /* loop's thread: it will not run */
+
+/* fn when this turn of the loop ends, before it waits again: behind all that was posted, in order,
+ * and what fn defers in the same turn. The loop's own thread only, and no lock; once deferred,
+ * deferring again is a no-op. The struct is not one that is posted, too. */
+void loop_defer(struct loop *l, struct loop_task *t);
+void loop_defer_cancel(struct loop *l, struct loop_task *t); /* it will not run */
 
 /* Polling: before it sleeps, the loop looks for at most ns whether something came, with no system
  * call (io_uring) and with nobody having to wake it. 0, as a loop begins: it does not. Before

@@ -75,20 +75,13 @@ static void arm(struct loop *l)
     for (struct loop_slot *s = l->slots; s; s = s->next) {
         if (s->armed || !s->watch)
             continue;
-        struct epoll_event ev = {.events = s->watch->events, .data.ptr = s};
+        struct epoll_event ev = {.events = s->watch->events | (s->watch->counter ? EPOLLET : 0),
+                                 .data.ptr = s};
         int rc = epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, s->watch->fd, &ev) < 0 ? -errno : 0;
         s->always_ready = rc == -EPERM; /* a regular file */
         s->armed = rc == 0 || s->always_ready;
         l->rearm = l->rearm || !s->armed; /* no memory: tried again next turn */
     }
-}
-
-static void slot_ready(struct loop_slot *s, uint32_t events)
-{
-    struct loop_watch *w = s->watch;
-    if (w->counter && read(w->fd, &s->count, sizeof(s->count)) < 0)
-        return; /* somebody else was faster */
-    w->fn(w->ctx, events);
 }
 
 /* Frees what was unwatched while the turn was walking over it. */
@@ -116,13 +109,13 @@ static unsigned turn(struct loop *l, int timeout_ms)
     for (int i = 0; i < n; i++) {
         struct loop_slot *s = ev[i].data.ptr;
         if (s->watch) { /* an earlier one of this turn may have unwatched it */
-            slot_ready(s, ev[i].events);
+            s->watch->fn(s->watch->ctx, ev[i].events);
             ran++;
         }
     }
     for (struct loop_slot *s = l->slots; always && s; s = s->next) {
         if (s->watch && s->always_ready) {
-            slot_ready(s, s->watch->events);
+            s->watch->fn(s->watch->ctx, s->watch->events);
             ran++;
         }
     }

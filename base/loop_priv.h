@@ -32,7 +32,6 @@ static inline struct loop_io *loop_list_pop(struct loop_list *q)
 /* One watched descriptor. It outlives its loop_watch while the kernel still holds an operation. */
 struct loop_slot {
     struct loop_watch *watch; /* NULL: unwatched, waiting for the kernel to let go */
-    uint64_t count;           /* where io_uring reads an eventfd */
     bool armed, always_ready;
     struct loop_slot *next;
 };
@@ -46,11 +45,15 @@ struct loop {
     bool has_thread;
     atomic_bool stop;
 
-    pthread_mutex_t lock; /* posted, worked */
+    /* Whether something is posted or worked: a turn that finds it unset leaves the lock alone. Who
+     * sets it from another thread wakes the loop afterwards. */
+    atomic_bool news;
+    pthread_mutex_t lock; /* posted, worked; and to write news */
     struct loop_task *posted, **posted_tail;
     struct loop_work *worked, **worked_tail; /* whose fn has returned */
     unsigned working;                        /* handed to a pool, not yet done; the loop's */
 
+    struct loop_task *deferred, **deferred_tail; /* the loop's */
     struct loop_watch wake;
     struct loop_slot *slots;
     struct loop_list backlog; /* file I/O not yet handed to the back end */
@@ -83,6 +86,11 @@ struct loop_backend_ops {
 };
 extern const struct loop_backend_ops loop_uring_ops, loop_epoll_ops;
 
+/* Under the lock, after a change of either list. */
+static inline void loop_news(struct loop *l)
+{
+    atomic_store(&l->news, l->posted || l->worked);
+}
 void loop_slot_free(struct loop *l, struct loop_slot *s);
 /* loop_work.c: runs done of what was worked by now; returns how many. */
 unsigned loop_work_finish(struct loop *l);

@@ -1,5 +1,6 @@
-/* base/loop_uring.c - the loop on io_uring: polls, eventfd reads and file I/O in one ring, handed
- * over and waited for with one system call a turn. */
+/* base/loop_uring.c - the loop on io_uring: polls and file I/O in one ring, handed over and waited
+ * for with one system call a turn. */
+#include <limits.h>
 #include <poll.h>
 
 #include "base/loop_priv.h"
@@ -18,10 +19,15 @@ static int up(struct loop *l)
                                          IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
                                 .cq_entries = COMPLETIONS};
     int rc = io_uring_queue_init_params(RING_ENTRIES, &l->ring, &p);
-    if (rc != -EINVAL)
-        return rc;
-    p = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE, .cq_entries = COMPLETIONS};
-    return io_uring_queue_init_params(RING_ENTRIES, &l->ring, &p);
+    if (rc == -EINVAL) {
+        p = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE, .cq_entries = COMPLETIONS};
+        rc = io_uring_queue_init_params(RING_ENTRIES, &l->ring, &p);
+    }
+    if (rc == 0 && !(p.features & IORING_FEAT_RSRC_TAGS)) { /* nor polls that stay (Linux 5.13) */
+        io_uring_queue_exit(&l->ring);
+        rc = -ENOSYS;
+    }
+    return rc;
 }
 
 /* NULL when even a submission does not make room: try again next turn. */
@@ -49,12 +55,40 @@ static void arm(struct loop *l)
             l->rearm = true;
             return;
         }
-        if (s->watch->counter)
-            io_uring_prep_read(sqe, s->watch->fd, &s->count, sizeof(s->count), 0);
+        if (s->watch->counter) /* stays, and tells of each signal */
+            io_uring_prep_poll_multishot(sqe, s->watch->fd, s->watch->events);
         else
             io_uring_prep_poll_add(sqe, s->watch->fd, s->watch->events);
         tag(sqe, s, TAG_SLOT);
         s->armed = true;
+    }
+}
+
+/* One segment goes by itself: an array the kernel would have to fetch, and to check. */
+static void prepare(struct io_uring_sqe *sqe, const struct loop_io *io)
+{
+    bool one = io->n_iov == 1;
+    unsigned len = one ? (unsigned)MIN(io->iov->iov_len, (size_t)INT_MAX) : 0;
+    switch (io->op) {
+    case LOOP_READV:
+        if (one)
+            io_uring_prep_read(sqe, io->fd, io->iov->iov_base, len, io->off);
+        else
+            io_uring_prep_readv(sqe, io->fd, io->iov, io->n_iov, io->off);
+        break;
+    case LOOP_WRITEV:
+        if (one)
+            io_uring_prep_write(sqe, io->fd, io->iov->iov_base, len, io->off);
+        else
+            io_uring_prep_writev(sqe, io->fd, io->iov, io->n_iov, io->off);
+        sqe->rw_flags = io->dsync ? RWF_DSYNC : 0;
+        break;
+    case LOOP_FDATASYNC:
+        io_uring_prep_fsync(sqe, io->fd, IORING_FSYNC_DATASYNC);
+        break;
+    case LOOP_FALLOCATE:
+        io_uring_prep_fallocate(sqe, io->fd, io->mode, (off_t)io->off, (off_t)io->len);
+        break;
     }
 }
 
@@ -65,38 +99,23 @@ static void submit_io(struct loop *l)
         if (!sqe)
             return;
         struct loop_io *io = loop_list_pop(&l->backlog);
-        switch (io->op) {
-        case LOOP_READV:
-            io_uring_prep_readv(sqe, io->fd, io->iov, io->n_iov, io->off);
-            break;
-        case LOOP_WRITEV:
-            io_uring_prep_writev2(sqe, io->fd, io->iov, io->n_iov, io->off,
-                                  io->dsync ? RWF_DSYNC : 0);
-            break;
-        case LOOP_FDATASYNC:
-            io_uring_prep_fsync(sqe, io->fd, IORING_FSYNC_DATASYNC);
-            break;
-        case LOOP_FALLOCATE:
-            io_uring_prep_fallocate(sqe, io->fd, io->mode, (off_t)io->off, (off_t)io->len);
-            break;
-        }
+        prepare(sqe, io);
         tag(sqe, io, TAG_IO);
         l->in_flight++;
     }
 }
 
-static void slot_done(struct loop *l, struct loop_slot *s, int result)
+static void slot_done(struct loop *l, struct loop_slot *s, int result, bool more)
 {
     struct loop_watch *w = s->watch;
-    s->armed = false;
-    if (!w) {
+    s->armed = more;
+    if (w) {
+        l->rearm = l->rearm || !more;
+        if (result != -ECANCELED)
+            w->fn(w->ctx, result < 0 ? POLLERR : (uint32_t)result);
+    } else if (!more) {
         loop_slot_free(l, s);
-        return;
     }
-    l->rearm = true;
-    if (result == -ECANCELED || (w->counter && result < 0))
-        return; /* EINTR, EAGAIN: armed again */
-    w->fn(w->ctx, w->counter ? POLLIN : result < 0 ? POLLERR : (uint32_t)result);
 }
 
 static unsigned reap(struct loop *l)
@@ -108,12 +127,13 @@ static unsigned reap(struct loop *l)
     while (n < RING_ENTRIES && io_uring_peek_cqe(&l->ring, &cqe) == 0) {
         uint64_t data = cqe->user_data;
         int result = cqe->res;
+        bool more = cqe->flags & IORING_CQE_F_MORE;
         io_uring_cqe_seen(&l->ring, cqe);
         void *p = (void *)(data & ~(uint64_t)TAG_MASK);
         if ((data & TAG_MASK) == TAG_IO)
             loop_io_finish(l, p, result);
         else if ((data & TAG_MASK) == TAG_SLOT)
-            slot_done(l, p, result);
+            slot_done(l, p, result, more);
         else
             continue;
         n++;

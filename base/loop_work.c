@@ -61,6 +61,7 @@ static void hand_back(struct loop *l, struct loop_work *w)
     (void)pthread_mutex_lock(&l->lock);
     *l->worked_tail = w;
     l->worked_tail = &w->next;
+    loop_news(l);
     event_signal(l->wake_fd); /* before the loop can take it, and be freed */
     (void)pthread_mutex_unlock(&l->lock);
 }
@@ -116,6 +117,7 @@ unsigned loop_work_finish(struct loop *l)
     (void)pthread_mutex_lock(&l->lock);
     struct loop_work *w = TAKE_PTR(l->worked);
     l->worked_tail = &l->worked;
+    loop_news(l);
     (void)pthread_mutex_unlock(&l->lock);
 
     unsigned n = 0;

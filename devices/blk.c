@@ -50,7 +50,6 @@ struct blk {
     char serial[VIRTIO_BLK_ID_BYTES];
     atomic_int writeback; /* what the driver wrote, or -1 */
     struct log_limit errors;
-    bool spread; /* over several loops: it has no limits, and will have none */
     struct limiter limiter;
     struct blk_counts *counts;
 };
@@ -134,12 +133,10 @@ static void start_transfer(struct blk_req *r, uint64_t sector)
         return;
     }
     r->io.done = transfer_done;
-    if (len == 0) {
-        finish(r, VIRTIO_BLK_S_OK, 0);
-        return;
-    }
     limiter_take(&r->b->limiter, in ? WAY_READ : WAY_WRITE, len);
-    if (in)
+    if (len == 0)
+        finish(r, VIRTIO_BLK_S_OK, 0);
+    else if (in)
         blkio_read(&r->io, req->iov + req->n_out, req->n_in, 0, sector * SECTOR, len);
     else
         blkio_write(&r->io, req->iov, req->n_out, sizeof(struct virtio_blk_outhdr), sector * SECTOR,
@@ -245,6 +242,7 @@ static void start_ranges(struct blk_req *r, size_t len)
 {
     size_t each = sizeof(struct virtio_blk_discard_write_zeroes);
     bool zeroes = r->type == VIRTIO_BLK_T_WRITE_ZEROES;
+    r->range.index = 0;
     r->range.count = (unsigned)MIN(len / each, (size_t)RANGES_MAX + 1);
     uint8_t status = zeroes || r->b->file.punch ? check_ranges(r) : VIRTIO_BLK_S_UNSUPP;
     if (status == VIRTIO_BLK_S_OK && (r->b->file.ro || len % each || r->range.count == 0 ||
@@ -307,12 +305,17 @@ static bool blk_start_request(struct vdev *d, struct vq *q, struct vq_req *req)
         vq_unpop(q, req);
         return false;
     }
-    *r = (struct blk_req){.io = {.loop = vq_loop(q), .file = &b->file, .q = q},
-                          .b = b,
-                          .q = q,
-                          .req = req,
-                          .type = le32toh(h.type),
-                          .dsync = !writeback(d)};
+    /* Field by field: a literal would clear the whole of it, most of which a transfer never uses.
+     */
+    r->io.loop = vq_loop(q);
+    r->io.file = &b->file;
+    r->io.q = q;
+    r->io.cancel = false;
+    r->b = b;
+    r->q = q;
+    r->req = req;
+    r->type = le32toh(h.type);
+    r->dsync = !writeback(d);
 
     /* The status is the last writable byte; what is left of the segments is data. */
     const struct iovec *last = &req->iov[req->n_out + req->n_in - 1];
@@ -363,10 +366,8 @@ static void blk_kick(struct vdev *d, struct vq *q)
 static void resume(void *ctx, unsigned way, unsigned queue)
 {
     const struct blk *b = ctx;
-    struct vq *q = vdev_queue(b->dev, queue);
     (void)way;
-    if (q)
-        vq_poke(q);
+    vdev_poke(b->dev, queue);
 }
 
 /* --- configuration --- */
@@ -436,7 +437,7 @@ static void blk_report(const struct vdev *d, struct report *r)
     static const char *const names[COUNTS] = {"other_requests", "reads",           "writes",
                                               "flushes",        "failed_requests", "read_bytes",
                                               "write_bytes"};
-    const struct blk *b = vdev_priv(d);
+    struct blk *b = vdev_priv(d);
     uint64_t sum[COUNTS] = {0};
     for (unsigned i = 0; i < b->queues * COUNTS; i++)
         sum[i % COUNTS] += counter_get(&b->counts[i / COUNTS].n[i % COUNTS]);
@@ -449,9 +450,7 @@ static int blk_update(struct vdev *d, const void *opts, struct err *e)
 {
     const struct blk_opts *o = opts;
     struct blk *b = vdev_priv(d);
-    if (b->spread && limits_any(&o->limits))
-        return err_input(e, 0, "%s: is spread over threads, so it takes no limits", b->name);
-    int rc = b->spread ? 0 : limiter_set(&b->limiter, &o->limits);
+    int rc = limiter_set(&b->limiter, &o->limits);
     return rc < 0 ? err_host(e, rc, "%s", b->name) : 0;
 }
 
@@ -561,10 +560,8 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
     struct blk *b = calloc(1, sizeof(*b));
     if (!b)
         return err_host(e, -ENOMEM, "disk %s", o->path);
-    *b = (struct blk){
-        .queues = (uint16_t)MAX(o->queues, 1u),
-        .writeback = -1,
-        .limiter = {.loop = env->loop, .resume = resume, .ctx = b, .names = {"read", "write"}}};
+    *b = (struct blk){.queues = (uint16_t)MAX(o->queues, 1u), .writeback = -1};
+    limiter_init(&b->limiter, env->loop, resume, b, "read", "write");
     /* 2.7.5.3.1: no chain is longer than its queue, indirect or not. */
     queue_size = queue_size ? MIN(queue_size, (uint32_t)QUEUE_SIZE) : QUEUE_SIZE;
     b->seg_max = queue_size > FRAMING ? queue_size - FRAMING : 1;
@@ -589,7 +586,7 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
     b->dev = *out;
     for (size_t i = 0; i < ARRAY_SIZE(always_offered); i++)
         vdev_offer(*out, always_offered[i]);
-    b->spread = !limits_any(&o->limits) && vdev_spread(*out);
+    vdev_spread(*out);
     if (b->queues > 1)
         vdev_offer(*out, VIRTIO_BLK_F_MQ);
     if (b->file.ro)

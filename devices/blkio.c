@@ -152,9 +152,9 @@ static unsigned step_of(struct blkio *o, const struct iovec **iov)
     *iov = o->iov;
     if (n > 0)
         return n;
-    o->part = (struct iovec){.iov_base = (uint8_t *)o->iov->iov_base + o->skip,
-                             .iov_len = MIN(o->iov->iov_len - o->skip, most)};
-    *iov = &o->part;
+    o->part[0] = (struct iovec){.iov_base = (uint8_t *)o->iov->iov_base + o->skip,
+                                .iov_len = MIN(o->iov->iov_len - o->skip, most)};
+    *iov = o->part;
     return 1;
 }
 
@@ -227,18 +227,18 @@ static void fill(struct blkio *o)
     uint64_t left = o->left;
     unsigned n = 0;
     size_t skip = o->skip;
-    for (; n < BLKIO_FILL_IOV && left > 0; n++, skip = 0) {
+    for (; n < BLKIO_PARTS && left > 0; n++, skip = 0) {
         union {
             const uint8_t *c;
             void *m;
         } p = {.c = o->fill + skip}; /* only read through */
-        o->fill_iov[n] =
+        o->part[n] =
             (struct iovec){.iov_base = p.m, .iov_len = MIN(left, (uint64_t)(o->fill_len - skip))};
-        left -= o->fill_iov[n].iov_len;
+        left -= o->part[n].iov_len;
     }
     o->io = (struct loop_io){.op = LOOP_WRITEV,
                              .fd = o->file->plain_fd >= 0 ? o->file->plain_fd : o->file->fd,
-                             .iov = o->fill_iov,
+                             .iov = o->part,
                              .n_iov = n,
                              .off = o->pos,
                              .done = filled};

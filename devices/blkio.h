@@ -27,7 +27,7 @@ void blkfile_close(struct blkfile *f);
 /* How long it is by now, in whole blocks; 0 or -errno. */
 int CHECKED blkfile_measure(const struct blkfile *f, uint64_t *size);
 
-enum { BLKIO_FILL_IOV = 4 };
+enum { BLKIO_PARTS = 4 };
 struct vq;
 
 /* One operation. The first four are its owner's, who sets them before each start; the struct and
@@ -48,12 +48,11 @@ struct blkio {
     unsigned n_iov;
     size_t skip;
     uint64_t left;
-    struct iovec part;   /* what a step takes of one segment */
-    const uint8_t *fill; /* what is written over a range, from byte `skip` on */
-    size_t fill_len;
-    struct iovec fill_iov[BLKIO_FILL_IOV];
     uint8_t how;
     bool dsync;
+    struct iovec part[BLKIO_PARTS]; /* what a step takes of one segment, or of the fill */
+    const uint8_t *fill;            /* what is written over a range, from byte `skip` on */
+    size_t fill_len;
 };
 
 /* Reads or writes `len` > 0 bytes, that the segments have from byte `skip` on. They stay as they

@@ -3,9 +3,13 @@
  *
  * What finds a bucket empty stays where it is, in the driver's ring or with the host, and its queue
  * is told when there is something again. So nothing is kept here but who waits. The limits are the
- * host's: a driver's reset changes nothing of them, and they are no part of a saved state. All
- * queues of a device and its limiter are on one loop's thread: who has limits is not spread. */
+ * host's: a driver's reset changes nothing of them, and they are no part of a saved state.
+ *
+ * Queues may be on several loops: those that have limits meet in a lock. */
 #pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/bucket.h"
 #include "base/loop.h"
@@ -19,7 +23,6 @@ struct limits {
         struct bucket_limit bytes, ops;
     } shared, way[LIMITER_WAYS];
 };
-bool limits_any(const struct limits *l);
 /* A row of an option table; `at`: where the struct bucket_limit is. */
 #define LIMIT_ROW(name, at, text)                                                                  \
     {                                                                                              \
@@ -27,18 +30,18 @@ bool limits_any(const struct limits *l);
         .live = true                                                                               \
     }
 
-/* Such a queue may ask again; it is stopped, perhaps, or has nothing any more. */
+/* Such a queue may ask again; it is stopped, perhaps, or has nothing any more. On the limiter's
+ * loop, which need not be the queue's. */
 typedef void limiter_resume_fn(void *ctx, unsigned way, unsigned queue);
 
 struct limiter {
     struct loop *loop;
     limiter_resume_fn *resume;
     void *ctx;
-    const char *names[LIMITER_WAYS]; /* for reports */
-
-    /* Its own. */
+    const char *names[LIMITER_WAYS];
     struct loop_timer timer; /* open from the first limit on */
-    bool limited;
+    atomic_bool limited;
+    pthread_mutex_t lock; /* over what follows */
     struct limiter_pair {
         struct bucket bytes, ops;
     } shared;
@@ -47,21 +50,25 @@ struct limiter {
         uint64_t waiting;          /* a bit for each queue */
         uint64_t since_ns, due_ns; /* while one waits */
         uint64_t waited_ns, waits;
-        unsigned first; /* who was told first, last time */
+        unsigned turn; /* who was told last */
     } way[LIMITER_WAYS];
 };
 
-/* Buckets whose limit has changed are full. Whoever waits is told. -errno: there is no timer to be
- * had, and nothing has changed. */
+/* No limits yet. `loop` is the device's own; the names begin those of the numbers in a report. */
+void limiter_init(struct limiter *l, struct loop *loop, limiter_resume_fn *resume, void *ctx,
+                  const char *name0, const char *name1);
+/* On the limiter's loop, or before anything runs. Buckets whose limit has changed are full. Whoever
+ * waits is told. -errno: there is no timer to be had, and nothing has changed. */
 int CHECKED limiter_set(struct limiter *l, const struct limits *to);
 void limiter_close(struct limiter *l); /* any thread; zeroes are fine */
 
+/* These on the queue's loop. Whether nothing may go for now: */
 bool limiter_empty(struct limiter *l, unsigned way);
-/* Whether the next operation of this queue, which is there, has to wait: then it is told. */
+/* and whether this queue, which has something, has to wait: then it is told. */
 bool limiter_holds(struct limiter *l, unsigned way, unsigned queue);
 /* One operation and its bytes. */
 void limiter_take(struct limiter *l, unsigned way, uint64_t bytes);
 
 /* How often a queue had to wait, and for how long at least one did. A wait ends when there is
  * something again, or the limit is another; that the driver has given up meanwhile ends none. */
-void limiter_report(const struct limiter *l, struct report *r);
+void limiter_report(struct limiter *l, struct report *r);

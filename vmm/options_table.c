@@ -307,8 +307,7 @@ const struct option_row option_rows[] = {
             "Devices are given to them in turn, in the order in which they were asked for; the\n"
             "console is always io0's.\n"
             "The queues of a disk that has several begin at the thread that is the disk's, and go\n"
-            "on with the next, unless it has limits when vmm starts: those are one thread's, and\n"
-            "a disk that is spread cannot be given any while it runs.\n"},
+            "on with the next.\n"},
     {.d = {.key = "io-poll-us",
            .type = OPT_U32,
            .offset = offsetof(struct vm_config, io_poll_us),

@@ -272,8 +272,7 @@ static int net_create(const void *opts, const struct build_env *env, struct vdev
     n->loop = env->loop;
     n->pairs_max = o->queues ? o->queues : 1;
     n->pairs = n->sources = 1;
-    n->limiter =
-        (struct limiter){.loop = env->loop, .resume = resume, .ctx = n, .names = {"rx", "tx"}};
+    limiter_init(&n->limiter, env->loop, resume, n, "rx", "tx");
     n->rss_offered = o->rss;
     n->hash_offered = o->hash;
     atomic_store(&n->status, o->link == 0 ? VIRTIO_NET_S_LINK_UP : 0);

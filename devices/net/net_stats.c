@@ -164,7 +164,7 @@ void net_report(const struct vdev *d, struct report *r)
 {
     static const char *const names[2][3] = {{"rx_packets", "rx_bytes", "rx_drops"},
                                             {"tx_packets", "tx_bytes", "tx_drops"}};
-    const struct net *n = vdev_priv(d);
+    struct net *n = vdev_priv(d);
     struct net_counters sum[2] = {0};
     for (unsigned i = 0; i < 2 * n->pairs_max; i++) {
         sum[i % 2].packets += n->counters[i].packets;

@@ -31,8 +31,8 @@ void scsi_tmf_task(void *scsi)
 /* Not in place: what a command's queue publishes at the end of the turn comes first (5.6.6.2). */
 static void answer_soon(struct scsi *s)
 {
-    loop_task_cancel(s->loop, &s->tmf_task); /* behind that, also when it was due already */
-    loop_post(s->loop, &s->tmf_task);
+    loop_defer_cancel(s->loop, &s->tmf_task); /* behind that, also when it was due already */
+    loop_defer(s->loop, &s->tmf_task);
 }
 
 void scsi_tmf_ended(struct scsi *s, uint64_t waiters)

@@ -150,7 +150,7 @@ static void scsi_report(const struct vdev *d, struct report *r)
 static void close_on_loop(void *ctx)
 {
     struct scsi *s = ctx;
-    loop_task_cancel(s->loop, &s->tmf_task);
+    loop_defer_cancel(s->loop, &s->tmf_task);
 }
 
 static void scsi_free(struct vdev *d)

@@ -126,11 +126,10 @@ void vdev_free(struct vdev *d)
     free(d);
 }
 
-bool vdev_spread(struct vdev *d)
+void vdev_spread(struct vdev *d)
 {
     for (unsigned i = 0; i < d->n && d->env.n_loops > 0; i++)
         d->queues[i].loop = d->env.loops[i % d->env.n_loops];
-    return MIN(d->n, d->env.n_loops) > 1;
 }
 
 static bool offers(const struct vdev *d, unsigned feature)

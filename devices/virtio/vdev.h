@@ -88,8 +88,8 @@ int CHECKED vdev_new(const struct vdev_class *c, const struct build_env *env, vo
 /* Offers a feature beyond those of the core; only inside create(). */
 void vdev_offer(struct vdev *d, unsigned feature);
 /* Its queues share nothing but what is atomic: they are spread over the loops there are, queue 0 on
- * the device's own. Only inside create(). False: all of them are on that one all the same. */
-bool vdev_spread(struct vdev *d);
+ * the device's own. Only inside create(). */
+void vdev_spread(struct vdev *d);
 
 /* Memory that driver and device share, found by id (2.10): whole pages of the device's own, which
  * it frees no sooner than in free(), and over which it may map what it likes by MAP_FIXED at any
@@ -101,7 +101,9 @@ void *vdev_priv(const struct vdev *d);
 /* The driver accepted it; final once FEATURES_OK is set. */
 bool vdev_has(const struct vdev *d, unsigned feature);
 struct vq *vdev_queue(struct vdev *d, unsigned i); /* NULL unless live; on its loop */
-bool vdev_started(const struct vdev *d);           /* DRIVER_OK, and nothing failed */
+/* Has that queue's kick() run soon, on its loop, if it is live; on any loop. */
+void vdev_poke(struct vdev *d, unsigned i);
+bool vdev_started(const struct vdev *d); /* DRIVER_OK, and nothing failed */
 /* Since the reset: notifications that came, and interrupts that were raised. */
 void vdev_queue_counts(const struct vdev *d, unsigned i, uint64_t *kicks, uint64_t *interrupts);
 /* An interrupt, and a new generation for whoever reads it: any thread, after the change. */

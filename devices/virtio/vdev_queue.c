@@ -15,6 +15,15 @@ struct vq *vdev_queue(struct vdev *d, unsigned i)
     return i < d->n ? d->queues[i].live : NULL;
 }
 
+void vdev_poke(struct vdev *d, unsigned i)
+{
+    struct queue *q = &d->queues[i];
+    if (loop_runs(q->loop))
+        event_signal(q->kick_fd); /* only its loop knows whether it is live */
+    else if (q->live)
+        vq_poke(q->live);
+}
+
 void vdev_queue_kicked(struct vdev *d, struct vq *q)
 {
     if (vdev_failed(d))

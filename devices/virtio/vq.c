@@ -1,7 +1,5 @@
 /* devices/virtio/vq.c - what all ring formats share: slots for requests in flight, the drain
  * budget, the latch of a broken ring, and byte access to a request. */
-#include <linux/virtio_ring.h>
-
 #include "base/probe.h"
 #include "devices/virtio/vdev.h"
 #include "devices/virtio/vq_priv.h"
@@ -50,13 +48,16 @@ static bool poll_arm(void *ctx)
 
 int vq_open(const struct vq_open_args *a, struct vq **out)
 {
-    struct vq *q = calloc(1, sizeof(*q));
+    /* Lines of its own: what is beside it in the heap may be another loop's. */
+    struct vq *q = aligned_alloc(VQ_LINE, align_up(sizeof(*q), VQ_LINE));
     if (!q)
         return -ENOMEM;
+    *q = (struct vq){0};
     q->ops = a->packed ? &vq_packed_ops : &vq_split_ops;
     q->dev = a->dev;
     q->name = vdev_name(a->dev);
     q->mem = a->mem;
+    q->n_ram = gmem_regions(a->mem, &q->ram);
     q->loop = a->loop;
     q->index = a->index;
     q->size = a->cfg->size;
@@ -70,8 +71,8 @@ int vq_open(const struct vq_open_args *a, struct vq **out)
     int rc = a->cfg->size <= a->cfg->max_size ? q->ops->open(q, a->cfg) : -EINVAL;
     if (rc == 0) {
         q->slots = MIN(q->size, VQ_IN_FLIGHT_MAX);
-        q->slot_size = align_up(sizeof(struct slot) + a->req_size, 64);
-        q->slot_mem = calloc(q->slots, q->slot_size);
+        q->slot_size = align_up(sizeof(struct slot) + a->req_size, VQ_LINE);
+        q->slot_mem = aligned_alloc(VQ_LINE, q->slots * q->slot_size);
         q->free_slots = calloc(q->slots, sizeof(q->free_slots[0]));
         q->busy = calloc((q->n_ids + 63u) / 64, sizeof(q->busy[0]));
         q->order = a->in_order ? calloc(q->slots, sizeof(q->order[0])) : NULL;
@@ -107,8 +108,8 @@ void vq_start(struct vq *q)
     q->stopping = false;
     /* What the ring says about notifications may be stale after a load: begin from "off", and the
      * first time that the queue is seen empty arms it. */
-    q->ops->disarm(q);
     q->armed = false;
+    q->ops->disarm(q);
     vq_run(q);
 }
 
@@ -126,7 +127,7 @@ bool vq_stop(struct vq *q, bool abort)
     q->abort = abort;
     loop_poll_leave(q->loop, &q->poll);
     loop_task_cancel(q->loop, &q->task);
-    loop_task_cancel(q->loop, &q->publish);
+    loop_defer_cancel(q->loop, &q->publish);
     publish(q);
     return q->in_flight == 0;
 }
@@ -154,59 +155,21 @@ static void slot_give(struct vq *q, const struct vq_req *r)
     q->free_slots[q->n_free++] = r->core.slot;
 }
 
-/* Room for one more segment, or NULL. */
-static struct iovec *req_more(struct vq_req *r, unsigned used)
+bool vq_req_grow(struct vq_req *r)
 {
-    if (used < r->core.cap)
-        return &r->iov[used];
-    if (used >= VQ_CHAIN_MAX)
-        return NULL;
+    if (r->core.cap >= VQ_CHAIN_MAX)
+        return false;
     /* Kept with the slot, so that a steady load allocates nothing. */
     unsigned cap = MIN(r->core.cap * 4, (unsigned)VQ_CHAIN_MAX);
     struct slot *s = container_of(r, struct slot, req);
     struct iovec *iov = realloc(r->iov == s->inline_iov ? NULL : r->iov, cap * sizeof(*iov));
     if (!iov)
-        return NULL;
+        return false;
     if (r->iov == s->inline_iov)
         memcpy(iov, s->inline_iov, sizeof(s->inline_iov));
     r->iov = iov;
     r->core.cap = cap;
-    return &iov[used];
-}
-
-int vq_add_segment(const struct vq *q, struct vq_req *r, const struct vq_desc *d)
-{
-    bool in = d->flags & VRING_DESC_F_WRITE;
-    if (!in && r->n_in)
-        return -EBADMSG; /* readable after writable: 2.7.4.2, 2.8.17 */
-    if (d->len == 0)
-        return 0;
-    if (r->out_len + r->in_len + d->len > 1ull << 32)
-        return -EMSGSIZE; /* 2.7.5.2 */
-    gpa_t at = GPA(d->addr);
-    void *host = in ? gmem_at(q->mem, at, d->len)
-                    : (void *)gmem_at_ro(q->mem, at, d->len); /* only read through */
-    if (!host)
-        return -EFAULT;
-    struct iovec *v = req_more(r, r->n_out + r->n_in);
-    if (!v)
-        return -E2BIG;
-    *v = (struct iovec){.iov_base = host, .iov_len = d->len};
-    if (in) {
-        r->n_in++;
-        r->in_len += d->len;
-    } else {
-        r->n_out++;
-        r->out_len += d->len;
-    }
-    return 0;
-}
-
-const uint8_t *vq_indirect_table(const struct vq *q, const struct vq_desc *d)
-{
-    if (d->len == 0 || d->len % VQ_DESC_SIZE)
-        return NULL;
-    return gmem_at_ro(q->mem, GPA(d->addr), d->len);
+    return true;
 }
 
 /* What a ring format's pop() found; for whoever writes the driver. */
@@ -238,8 +201,9 @@ static void order_add(struct vq *q, struct vq_req *r)
 {
     if (!q->order)
         return;
+    unsigned at = q->order_first + q->order_n++;
     r->core.done = false;
-    q->order[(q->order_first + q->order_n++) % q->slots] = r->core.slot;
+    q->order[at < q->slots ? at : at - q->slots] = r->core.slot;
 }
 
 struct vq_req *vq_next(struct vq *q)
@@ -316,32 +280,34 @@ static void push(struct vq *q, const struct vq_req *r)
         return;
     q->ops->push(q, r);
     if (q->unpublished++ == 0 && !q->stopping)
-        loop_post(q->loop, &q->publish);
+        loop_defer(q->loop, &q->publish);
 }
 
-/* 2.7.9, 2.8.9: what was completed before its turn waits for what came before it. */
-static void complete_in_order(struct vq *q, struct vq_req *r)
+/* 2.7.9, 2.8.9: what was completed before its turn waits for what came before it. The one whose
+ * turn it is, or NULL. */
+static struct vq_req *next_in_order(struct vq *q)
 {
-    r->core.done = true;
-    while (q->order_n > 0) {
-        struct vq_req *first = &slot_at(q, q->order[q->order_first])->req;
-        if (!first->core.done)
-            return;
-        q->order_first = (q->order_first + 1) % q->slots;
-        q->order_n--;
-        push(q, first);
-        release(q, first);
-    }
+    if (q->order_n == 0)
+        return NULL;
+    struct vq_req *r = &slot_at(q, q->order[q->order_first])->req;
+    if (!r->core.done)
+        return NULL;
+    q->order_first = q->order_first + 1 < q->slots ? q->order_first + 1 : 0;
+    q->order_n--;
+    return r;
 }
 
 void vq_complete(struct vq *q, struct vq_req *r)
 {
     PROBE(complete, q->name, q->dev, q->index, r->core.head, r->written);
     if (q->order) {
-        complete_in_order(q, r);
-    } else {
+        r->core.done = true;
+        r = next_in_order(q);
+    }
+    while (r) {
         push(q, r);
         release(q, r);
+        r = q->order ? next_in_order(q) : NULL;
     }
     if (q->stopping) /* there may be no later */
         publish(q);

@@ -2,16 +2,15 @@
  * makes descriptors available and the device overwrites them when they are used, told apart by two
  * bits and a wrap counter on each side. Barriers name their pair in Linux's virtio_ring.c.
  *
- * Ring memory belongs to the guest and changes at any time: only copies are checked and used. */
-#include <linux/virtio_ring.h>
-
+ * Ring memory belongs to the guest and changes at any time: only copies are checked and used, and
+ * what a hint looked at before proves nothing. */
 #include "devices/virtio/vq_priv.h"
 
 enum {
     AVAIL = 1 << VRING_PACKED_DESC_F_AVAIL,
     USED = 1 << VRING_PACKED_DESC_F_USED,
-    DESC_ID = 12, /* offsets in a descriptor: addr, len, id, flags */
-    DESC_FLAGS = 14,
+    LINE = VQ_LINE / VQ_DESC_SIZE, /* descriptors of a cache line */
+    HINT_LINES = 4,
     EVENT_FLAGS_SHIFT = 16, /* of an event suppression structure as one word */
     EVENT_FLAGS_MASK = 3,
     WRAP = 1 << 15, /* beside an index */
@@ -23,9 +22,15 @@ static uint8_t *slot_of(const struct vq *q, uint16_t i)
     return q->desc + (size_t)i * VQ_DESC_SIZE;
 }
 
-static uint16_t load_flags(const struct vq *q, uint16_t i)
+/* The second half of a descriptor of the ring: len, id and flags. */
+static uint64_t load_half(const struct vq *q, uint16_t i)
 {
-    return vq_load16(slot_of(q, i) + DESC_FLAGS, memory_order_acquire);
+    return vq_load64(slot_of(q, i) + VQ_DESC_LEN, memory_order_acquire);
+}
+
+static uint16_t flags_of(uint64_t half)
+{
+    return (uint16_t)(half >> 48);
 }
 
 /* 2.8.1: available when its bit is as our wrap counter and the used bit is not. */
@@ -74,38 +79,60 @@ static void advance(const struct vq *q, uint16_t *index, bool *wrap, unsigned n)
     *index = (uint16_t)at;
 }
 
+/* At each new line of the ring: where a line's worth of requests came at once, more lines are
+ * likely to be there, and come together. Where they do not, the driver is about to write them and
+ * has them for itself. The tables that descriptors refer to come a line ahead, too. See
+ * vq_hint_table(). */
+static inline void hint(const struct vq *q)
+{
+    if (q->next_avail % LINE)
+        return;
+    unsigned at = q->next_avail, taken = (unsigned)q->size - q->budget, end = at + LINE;
+    if (taken >= LINE) {
+        for (unsigned i = 1; i <= HINT_LINES; i++)
+            __builtin_prefetch(slot_of(q, (uint16_t)(at + i * LINE)));
+        end += LINE;
+    }
+    if (!q->indirect)
+        return;
+    end = MIN(end, (unsigned)q->size);
+    for (unsigned i = taken >= 2 * LINE ? at + LINE : at + 1; i < end; i++) {
+        struct vq_desc d = load_desc(q->desc, i);
+        vq_hint_table(q, d.addr, d.flags);
+    }
+}
+
 /* 2.8.7: in an indirect table only the write flag counts, and the order is that of the table. */
-static int add_table(const struct vq *q, struct vq_req *r, const struct vq_desc *d)
+static int add_table(const struct vq *q, struct vq_req *r, struct vq_desc d)
 {
     const uint8_t *table = vq_indirect_table(q, d);
     if (!table)
         return -EFAULT;
-    unsigned n = d->len / VQ_DESC_SIZE;
+    unsigned n = d.len / VQ_DESC_SIZE;
     if (n > VQ_CHAIN_MAX)
         return -E2BIG;
     for (unsigned i = 0; i < n; i++) {
-        struct vq_desc entry = load_desc(table, i);
-        int rc = vq_add_segment(q, r, &entry);
+        int rc = vq_add_segment(q, r, load_desc(table, i));
         if (rc < 0)
             return rc;
     }
     return 0;
 }
 
-/* Walks a list from the next descriptor on; *n is how many there are, *last the one with the ID. */
+/* Walks a list from the next descriptor on; *n is how many there are, *id what the last one says.
+ */
 static int add_list(const struct vq *q, struct vq_req *r, struct vq_desc d, unsigned *n,
                     uint16_t *id)
 {
-    uint16_t at = q->next_avail;
-    bool wrap = q->avail_wrap;
+    unsigned at = q->next_avail, room = q->size - q->descs;
     for (unsigned steps = 1;; steps++) {
-        if (steps > (unsigned)q->size - q->descs)
+        if (steps > room)
             return -EOVERFLOW;
         if (steps > VQ_CHAIN_MAX)
             return -E2BIG; /* empty descriptors count too */
         if (d.flags & VRING_DESC_F_INDIRECT)
             return -EBADMSG; /* not in a list, or not negotiated: 2.8.19 */
-        int rc = vq_add_segment(q, r, &d);
+        int rc = vq_add_segment(q, r, d);
         if (rc < 0)
             return rc;
         if (!(d.flags & VRING_DESC_F_NEXT)) {
@@ -113,7 +140,7 @@ static int add_list(const struct vq *q, struct vq_req *r, struct vq_desc d, unsi
             *id = d.next;
             return 0;
         }
-        advance(q, &at, &wrap, 1);
+        at = at + 1 < q->size ? at + 1 : 0;
         d = load_desc(q->desc, at);
     }
 }
@@ -121,16 +148,21 @@ static int add_list(const struct vq *q, struct vq_req *r, struct vq_desc d, unsi
 static int pop(struct vq *q, struct vq_req *r)
 {
     /* Pairs with virtio_wmb() before the driver's store of the first descriptor's flags. */
-    if (!is_available(load_flags(q, q->next_avail), q->avail_wrap))
+    uint64_t half = load_half(q, q->next_avail);
+    if (!is_available(flags_of(half), q->avail_wrap))
         return 0;
     if (q->descs == q->size)
         return -EOVERFLOW; /* all of them are in flight: this one cannot be new */
-    struct vq_desc d = load_desc(q->desc, q->next_avail);
+    struct vq_desc d = {.addr = vq_load64(slot_of(q, q->next_avail), memory_order_relaxed),
+                        .len = (uint32_t)half,
+                        .flags = flags_of(half),
+                        .next = (uint16_t)(half >> 32)};
     unsigned n = 1;
     uint16_t id = d.next;
     int rc;
+    hint(q);
     if ((d.flags & VRING_DESC_F_INDIRECT) && !(d.flags & VRING_DESC_F_NEXT) && q->indirect)
-        rc = add_table(q, r, &d);
+        rc = add_table(q, r, d);
     else
         rc = add_list(q, r, d, &n, &id);
     if (rc < 0)
@@ -156,22 +188,20 @@ static void unpop(struct vq *q, const struct vq_req *r)
     q->next_avail -= r->core.n_desc;
 }
 
-/* One used descriptor stands for the whole list. The flags of a batch's first one are held back
- * until publish(), and the driver, which reads in order, sees none of the batch before. */
+/* One used descriptor stands for the whole list. A batch's first one is held back until publish(),
+ * and the driver, which reads in order, sees none of the batch before. */
 static void push(struct vq *q, const struct vq_req *r)
 {
-    uint8_t *slot = slot_of(q, q->next_used);
-    uint16_t flags = q->used_wrap ? AVAIL | USED : 0;
+    uint64_t flags = q->used_wrap ? AVAIL | USED : 0;
     if (r->written)
         flags |= VRING_DESC_F_WRITE;
-    put_bytes(slot + VQ_DESC_LEN, r->written, 4);
-    put_bytes(slot + DESC_ID, r->core.head, 2);
+    uint64_t half = r->written | (uint64_t)r->core.head << 32 | flags << 48;
     if (q->unpublished == 0) {
-        q->held_flags = flags;
+        q->held = half;
         q->held_at = q->next_used;
         q->held_span = 0;
     } else {
-        vq_store16(slot + DESC_FLAGS, flags, memory_order_release);
+        vq_store64(slot_of(q, q->next_used) + VQ_DESC_LEN, half, memory_order_release);
     }
     q->held_span += r->core.n_desc;
     q->descs -= r->core.n_desc;
@@ -182,7 +212,7 @@ static void push(struct vq *q, const struct vq_req *r)
 static bool publish(struct vq *q)
 {
     /* Pairs with virtio_rmb() in virtqueue_get_buf_ctx_packed(): id and len before the flags. */
-    vq_store16(slot_of(q, q->held_at) + DESC_FLAGS, q->held_flags, memory_order_release);
+    vq_store64(slot_of(q, q->held_at) + VQ_DESC_LEN, q->held, memory_order_release);
     /* Pairs with virtio_mb() in virtqueue_enable_cb_packed(): the flags before the driver's wish.
      */
     atomic_thread_fence(memory_order_seq_cst);
@@ -211,7 +241,7 @@ static void store_event(struct vq *q, uint32_t flags, uint32_t at)
 
 static bool ready(const struct vq *q)
 {
-    return is_available(load_flags(q, q->next_avail), q->avail_wrap);
+    return is_available(flags_of(load_half(q, q->next_avail)), q->avail_wrap);
 }
 
 static bool arm(struct vq *q)
@@ -228,7 +258,10 @@ static bool arm(struct vq *q)
 
 static void disarm(struct vq *q)
 {
-    store_event(q, VRING_PACKED_EVENT_FLAG_DISABLE, 0);
+    /* With EVENT_IDX the event that was asked for has passed, as in a split ring; but a ring that
+     * was just made says ENABLE. */
+    if (!q->event_idx || !q->armed)
+        store_event(q, VRING_PACKED_EVENT_FLAG_DISABLE, 0);
 }
 
 static void save(const struct vq *q, struct vq_config *cfg)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <endian.h>
+#include <linux/virtio_ring.h>
 #include <stdatomic.h>
 
 #include "base/gmem.h"
@@ -17,6 +18,7 @@ enum {
     VQ_INLINE_SEGMENTS = 4,
     VQ_DESC_SIZE = 16, /* in both formats: addr, len, and two words of 16 bits */
     VQ_DESC_LEN = 8,
+    VQ_LINE = 64, /* bytes of a cache line */
 };
 
 struct vq_open_args {
@@ -48,6 +50,8 @@ struct vq {
     struct vdev *dev;
     const char *name; /* the device's, for probes */
     const struct gmem *mem;
+    const struct gmem_region *ram; /* of mem, to look there first */
+    unsigned n_ram;
     struct loop *loop;
     unsigned index;
     uint16_t size;
@@ -85,10 +89,12 @@ struct vq {
     uint8_t *used;
     uint16_t next_avail, next_used;
     uint16_t seen_avail, published_used; /* split */
+    uint16_t hinted, hinted_tables;      /* split: up to where hints were given */
     bool avail_wrap, used_wrap;          /* packed */
     unsigned descs;                      /* packed: descriptors in flight */
-    uint16_t held_at, held_flags,
-        held_span; /* packed: the first used one of a batch, and its length */
+    /* Packed: the first used descriptor of a batch, what it will say, and the batch's length. */
+    uint64_t held;
+    uint16_t held_at, held_span;
 };
 
 int CHECKED vq_open(const struct vq_open_args *a, struct vq **out); /* -EINVAL: bad config */
@@ -99,7 +105,7 @@ void vq_run(struct vq *q);   /* on the loop: the driver notified */
 bool vq_stop(struct vq *q, bool abort);
 void vq_save(const struct vq *q, struct vq_config *cfg);
 
-/* For ring formats. Fields of 16 and 32 bits are read and written at once. */
+/* For ring formats. Fields of 16, 32 and 64 bits are read and written at once. */
 static inline uint16_t vq_load16(const uint8_t *p, memory_order order)
 {
     return le16toh(atomic_load_explicit((const _Atomic uint16_t *)(const void *)p, order));
@@ -115,6 +121,15 @@ static inline uint32_t vq_load32(const uint8_t *p, memory_order order)
 static inline void vq_store32(uint8_t *p, uint32_t v, memory_order order)
 {
     atomic_store_explicit((_Atomic uint32_t *)(void *)p, htole32(v), order);
+}
+
+static inline uint64_t vq_load64(const uint8_t *p, memory_order order)
+{
+    return le64toh(atomic_load_explicit((const _Atomic uint64_t *)(const void *)p, order));
+}
+static inline void vq_store64(uint8_t *p, uint64_t v, memory_order order)
+{
+    atomic_store_explicit((_Atomic uint64_t *)(void *)p, htole64(v), order);
 }
 
 /* 2.7.5. A packed ring's has other names for the last two (2.8.13). */
@@ -136,11 +151,58 @@ static inline struct vq_desc vq_desc_load(const uint8_t *table, unsigned i)
                             .flags = (uint16_t)(rest >> 32),
                             .next = (uint16_t)(rest >> 48)};
 }
+/* gmem_at() and gmem_at_ro(), with what nearly every descriptor leads to in the caller. */
+static inline void *vq_host(const struct vq *q, uint64_t at, uint64_t len, bool write)
+{
+    for (unsigned i = 0; i < q->n_ram; i++) {
+        const struct gmem_region *r = &q->ram[i];
+        uint64_t off = at - r->base.v; /* wraps to something large when at is below base */
+        if (off < r->len && len <= r->len - off)
+            return r->host + off;
+    }
+    return write ? gmem_at(q->mem, GPA(at), len)
+                 : (void *)gmem_at_ro(q->mem, GPA(at), len); /* only read through */
+}
+bool CHECKED vq_req_grow(struct vq_req *r); /* room for more segments; false: there is none */
+
 /* Adds one checked segment to a request, readable or writable by its flags; an empty one is none.
  */
-int CHECKED vq_add_segment(const struct vq *q, struct vq_req *r, const struct vq_desc *d);
+static inline int CHECKED vq_add_segment(const struct vq *q, struct vq_req *r, struct vq_desc d)
+{
+    bool in = d.flags & VRING_DESC_F_WRITE;
+    unsigned n = r->n_out + r->n_in;
+    if (!in && r->n_in)
+        return -EBADMSG; /* readable after writable: 2.7.4.2, 2.8.17 */
+    if (d.len == 0)
+        return 0;
+    if (r->out_len + r->in_len + d.len > 1ull << 32)
+        return -EMSGSIZE; /* 2.7.5.2 */
+    void *host = vq_host(q, d.addr, d.len, in);
+    if (!host)
+        return -EFAULT;
+    if (n == r->core.cap && !vq_req_grow(r))
+        return -E2BIG;
+    r->iov[n] = (struct iovec){.iov_base = host, .iov_len = d.len};
+    *(in ? &r->n_in : &r->n_out) += 1;
+    *(in ? &r->in_len : &r->out_len) += d.len;
+    return 0;
+}
+
 /* The table that a descriptor refers to, or NULL: not in RAM, empty, or not whole descriptors. */
-const uint8_t *vq_indirect_table(const struct vq *q, const struct vq_desc *d);
+static inline const uint8_t *vq_indirect_table(const struct vq *q, struct vq_desc d)
+{
+    return d.len && d.len % VQ_DESC_SIZE == 0 ? vq_host(q, d.addr, d.len, false) : NULL;
+}
+/* Has the table that this descriptor refers to, if it does, come nearer: it was written by another
+ * CPU, and is wanted soon. A hint, from which nothing else may follow: the descriptor is copied and
+ * checked when its turn comes, whatever it says by then. */
+static inline void vq_hint_table(const struct vq *q, uint64_t addr, uint16_t flags)
+{
+    const void *table =
+        flags & VRING_DESC_F_INDIRECT ? vq_host(q, addr, VQ_DESC_SIZE, false) : NULL;
+    if (table)
+        __builtin_prefetch(table);
+}
 static inline bool vq_busy(const struct vq *q, uint16_t id)
 {
     return q->busy[id / 64] >> (id % 64) & 1;

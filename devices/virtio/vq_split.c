@@ -2,12 +2,11 @@
  * is named as in Linux's drivers/virtio/virtio_ring.c.
  *
  * Ring memory belongs to the guest and changes at any time: each field is loaded once, by an atomic
- * load, and only the copy is checked and used. */
-#include <linux/virtio_ring.h>
-
+ * load, and only the copy is checked and used. A hint that looked at it before proves nothing. */
 #include "devices/virtio/vq_priv.h"
 
-enum { USED_ELEM_SIZE = 8, IDX = 2, RING = 4 }; /* avail and used: flags, idx, ring, event */
+enum { HINT_DESCRIPTORS = 16, HINT_TABLES = 8 }; /* requests ahead */
+enum { USED_ELEM_SIZE = 8, IDX = 2, RING = 4 };  /* avail and used: flags, idx, ring, event */
 
 static int open_ring(struct vq *q, const struct vq_config *cfg)
 {
@@ -21,7 +20,7 @@ static int open_ring(struct vq *q, const struct vq_config *cfg)
     q->used = gmem_at(q->mem, cfg->device, RING + n * USED_ELEM_SIZE + 2);
     if (!q->desc || !q->avail || !q->used)
         return -EINVAL;
-    q->next_avail = q->seen_avail = cfg->next_avail;
+    q->next_avail = q->seen_avail = q->hinted = q->hinted_tables = cfg->next_avail;
     q->next_used = q->published_used = cfg->next_used;
     q->n_ids = cfg->size;
     return 0;
@@ -37,9 +36,36 @@ static const uint8_t *used_event(const struct vq *q)
     return q->avail + RING + (size_t)q->size * 2;
 }
 
-/* Walks the table from `i`. Sets *indirect and stops when a descriptor refers to such a table. */
-static int walk(const struct vq *q, struct vq_req *r, const uint8_t *table, unsigned n, unsigned i,
-                struct vq_desc *indirect)
+static uint16_t load_head(const struct vq *q, uint16_t at)
+{
+    uint16_t entry = at & (uint16_t)(q->size - 1);
+    return vq_load16(q->avail + RING + (size_t)entry * 2, memory_order_relaxed);
+}
+
+/* The lines of what is available come together and not one after the other, each when it is missed:
+ * descriptors first, and then the tables that they refer to. See vq_hint_table(). */
+static inline void hint(struct vq *q)
+{
+    while (q->hinted != q->seen_avail && (uint16_t)(q->hinted - q->next_avail) < HINT_DESCRIPTORS) {
+        uint16_t head = load_head(q, q->hinted++);
+        if (head < q->size)
+            __builtin_prefetch(q->desc + (size_t)head * VQ_DESC_SIZE);
+    }
+    while (q->indirect && q->hinted_tables != q->seen_avail &&
+           (uint16_t)(q->hinted_tables - q->next_avail) < HINT_TABLES) {
+        uint16_t head = load_head(q, q->hinted_tables++);
+        if (head < q->size) {
+            struct vq_desc d = vq_desc_load(q->desc, head);
+            vq_hint_table(q, d.addr, d.flags);
+        }
+    }
+}
+
+static int walk_indirect(const struct vq *q, struct vq_req *r, struct vq_desc d);
+
+/* Walks a table from `i`: the ring's, or one that a descriptor of the ring refers to. */
+static inline int walk(const struct vq *q, struct vq_req *r, const uint8_t *table, unsigned n,
+                       unsigned i, bool indirect)
 {
     for (unsigned steps = 0;; steps++) {
         if (i >= n)
@@ -50,18 +76,25 @@ static int walk(const struct vq *q, struct vq_req *r, const uint8_t *table, unsi
             return -E2BIG; /* empty descriptors count too */
         struct vq_desc d = vq_desc_load(table, i);
         if (d.flags & VRING_DESC_F_INDIRECT) {
-            if (!indirect || (d.flags & VRING_DESC_F_NEXT))
+            if (indirect || !q->indirect || (d.flags & VRING_DESC_F_NEXT))
                 return -EBADMSG; /* nested, not negotiated, or with NEXT: 2.7.5.3.1 */
-            *indirect = d;
-            return 1;
+            return walk_indirect(q, r, d);
         }
-        int rc = vq_add_segment(q, r, &d);
+        int rc = vq_add_segment(q, r, d);
         if (rc < 0)
             return rc;
         if (!(d.flags & VRING_DESC_F_NEXT))
             return 0;
         i = d.next;
     }
+}
+
+static int walk_indirect(const struct vq *q, struct vq_req *r, struct vq_desc d)
+{
+    const uint8_t *table = vq_indirect_table(q, d);
+    if (!table)
+        return -EFAULT;
+    return walk(q, r, table, MIN(d.len / VQ_DESC_SIZE, (uint32_t)VQ_SIZE_MAX), 0, true);
 }
 
 static int pop(struct vq *q, struct vq_req *r)
@@ -74,21 +107,13 @@ static int pop(struct vq *q, struct vq_req *r)
         if (q->seen_avail == q->next_avail)
             return 0;
     }
-    uint16_t entry = q->next_avail & (uint16_t)(q->size - 1);
-    uint16_t head = vq_load16(q->avail + RING + (size_t)entry * 2, memory_order_relaxed);
+    hint(q);
+    uint16_t head = load_head(q, q->next_avail);
     if (head >= q->size)
         return -ERANGE;
     if (vq_busy(q, head))
         return -EALREADY;
-
-    struct vq_desc table = {0};
-    int rc = walk(q, r, q->desc, q->size, head, q->indirect ? &table : NULL);
-    if (rc > 0) {
-        const uint8_t *p = vq_indirect_table(q, &table);
-        if (!p)
-            return -EFAULT;
-        rc = walk(q, r, p, MIN(table.len / VQ_DESC_SIZE, (uint32_t)VQ_SIZE_MAX), 0, NULL);
-    }
+    int rc = walk(q, r, q->desc, q->size, head, false);
     if (rc < 0)
         return rc;
     r->core.head = head;
@@ -106,8 +131,7 @@ static void unpop(struct vq *q, const struct vq_req *r)
 static void push(struct vq *q, const struct vq_req *r)
 {
     uint8_t *e = q->used + RING + (size_t)(q->next_used & (q->size - 1)) * USED_ELEM_SIZE;
-    put_bytes(e, htole32(r->core.head), 4);
-    put_bytes(e + 4, htole32(r->written), 4);
+    put_bytes(e, htole64(r->core.head | (uint64_t)r->written << 32), USED_ELEM_SIZE);
     vq_busy_flip(q, r->core.head);
     q->next_used++;
 }

@@ -111,7 +111,11 @@ Test(blk, many_at_once_come_back_in_one_interrupt)
         memset(rig_at(r, st[i], 1), 0xff, 1);
         rig_add(r, 0, &out, 1, in, 2);
     }
+    (void)rig_irqs(r);
     rig_kick(r, 0);
+    host.n[LOOP_READV] = 0;
+    (void)loop_step(r->loop, 0);
+    cr_assert_eq(host.n[LOOP_READV], MANY, "all are taken in one turn, for one submission");
     rig_settle(r);
     for (unsigned i = 0; i < MANY; i++)
         cr_assert_eq(*(uint8_t *)rig_at(r, st[i], 1), 0);

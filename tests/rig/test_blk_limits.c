@@ -228,6 +228,42 @@ Test(blk_limits, queues_take_turns)
     down(r);
 }
 
+/* However soon that is. */
+Test(blk_limits, each_turn_at_its_time)
+{
+    struct rig *r = up_with(",iops=100/1ms,queues=2", &several_queues);
+    for (unsigned i = 0; i < 100; i++)
+        passes(r, IN, 512);
+    for (unsigned i = 0; i < 6; i++)
+        cr_assert_eq(do_one(r, i % 2, IN, 512), -1);
+    for (unsigned i = 0; i < 4; i++) {
+        cr_assert_eq(next_timer(), MS / 100);
+        pass(r, MS / 100);
+        cr_assert_eq(done(r, 0) + done(r, 1), 1);
+    }
+    pass(r, MS);
+    cr_assert_eq(done(r, 0) + done(r, 1), 2);
+    cr_assert_eq(next_timer(), 0);
+    down(r);
+}
+
+/* It was its turn, and it does not come any more. */
+Test(blk_limits, a_queue_that_is_gone_holds_up_nobody)
+{
+    struct rig *r = up_with(",iops=1,queues=2", &several_queues);
+    passes(r, IN, 512);
+    cr_assert_eq(do_one(r, 1, IN, 512), -1);
+    cr_assert_eq(do_one(r, 0, IN, 512), -1);
+    cr_assert_eq(next_timer(), NS);
+    vdev_queue_reset(r->dev, 1); /* queue 0 was told last, or nobody */
+    pass(r, NS);
+    cr_assert_eq(done(r, 0), 0);
+    pass(r, NS / 1000);
+    cr_assert_eq(done(r, 0), 1);
+    cr_assert_eq(next_timer(), 0);
+    down(r);
+}
+
 /* --- what may happen meanwhile --- */
 
 /* The limit is the host's: a driver that begins anew does not get around it. */

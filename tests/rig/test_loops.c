@@ -94,33 +94,6 @@ Test(loops, one_doorbell_for_all)
     down(r);
 }
 
-/* Buckets are one thread's. */
-Test(loops, limits_keep_queues_together)
-{
-    struct rig *r = up_with(",queues=4,iops=1000000", &(struct rig_options){.loops = 2});
-    struct err e = {0};
-    char text[128];
-    for (unsigned q = 0; q < 4; q++) {
-        offer_read(r, q);
-        rig_kick(r, q);
-    }
-    loop_settle(r->loops[1]);
-    loop_settle(r->loops[0]);
-    for (unsigned q = 0; q < 4; q++)
-        cr_expect(answered(r, q), "queue %u", q);
-    (void)snprintf(text, sizeof(text), "%s,queues=4,iops=100", path);
-    cr_expect_eq(rig_update(r, text, &e), 0, "%s", e.msg);
-    down(r);
-
-    r = up_on(2, NULL);
-    (void)snprintf(text, sizeof(text), "%s,queues=4,iops=100", path);
-    cr_expect_lt(rig_update(r, text, &e), 0);
-    cr_expect(strstr(e.msg, "spread"), "%s", e.msg);
-    (void)snprintf(text, sizeof(text), "%s,queues=4", path);
-    cr_expect_eq(rig_update(r, text, &e), 0, "that is so already");
-    down(r);
-}
-
 Test(loops, others_stay_together)
 {
     struct rig *r =

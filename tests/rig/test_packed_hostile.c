@@ -185,3 +185,31 @@ Test(packed_hostile, bad_queues_are_refused)
     bad_queue(7, ok, ok, end);
     bad_queue(7, UINT64_MAX - 15, ok, ok);
 }
+
+/* What is ahead of the request that is taken is looked at for a hint, and read anew in its turn:
+ * the ring ends where RAM does. */
+Test(packed_hostile, what_is_ahead_is_read_in_its_turn)
+{
+    static const uint64_t wild[] = {UINT64_MAX - 3, RIG_BASE, RIG_RAM - 8, RIG_RAM};
+    for (size_t i = 0; i < ARRAY_SIZE(wild); i++) {
+        for (unsigned mended = 0; mended < 2; mended++) {
+            struct rig *r = up(6);
+            r->ram_next = RIG_RAM - 256;
+            rig_negotiate(r);
+            held.hold = true;
+            held.take_at_most = 1;
+            struct rig_packed good = {0x1000, 8, W, 0}, bad = {wild[i], 16, I, 1};
+            rig_place(r, Q, &good, 1);
+            rig_place(r, Q, &bad, 1);
+            held_run(r);
+            cr_assert_eq(held.n, 1);
+            cr_assert_not(rig_needs_reset(r));
+            if (mended)
+                rig_forge(r, r->q[Q].desc, 1, 0x1000, 16, W | 1 << VRING_PACKED_DESC_F_AVAIL, 1);
+            held_run(r);
+            cr_assert_eq(held.n, mended ? 2 : 1);
+            cr_assert_eq(rig_needs_reset(r), !mended);
+            rig_down(r);
+        }
+    }
+}

@@ -201,3 +201,61 @@ Test(hostile, index_goes_back)
     rig_put16(r, GPA(r->q[Q].avail.v + 2), 0);
     expect_latched(r);
 }
+
+/* --- what is ahead of the request that is taken: looked at for a hint, and read anew --- */
+
+static struct rig *up_ahead(void)
+{
+    struct rig *r = held_up(NULL, 8);
+    r->ram_next = RIG_RAM - 4096; /* a look past the ring is one past RAM */
+    rig_negotiate(r);
+    held.hold = true;
+    held.take_at_most = 1;
+    rig_forge(r, r->q[Q].desc, 0, 0x1000, 8, W, 0);
+    return r;
+}
+
+static void take_one(struct rig *r)
+{
+    rig_kick(r, Q);
+    rig_settle(r);
+}
+
+Test(hostile, what_was_bad_ahead_is_good_in_its_turn)
+{
+    struct rig *r = up_ahead();
+    rig_forge(r, r->q[Q].desc, 1, UINT64_MAX - 3, 64, I, 0);
+    rig_offer(r, Q, 0);
+    rig_offer(r, Q, 1);
+    rig_offer(r, Q, 0xffff);
+    gpa_t third = GPA(r->q[Q].avail.v + 4 + 2 * 2);
+    take_one(r);
+    cr_assert_eq(held.n, 1);
+    cr_assert_not(rig_needs_reset(r));
+    rig_forge(r, r->q[Q].desc, 1, 0x1000, 16, W, 0);
+    rig_forge(r, r->q[Q].desc, 2, 0x1000, 24, W, 0);
+    rig_put16(r, third, 2);
+    take_one(r);
+    take_one(r);
+    cr_assert_eq(held.n, 3);
+    cr_assert_eq(held.req[1]->in_len, 16);
+    cr_assert_eq(held.req[2]->in_len, 24);
+    rig_down(r);
+}
+
+Test(hostile, what_was_good_ahead_is_bad_in_its_turn)
+{
+    struct rig *r = up_ahead();
+    gpa_t table = rig_alloc(r, 16);
+    rig_forge(r, table, 0, 0x1000, 8, W, 0);
+    rig_forge(r, r->q[Q].desc, 1, table.v, 16, I, 0);
+    rig_offer(r, Q, 0);
+    rig_offer(r, Q, 1);
+    take_one(r);
+    cr_assert_eq(held.n, 1);
+    rig_forge(r, r->q[Q].desc, 1, RIG_BASE, 16, I, 0);
+    take_one(r);
+    cr_assert_eq(held.n, 1);
+    cr_assert(rig_needs_reset(r));
+    rig_down(r);
+}

@@ -195,7 +195,7 @@ BOTH(a_regular_file_is_always_ready)
     close_pipe(p);
 }
 
-BOTH(a_counter_is_read_first)
+BOTH(a_counter_is_heard_of_once_for_each_signal)
 {
     int fd = eventfd(0, EFD_CLOEXEC);
     struct heard h = {0};
@@ -211,12 +211,19 @@ BOTH(a_counter_is_read_first)
         cr_assert_eq(write(fd, &five, 8), 8);
         (void)loop_step(l, 1000);
         steps(3);
-        cr_assert_eq(h.ran, i, "all counts at once");
+        cr_assert_eq(h.ran, i, "both at once, and not again");
         cr_assert(h.events & POLLIN);
-        struct pollfd pfd = {.fd = fd, .events = POLLIN};
-        cr_assert_eq(poll(&pfd, 1, 0), 0, "it is at 0 again");
     }
     loop_unwatch(l, &h.w);
+    cr_assert_eq(write(fd, &(const uint64_t){1}, 8), 8);
+    steps(3);
+    cr_assert_eq(h.ran, 3);
+    cr_assert_eq(loop_watch(l, &h.w), 0);
+    steps(3);
+    cr_assert_eq(h.ran, 4, "what came in between is not lost");
+    loop_unwatch(l, &h.w);
+    steps(3);
+    cr_assert_eq(h.ran, 4);
     close(fd);
 }
 
@@ -348,6 +355,98 @@ BOTH(a_task_cancels_one_that_is_due)
     cr_assert_eq(jobs[0].ran, 1);
     cr_assert_eq(jobs[1].ran, 0);
     cr_assert_eq(jobs[2].ran, 1);
+}
+
+struct deferring {
+    struct loop_task posted, deferred;
+    unsigned n_posted, n_deferred, seen; /* n_posted, when it was deferred's turn */
+};
+
+static void defers(void *ctx)
+{
+    struct deferring *d = ctx;
+    d->n_posted++;
+    loop_defer(l, &d->deferred);
+    loop_defer(l, &d->deferred); /* a no-op */
+}
+
+static void deferred(void *ctx)
+{
+    struct deferring *d = ctx;
+    d->seen = d->n_posted;
+    d->n_deferred++;
+}
+
+BOTH(what_is_deferred_runs_when_the_turn_ends)
+{
+    struct deferring d[2];
+    for (unsigned i = 0; i < 2; i++) {
+        d[i] = (struct deferring){.posted = {.fn = defers, .ctx = &d[i]},
+                                  .deferred = {.fn = deferred, .ctx = &d[i]}};
+        loop_post(l, &d[i].posted);
+    }
+    (void)loop_step(l, -1);
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert_eq(d[i].n_deferred, 1, "in the turn that deferred it");
+        cr_assert_eq(d[i].seen, 1);
+    }
+    loop_defer(l, &d[0].deferred); /* outside of any turn: it does not wait for another reason */
+    cr_assert_eq(loop_step(l, -1), 1);
+    cr_assert_eq(d[0].n_deferred, 2);
+    loop_defer(l, &d[1].deferred);
+    loop_settle(l);
+    cr_assert_eq(d[1].n_deferred, 2);
+}
+
+static struct loop_task chain[4];
+static unsigned chained[8], n_chained;
+
+static void chain_run(void *ctx)
+{
+    const struct loop_task *t = ctx;
+    chained[n_chained++] = (unsigned)(t - chain);
+    if (t == &chain[1]) {
+        loop_defer(l, &chain[3]);
+        loop_defer(l, &chain[0]); /* which has run already */
+        loop_defer(l, &chain[2]); /* which has not */
+    }
+}
+
+BOTH(what_is_deferred_runs_in_order)
+{
+    static const unsigned want[] = {0, 1, 2, 3, 0, 2, 0};
+    n_chained = 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(chain); i++)
+        chain[i] = (struct loop_task){.fn = chain_run, .ctx = &chain[i]};
+    for (unsigned i = 0; i < 3; i++)
+        loop_defer(l, &chain[i]);
+    (void)loop_step(l, -1);
+    cr_assert_eq(n_chained, 5, "all in one turn");
+    loop_defer(l, &chain[2]); /* the last one cancelled: the next goes behind what is left */
+    loop_defer(l, &chain[3]);
+    loop_defer_cancel(l, &chain[3]);
+    loop_defer(l, &chain[0]);
+    (void)loop_step(l, -1);
+    cr_assert_eq(n_chained, ARRAY_SIZE(want));
+    cr_assert_eq(memcmp(chained, want, sizeof(want)), 0);
+}
+
+BOTH(what_is_deferred_and_cancelled_does_not_run)
+{
+    struct deferring d[3];
+    for (unsigned i = 0; i < 3; i++)
+        d[i] = (struct deferring){.deferred = {.fn = deferred, .ctx = &d[i]}};
+    for (unsigned gone = 0; gone < 3; gone++) { /* the last, one between, the first */
+        for (unsigned i = 0; i < 3; i++)
+            loop_defer(l, &d[i].deferred);
+        loop_defer_cancel(l, &d[gone].deferred);
+        loop_defer_cancel(l, &d[gone].deferred); /* twice is fine */
+        (void)loop_step(l, 0);
+        for (unsigned i = 0; i < 3; i++)
+            cr_assert_eq(d[i].n_deferred, i == gone ? 0 : 1);
+        for (unsigned i = 0; i < 3; i++)
+            d[i].n_deferred = 0;
+    }
 }
 
 BOTH(a_task_that_posts_itself_starves_nobody)

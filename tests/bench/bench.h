@@ -1,8 +1,8 @@
 /* tests/bench/bench.h - measures the devices at native speed, with no guest: a driver in this
  * process, on this thread, and the loop stepped by hand. What it prints is for tools/bench.
  *
- * A group is a file; it adds its rows, and main() takes one sample of each in turn, so that what
- * disturbs the host disturbs all of them. */
+ * A group adds its rows, and main() takes one sample of each in turn, so that what disturbs the
+ * host disturbs all of them. */
 #pragma once
 
 #include "base/base.h"

@@ -94,8 +94,6 @@ static inline void mem_cleanup_(void *p)
         take_ptr_;                                                                                 \
     })
 
-/* Adds one to an eventfd that outlives the call: it cannot fail, but for one that does not block
- * and is full, which says as much. */
 /* Of one writer, read by anybody. */
 static inline void counter_add(_Atomic uint64_t *c, uint64_t n)
 {
@@ -107,6 +105,8 @@ static inline uint64_t counter_get(const _Atomic uint64_t *c)
     return atomic_load_explicit(c, memory_order_relaxed);
 }
 
+/* Adds one to an eventfd that outlives the call: it cannot fail, but for one that does not block
+ * and is full, which says as much. */
 static inline void event_signal(int fd)
 {
     uint64_t one = 1;

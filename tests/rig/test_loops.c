@@ -94,6 +94,30 @@ Test(loops, one_doorbell_for_all)
     down(r);
 }
 
+/* Buckets are all queues', wherever these live: who waits for one is run on its own loop. */
+Test(loops, limits_are_shared)
+{
+    struct rig *r = up_on(2, NULL);
+    struct err e = {0};
+    char text[128];
+    (void)snprintf(text, sizeof(text), "%s,queues=4,iops=1/1ms", path);
+    cr_assert_eq(rig_update(r, text, &e), 0, "%s", e.msg);
+    for (unsigned q = 0; q < 4; q++) {
+        offer_read(r, q);
+        rig_kick(r, q);
+    }
+    unsigned n = 0;
+    for (unsigned steps = 0; n < 4 && steps < 10000; steps++) {
+        for (unsigned i = 0; i < 2; i++)
+            (void)loop_step(r->loops[i], 1);
+        for (unsigned q = 0; q < 4; q++)
+            n += answered(r, q);
+    }
+    cr_expect_eq(n, 4);
+    cr_expect_gt(reported(r, "read_throttled"), 0);
+    down(r);
+}
+
 Test(loops, others_stay_together)
 {
     struct rig *r =

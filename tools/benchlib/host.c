@@ -1,0 +1,297 @@
+/* tools/benchlib/host.c - the laboratory's side of "tools/bench lab": starts a VMM, tells the guest
+ * on its console what to do (tools/benchlib/guest.c), and counts what the VMM and KVM did
+ * meanwhile.
+ *
+ * usage: host NAME SAMPLES ROWS COMMAND [ARG]...
+ *
+ * ROWS is a file of lines "ROW<tab>COMMAND OF THE GUEST". Each is done once to get warm, SAMPLES
+ * times for its time, with nothing of this program's in the way, and once more to be counted: by
+ * the kernel's own trace points, as perf counters of each thread of the VMM. What asking the guest
+ * costs (its command "null") is taken off. Prints, for tools/benchlib/lab.py:
+ *
+ *   bench boot NAME NANOSECONDS                    execve() to the first word of process 1
+ *   bench modes NAME USER KERNEL GUEST             of it, when SAMPLES is 0: nanoseconds of each,
+ *                                                  asked every 20 us (which makes the boot longer)
+ *   bench time NAME ROW OPERATIONS NANOSECONDS
+ *   bench count NAME ROW OPERATIONS COUNT...       in the order of "points"
+ *   bench end NAME                                 the guest has powered off
+ *   bench stopped NAME WHAT                        or it did not: no figure of this boot is good
+ *
+ * A ROW without a name is done once and not measured. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { POINTS = 5, THREADS_MAX = 128, LIMIT_MS = 30000, MODES_NS = 20000, MODES_PAGES = 256 };
+
+static const char *const points[POINTS] = {"kvm/kvm_exit", "kvm/kvm_userspace_exit",
+                                           "raw_syscalls/sys_enter", "kvm/kvm_inj_virq",
+                                           "sched/sched_switch"};
+
+static const char *name;
+static pid_t vmm;
+static int to_guest, from_guest;
+
+static uint64_t now(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static void stopped(const char *what)
+{
+    printf("bench stopped %s %s\n", name, what);
+    if (vmm > 0)
+        (void)kill(vmm, SIGKILL);
+    exit(1);
+}
+
+static int perf_open(struct perf_event_attr *attr, pid_t pid, int cpu)
+{
+    attr->size = sizeof(*attr);
+    return (int)syscall(SYS_perf_event_open, attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+/* ---- Counting ---- */
+
+static int counters[POINTS][THREADS_MAX];
+static unsigned threads;
+
+static uint64_t point_id(const char *point)
+{
+    char path[128], text[32] = "";
+    (void)snprintf(path, sizeof(path), "/sys/kernel/tracing/events/%s/id", point);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+        stopped("there is no trace point");
+    (void)close(fd);
+    return strtoull(text, NULL, 10);
+}
+
+/* Of the threads that are there; what they start is counted with them. */
+static void start_counting(void)
+{
+    char path[64];
+    (void)snprintf(path, sizeof(path), "/proc/%d/task", (int)vmm);
+    DIR *tasks = opendir(path);
+    pid_t tids[THREADS_MAX];
+    threads = 0;
+    for (struct dirent *e; tasks && (e = readdir(tasks)) && threads < THREADS_MAX;)
+        if (e->d_name[0] != '.')
+            tids[threads++] = (pid_t)strtol(e->d_name, NULL, 10);
+    (void)closedir(tasks);
+    for (unsigned p = 0; p < POINTS; p++) {
+        struct perf_event_attr attr = {
+            .type = PERF_TYPE_TRACEPOINT, .config = point_id(points[p]), .inherit = 1};
+        for (unsigned t = 0; t < threads; t++) {
+            counters[p][t] = perf_open(&attr, tids[t], -1);
+            if (counters[p][t] < 0 && errno != ESRCH)
+                stopped("no counter");
+        }
+    }
+}
+
+static void stop_counting(uint64_t *counts)
+{
+    for (unsigned p = 0; p < POINTS; p++) {
+        counts[p] = 0;
+        for (unsigned t = 0; t < threads; t++) {
+            uint64_t n = 0;
+            if (read(counters[p][t], &n, sizeof(n)) == sizeof(n))
+                counts[p] += n;
+            (void)close(counters[p][t]);
+        }
+    }
+}
+
+/* ---- Modes of the processor ---- */
+
+static struct perf_event_mmap_page *modes_ring;
+
+/* From the VMM's execve() on, of all its threads: there is one processor. */
+static void start_modes(void)
+{
+    struct perf_event_attr attr = {.type = PERF_TYPE_SOFTWARE,
+                                   .config = PERF_COUNT_SW_CPU_CLOCK,
+                                   .sample_period = MODES_NS,
+                                   .disabled = 1,
+                                   .enable_on_exec = 1,
+                                   .inherit = 1};
+    int fd = perf_open(&attr, vmm, 0);
+    size_t page = (size_t)getpagesize();
+    modes_ring = mmap(NULL, (1 + MODES_PAGES) * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (fd < 0 || modes_ring == MAP_FAILED)
+        stopped("no samples of the processor");
+}
+
+static void print_modes(void)
+{
+    uint64_t sum[3] = {0}, size = MODES_PAGES * (uint64_t)getpagesize();
+    const char *data = (const char *)modes_ring + getpagesize();
+    for (uint64_t at = 0; at < modes_ring->data_head;) {
+        const struct perf_event_header *h = (const void *)(data + at % size);
+        unsigned mode = h->misc & PERF_RECORD_MISC_CPUMODE_MASK;
+        if (h->type == PERF_RECORD_LOST)
+            stopped("lost samples of the processor");
+        if (h->type == PERF_RECORD_SAMPLE)
+            sum[mode == PERF_RECORD_MISC_USER     ? 0
+                : mode == PERF_RECORD_MISC_KERNEL ? 1
+                                                  : 2] += MODES_NS;
+        at += h->size;
+    }
+    printf("bench modes %s %lu %lu %lu\n", name, (unsigned long)sum[0], (unsigned long)sum[1],
+           (unsigned long)sum[2]);
+}
+
+/* ---- The guest ---- */
+
+/* Waits for the next line of process 1's, which begins with "@"; the kernel's are passed over. */
+static void hear(char *line, size_t size)
+{
+    static char buf[4096];
+    static size_t have;
+    while (1) {
+        char *end;
+        while ((end = memchr(buf, '\n', have))) {
+            *end = 0;
+            bool ours = buf[0] == '@';
+            if (ours)
+                (void)snprintf(line, size, "%.*s", (int)size - 1, buf + 1);
+            have -= (size_t)(end + 1 - buf);
+            memmove(buf, end + 1, have);
+            if (ours)
+                return;
+        }
+        struct pollfd p = {.fd = from_guest, .events = POLLIN};
+        if (have == sizeof(buf))
+            have = 0;
+        if (poll(&p, 1, LIMIT_MS) != 1)
+            stopped("the guest says nothing");
+        ssize_t n = read(from_guest, buf + have, sizeof(buf) - have);
+        if (n <= 0)
+            stopped("the VMM has ended");
+        have += (size_t)n;
+    }
+}
+
+/* Until its output ends, which is when the VMM does. */
+static int wait_for_end(void)
+{
+    struct pollfd p = {.fd = from_guest, .events = POLLIN};
+    char buf[4096];
+    int status;
+    do {
+        if (poll(&p, 1, LIMIT_MS) != 1)
+            stopped("the VMM does not end");
+    } while (read(from_guest, buf, sizeof(buf)) > 0);
+    return waitpid(vmm, &status, 0) == vmm ? status : -1;
+}
+
+static void ask(const char *command, uint64_t *operations, uint64_t *ns)
+{
+    char line[256];
+    (void)snprintf(line, sizeof(line), "%s\n", command);
+    if (write(to_guest, line, strlen(line)) < 0)
+        stopped("the VMM has ended");
+    hear(line, sizeof(line));
+    unsigned long a, b;
+    if (sscanf(line, "%lu %lu", &a, &b) != 2)
+        stopped(line);
+    *operations = a, *ns = b;
+}
+
+static void count(const char *command, uint64_t *operations, uint64_t *counts)
+{
+    uint64_t ns;
+    start_counting();
+    ask(command, operations, &ns);
+    stop_counting(counts);
+}
+
+static void do_row(const char *row, const char *command, int samples)
+{
+    uint64_t operations, ns, counts[POINTS], null[POINTS];
+    ask(command, &operations, &ns);
+    if (!*row)
+        return;
+    for (int i = 0; i < samples; i++) {
+        ask(command, &operations, &ns);
+        printf("bench time %s %s %lu %lu\n", name, row, (unsigned long)operations,
+               (unsigned long)ns);
+    }
+    count("null", &operations, null);
+    count(command, &operations, counts);
+    printf("bench count %s %s %lu", name, row, (unsigned long)operations);
+    for (unsigned p = 0; p < POINTS; p++)
+        printf(" %ld", (long)(counts[p] - null[p]));
+    printf("\n");
+}
+
+static void start_vmm(char **argv, bool modes, uint64_t *start)
+{
+    int in[2], out[2], go[2];
+    if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 || pipe2(go, O_CLOEXEC) < 0)
+        stopped("no pipe");
+    vmm = fork();
+    if (vmm == 0) {
+        char byte;
+        (void)dup2(in[0], 0), (void)dup2(out[1], 1);
+        if (read(go[0], &byte, 1) == 1)
+            (void)execvp(argv[0], argv);
+        _exit(127);
+    }
+    (void)close(in[0]), (void)close(out[1]);
+    to_guest = in[1], from_guest = out[0];
+    if (modes)
+        start_modes();
+    *start = now();
+    (void)!write(go[1], "!", 1);
+}
+
+int main(int argc, char **argv)
+{
+    FILE *rows = argc > 4 ? fopen(argv[3], "re") : NULL;
+    if (!rows)
+        return 2;
+    name = argv[1];
+    int samples = (int)strtol(argv[2], NULL, 10);
+    char line[256];
+    uint64_t start;
+    (void)setvbuf(stdout, NULL, _IOLBF, 0);
+    (void)mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL);
+    start_vmm(argv + 4, !samples, &start);
+    hear(line, sizeof(line));
+    printf("bench boot %s %lu\n", name, (unsigned long)(now() - start));
+    if (!samples)
+        print_modes();
+    while (fgets(line, sizeof(line), rows)) {
+        char *command = strchr(line, '\t');
+        line[strcspn(line, "\n")] = 0;
+        if (!command)
+            continue;
+        *command++ = 0;
+        do_row(line, command, samples);
+    }
+    (void)!write(to_guest, "off\n", 4);
+    if (wait_for_end() != 0)
+        stopped("the VMM ended badly");
+    printf("bench end %s\n", name);
+    return 0;
+}

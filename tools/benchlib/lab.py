@@ -1,0 +1,273 @@
+"""tools/bench lab: our VMM and QEMU do the same work in the laboratory, where it can be counted.
+
+With --icount an emulated instruction is a nanosecond, whatever else this host does: virtual time is
+the instructions of guest, VMM and the laboratory's kernel together. Each group of rows is one
+laboratory, in which every VMM boots the same kernel and does the same work, in turns (host.c and
+guest.c, which say how). The disk and the shared folder are in the laboratory's memory.
+
+A laboratory that stops, or a VMM in it, is started again for what is missing. How often is in the
+section; what a boot said that did not come to its end is thrown away.
+"""
+
+import collections
+import re
+import shlex
+import shutil
+import subprocess
+
+from benchlib import results
+
+COUNTS = ("exits", "exits to the VMM", "system calls", "interrupts", "switches")
+CMDLINE = "console=hvc0 quiet panic=-1"
+BASE = "QEMU microvm"
+ATTEMPTS = 4
+
+# A group: what each VMM has, which kernel, and what is done, as (row, unit, command of the guest).
+Group = collections.namedtuple("Group", "vmms kernel work samples boots", defaults=(10, 1))
+
+PLAIN = ("vmm", BASE, "QEMU q35")
+
+
+def disk_work():
+    work = []
+    for way in ("read", "write"):
+        for depth, operations in ((1, 200), (8, 400), (32, 640)):
+            work.append((f"4 KiB random {way}, depth {depth}", f"ns/{way}",
+                         f"blk {way} random 4096 {depth} {operations}"))
+    for way in ("read", "write"):
+        for depth in (1, 8):
+            work.append((f"128 KiB sequential {way}, depth {depth}", f"ns/{way}",
+                         f"blk {way} seq 131072 {depth} 80"))
+    return work
+
+
+def stream_work(what, command):
+    return [(f"{what}, guest to host", "ns/MiB", f"{command} send 4"),
+            (f"{what}, host to guest", "ns/MiB", f"{command} recv 4"),
+            (f"{what}, request and response", "ns/exchange", f"{command} ping 100")]
+
+
+GROUPS = {
+    "boot": Group(("vmm", BASE, "QEMU q35"), "vmlinux", [], 0, 3),
+    "bzimage": Group(("vmm", BASE, "QEMU q35"), "bzImage", [], 0, 3),
+    "blk": Group(PLAIN, "vmlinux", disk_work()),
+    "rings": Group(tuple(f"vmm {keys}" for keys in (
+        "split", "event_idx=off", "indirect=off", "packed=on", "packed=on,event_idx=off",
+        "packed=on,indirect=off", "transport=pci-transitional", "transport=pci-legacy",
+        "transport=mmio", "transport=mmio,packed=on")), "vmlinux",
+        [work for work in disk_work() if work[0].startswith("4 KiB random read")]),
+    "tap": Group(PLAIN, "vmlinux", stream_work("TCP by tap", "tcp 10.9.0.1")),
+    "user": Group(PLAIN, "vmlinux", stream_work("TCP by the user back end", "tcp 10.0.2.2")),
+    "vsock": Group(("vmm", "QEMU q35"), "stock", stream_work("vsock", "vsock")),
+    "fs": Group(("vmm",), "stock", [
+        ("", "", "mount -"), ("10 MiB of a file, not cached", "ns/MiB", "file 10"),
+        ("", "", "mount dax=always"), ("10 MiB of a file, DAX", "ns/MiB", "file 10")]),
+}
+GROUPS["vsock"] = GROUPS["vsock"]._replace(work=[
+    (row, unit, command.replace(" 4", " 10")) for row, unit, command in GROUPS["vsock"].work])
+
+
+# ---- The VMMs ----
+
+def our_command(group, keys):
+    devices = {
+        "blk": ["--disk", f"disk{keys}"], "tap": ["--net", "tap,ifname=tap0"],
+        "user": ["--net", "user"], "vsock": ["--device", "vsock,cid=3,uds=vsock"],
+        "fs": ["--device", "fs,folder,tag=shared,dax=64M"],
+    }
+    devices["boot"] = devices["bzimage"] = devices["rings"] = devices["blk"]
+    return ["./vmm", "--kernel", "kernel", "--initrd", "initrd", "--mem", "256M", *devices[group],
+            "--on-reboot", "exit", "--cmdline", CMDLINE]
+
+
+def qemu_command(group, microvm):
+    """With what QEMU's own documentation calls fastest: a thread for the disk, io_uring. microvm has
+    no PCI, and its transport in the current form of virtio; q35 needs no firmware of a network card's."""
+    bus = "device" if microvm else "pci"
+    thread = ["-object", "iothread,id=io"]
+    net = f"virtio-net-{bus},netdev=net" + ("" if microvm else ",romfile=")
+    devices = {
+        "blk": [*thread, "-drive", "file=disk,format=raw,if=none,id=disk,aio=io_uring",
+                "-device", f"virtio-blk-{bus},drive=disk,iothread=io"],
+        "tap": ["-netdev", "tap,id=net,ifname=tap0,script=no,downscript=no", "-device", net],
+        "user": ["-netdev", "user,id=net", "-device", net],
+        "vsock": ["-device", "vhost-vsock-pci,guest-cid=4"],
+    }
+    devices["boot"] = devices["bzimage"] = devices["blk"]
+    machine = (["-M", "microvm,acpi=on,rtc=on", "-global", "virtio-mmio.force-legacy=false"]
+               if microvm else ["-M", "q35"])
+    return ["./qemu-system-x86_64", "-L", "/usr/share/qemu", "-L", "/usr/share/seabios", *machine, "-accel", "kvm", "-cpu",
+            "host", "-m", "256M", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+            "-kernel", "kernel", "-initrd", "initrd", "-append", CMDLINE,
+            "-chardev", "stdio,id=stdio,signal=off", "-device", f"virtio-serial-{bus}",
+            "-device", "virtconsole,chardev=stdio", *devices[group]]
+
+
+def command_of(group, vmm):
+    if vmm == BASE or vmm == "QEMU q35":
+        return qemu_command(group, vmm == BASE)
+    keys = vmm.removeprefix("vmm").strip().removeprefix("split")
+    return our_command(group, f",{keys}" if keys else "")
+
+
+# ---- One laboratory ----
+
+BEFORE = {
+    "tap": "./ip tuntap add tap0 mode tap\nip address add 10.9.0.1/24 dev tap0\n"
+           "ip link set tap0 up\n",
+    "fs": "mkdir folder && head -c 10485760 /dev/urandom > folder/data\n",
+}
+PEER = "rm -f vsock_7000; ./guest peer vsock_7000 &\n"
+
+
+def script(group, boots):
+    """Of (vmm, samples): what the laboratory runs. Names have no spaces there."""
+    text = "head -c 33554432 /dev/urandom > disk\n" + BEFORE.get(group, "") + PEER
+    for vmm, samples in boots:
+        words = ["./host", vmm.replace(" ", "_"), str(samples), "rows",
+                 *command_of(group, vmm)]
+        text += shlex.join(words) + "\n"
+    return text + "true\n"
+
+
+def parse(lines):
+    """What the boots said that came to their end: {vmm: [boot, ...]}; and how many did not. A boot is
+    {"boot": ns, "modes": [...], "time": {row: [ns per operation]}, "count": {row: [...]}}."""
+    boots, current, bad = collections.defaultdict(list), None, 0
+    for line in lines:
+        match = re.search(r"bench (boot|modes|time|count|end|stopped) (\S+) ?(.*)", line)
+        if not match:
+            continue
+        kind, vmm, rest = match[1], match[2].replace("_", " "), match[3].split()
+        if kind == "boot":
+            current = {"boot": int(rest[0]), "time": collections.defaultdict(list), "count": {}}
+        elif kind == "stopped":
+            current, bad = None, bad + 1
+        elif current is None:
+            continue
+        elif kind == "modes":
+            current["modes"] = [int(word) for word in rest]
+        elif kind == "time":
+            current["time"][int(rest[0])].append(round(int(rest[2]) / int(rest[1]), 1))
+        elif kind == "count":
+            current["count"][int(rest[0])] = [int(word) / int(rest[1]) for word in rest[2:]]
+        else:
+            boots[vmm].append(current)
+            current = None
+    return boots, bad
+
+
+def boots_of(group):
+    """In turns, the other way around every other time; with samples of the processor at the end."""
+    spec = GROUPS[group]
+    todo = []
+    for turn in range(spec.boots):
+        todo += [(vmm, spec.samples or 1) for vmm in spec.vmms[::1 - 2 * (turn % 2)]]
+    return todo + ([] if spec.work else [(vmm, 0) for vmm in spec.vmms])
+
+
+class Lab:
+    """Laboratories for the groups of one run."""
+
+    def __init__(self, work, say):
+        self.work, self.say = work, say
+        self.build, self.programs = results.build("lab")
+        self.environment = results.environment(self.build)
+        micro = results.output_of(results.ROOT / "tools/guest-kernel")
+        stock = results.output_of(results.ROOT / "tools/debian-kernel")
+        self.kernels = {"vmlinux": f"{micro}/vmlinux", "bzImage": f"{micro}/bzImage",
+                        "stock": f"{stock}/vmlinuz"}
+
+    def boot(self, group, boots):
+        """Its output, and whether it came to an end."""
+        spec = GROUPS[group]
+        (self.work / "boots.sh").write_text(script(group, boots))
+        names = [str(i) if row else "" for i, (row, _, _) in enumerate(spec.work)]
+        (self.work / "rows").write_text("".join(
+            f"{name}\t{command}\n" for name, (_, _, command) in zip(names, spec.work)))
+        initrd = "stock" if spec.kernel == "stock" else "micro"
+        puts = [f"{self.build}/vmm:vmm", f"{self.kernels[spec.kernel]}:kernel",
+                f"{self.programs}/{initrd}.cpio:initrd", f"{self.programs}/host:host",
+                f"{self.programs}/guest:guest", f"{self.work}/boots.sh:boots.sh",
+                f"{self.work}/rows:rows", shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin"),
+                shutil.which("qemu-system-x86_64")]
+        command = [results.ROOT / "tools/lab", "--icount", "--timeout", "900", "--put-tree",
+                   "/usr/share/qemu", "--put-tree", "/usr/share/seabios"]
+        for put in puts:
+            command += ["--put", put]
+        ran = subprocess.run([*command, "--", "sh", "boots.sh"], stdout=subprocess.PIPE,
+                             stdin=subprocess.DEVNULL, check=False)
+        text = ran.stdout.decode(errors="replace")
+        (self.work / f"{group}.log").write_text(text)
+        return text.splitlines(), ran.returncode == 0
+
+    def group(self, group):
+        """Until every boot has its figures, or they stop too often: a section."""
+        done, repeated, todo = collections.defaultdict(list), 0, boots_of(group)
+        for _ in range(ATTEMPTS):
+            self.say(f"in the laboratory: {group}, {len(todo)} boots")
+            lines, ended = self.boot(group, todo)
+            boots, bad = parse(lines)
+            for line in lines:
+                if "bench stopped" in line:
+                    self.say(line.strip())
+            for vmm, some in boots.items():
+                done[vmm] += some
+            todo = missing(group, done)
+            if not todo:
+                break
+            repeated += bad + (not ended)
+        rows = rows_of(group, done)
+        return {"command": f"tools/bench lab --only {group}", "environment": self.environment,
+                "repeated": repeated, "rows": rows}
+
+
+def missing(group, done):
+    """Of the boots of a group, those that are not there yet."""
+    have = collections.Counter((vmm, "modes" in boot) for vmm, boots in done.items()
+                               for boot in boots)
+    todo = []
+    for vmm, samples in boots_of(group):
+        key = (vmm, samples == 0)
+        if have[key] > 0:
+            have[key] -= 1
+        else:
+            todo.append((vmm, samples))
+    return todo
+
+
+# ---- Rows ----
+
+def rows_of(group, done):
+    spec = GROUPS[group]
+    base = BASE if BASE in spec.vmms else spec.vmms[0] if len(spec.vmms) > 1 else None
+    made = []
+    if not spec.work:
+        made += boot_rows(f"to process 1, {spec.kernel}", spec, done, base)
+    for i, (title, unit, _) in enumerate(spec.work):
+        for vmm in spec.vmms if title else ():
+            for boot in done[vmm][:1]:
+                made.append(results.row(
+                    title, vmm, unit, boot["time"][i], **({"base": base} if base else {}),
+                    counts=dict(zip(COUNTS, (round(n, 3) for n in boot["count"][i])))))
+    return made
+
+
+def boot_rows(title, spec, done, base):
+    rows = []
+    for vmm in spec.vmms:
+        plain = [round(boot["boot"] / 1e6, 3) for boot in done[vmm] if "modes" not in boot]
+        if plain:
+            rows.append(results.row(title, vmm, "ms", plain, base=base))
+    for what, mode in (("VMM's own code", 0), ("host's kernel", 1), ("guest", 2)):
+        for vmm in spec.vmms:
+            for boot in done[vmm]:
+                if "modes" in boot:
+                    rows.append(results.row(f"{title}: of it the {what}", vmm, "ms",
+                                            exact=round(boot["modes"][mode] / 1e6, 2), base=base))
+    return rows
+
+
+def run(work, only, say):
+    lab = Lab(work, say)
+    return ((f"lab {group}", lab.group(group)) for group in only)

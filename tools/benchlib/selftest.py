@@ -1,0 +1,127 @@
+"""tools/bench --self-test: the arithmetic, and the report of figures whose answers are known.
+
+Each line is PASS or FAIL and what it was about, as tools/test counts them.
+"""
+
+import copy
+import tempfile
+import xml.dom.minidom
+from pathlib import Path
+
+from benchlib import aims, lab, report, results, rig, stats
+
+ENVIRONMENT = {"host": "2 x CPU", "kernel": "Linux 6", "kvm": "KVM: none", "vmm": "vmm 0",
+               "commit": "c0ffee", "qemu": ["QEMU 7"], "load": 0.5}
+OUTPUT = """bench boot vmm 1000000000
+bench time vmm 0 10 1000
+bench time vmm 0 10 3000
+bench count vmm 0 10 5 10 20 0 1
+bench end vmm
+junk bench boot QEMU_microvm 2000000000
+bench time QEMU_microvm 0 10 4000
+bench stopped QEMU_microvm the guest says nothing
+bench boot QEMU_microvm 3000000000
+bench time QEMU_microvm 0 10 8000
+bench count QEMU_microvm 0 10 50 10 20 0 1
+bench end QEMU_microvm
+bench boot QEMU_q35 7
+""".splitlines()
+
+
+def check(what, found, wanted):
+    print(f"PASS {what}" if found == wanted else f"FAIL {what}: {found!r}, not {wanted!r}")
+    return found == wanted
+
+
+def check_stats():
+    ten = [7, 1, 9, 3, 10, 2, 8, 4, 6, 5]
+    return [
+        check("median of an even number", stats.median(ten), 5.5),
+        check("median of an odd number", stats.median([3, 1, 2]), 2),
+        check("percentile", stats.percentile(range(101), 99), 99),
+        # Binomial tables: of 10 the 2nd and 9th (97.9 %), of 6 the ends, of 25 the 8th and 18th.
+        check("interval of 10", stats.interval(ten), (2, 9)),
+        check("interval of 6", stats.interval([6, 5, 4, 3, 2, 1]), (1, 6)),
+        check("interval of 25", stats.interval(range(1, 26)), (8, 18)),
+        check("no interval of 5", stats.interval([1, 2, 3, 4, 5]), None),
+        check("no interval of nothing", stats.interval([]), None),
+    ]
+
+
+def check_parsers():
+    boots, bad = lab.parse(OUTPUT)
+    lines = ['noise', '{"group": "g", "name": "a", "unit": "u", "sample": 1.0}',
+             '{"group": "g", "name": "b", "unit": "u", "exact": 3}',
+             '{"group": "g", "name": "a", "unit": "u", "sample": 2.0, "base": "b"}']
+    missing = lab.missing("blk", boots)
+    return [
+        check("a lab's boots", {vmm: len(some) for vmm, some in boots.items()},
+              {"vmm": 1, "QEMU microvm": 1}),
+        check("a lab's boots that stopped", bad, 1),
+        check("time of an operation", boots["vmm"][0]["time"][0], [100.0, 300.0]),
+        check("nothing of a boot that stopped", boots["QEMU microvm"][0]["time"][0], [800.0]),
+        check("counts of an operation", boots["vmm"][0]["count"][0], [0.5, 1.0, 2.0, 0.0, 0.1]),
+        check("what is missing", missing, [("QEMU q35", 10)]),
+        check("the rig's lines", rig.collect(lines),
+              [{"group": "g", "name": "a", "unit": "u", "samples": [1.0, 2.0], "base": "b"},
+               {"group": "g", "name": "b", "unit": "u", "exact": 3}]),
+    ]
+
+
+def example():
+    """A section with two names in each of two groups, and one of the aims in it."""
+    rows = []
+    for way in ("read", "write"):
+        for name, ns, exits in (("vmm", 600, 0.05), ("QEMU microvm", 1000, 4)):
+            rows.append(results.row(f"4 KiB random {way}, depth 32", name, f"ns/{way}",
+                                    [ns + i for i in range(10)], base="QEMU microvm",
+                                    counts={"exits": exits, "system calls": exits}))
+    return {"lab blk": {"command": "tools/bench lab --only blk", "environment": ENVIRONMENT,
+                        "repeated": 2, "rows": rows}}
+
+
+def verdict(sections):
+    return {aim[0]: aim[3] for aim in aims.judged(sections)}
+
+
+def check_report():
+    sections = example()
+    worse = copy.deepcopy(sections)
+    worse["lab blk"]["rows"][2]["counts"]["exits"] = 0.11
+    page, drawn = report.page(sections)
+    aim = "4 KiB random, depth 32, lab"
+    rows = [line for line in page.splitlines() if line.startswith("| 4 KiB random read, depth 32 |")]
+    good = [
+        check("an aim that is reached", verdict(sections)[aim], "yes"),
+        check("an aim that is missed by one count", verdict(worse)[aim], "no"),
+        check("an aim without a figure", verdict({})[aim], "-"),
+        check("a row of the page", rows,
+              ["| 4 KiB random read, depth 32 | vmm | ns/read | 604.5 | 601.0 to 608.0 | 10 | 0.60 | "
+               "0.05 | 0.05 |"]),
+        check("repeated ones are told", "Stopped and repeated: 2" in page, True),
+        check("a picture", list(drawn), ["lab-blk.svg"]),
+    ]
+    for file, picture in drawn.items():
+        names = {node.tagName for node in
+                 xml.dom.minidom.parseString(picture).getElementsByTagName("*")}
+        good.append(check(f"{file} is XML", names, {"svg", "text", "rect", "line"}))
+        good.append(check(f"{file} has what is measured", ">0.60</text>" in picture, True))
+    return good
+
+
+def check_files():
+    with tempfile.TemporaryDirectory() as work:
+        root = Path(work)
+        (root / "docs/performance").mkdir(parents=True)
+        (root / "docs/performance/old.svg").touch()
+        results.save(root / "all.json", example())
+        loaded = results.load(root / "all.json")
+        report.write(loaded, root)
+        files = sorted(str(path.relative_to(root)) for path in root.glob("docs/**/*.*"))
+    return [check("figures survive their file", loaded, example()),
+            check("no file, no figures", results.load(root / "none.json"), {}),
+            check("files of the page", files, ["docs/performance.md", "docs/performance/lab-blk.svg"])]
+
+
+def run():
+    return all(check_stats() + check_parsers() + check_report() + check_files())

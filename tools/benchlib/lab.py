@@ -120,9 +120,11 @@ BEFORE = {
 PEER = "rm -f vsock_7000; ./guest peer vsock_7000 &\n"
 
 
-def script(group, boots):
-    """Of (vmm, samples): what the laboratory runs. Names have no spaces there."""
-    text = "head -c 33554432 /dev/urandom > disk\n" + BEFORE.get(group, "") + PEER
+def script(group, boots, attempt):
+    """Of (vmm, samples): what the laboratory runs. Names have no spaces there. What stopped would
+    stop again at the very same instruction, if nothing were different."""
+    text = f"usleep {attempt * 7919}\nhead -c 33554432 /dev/urandom > disk\n"
+    text += BEFORE.get(group, "") + PEER
     for vmm, samples in boots:
         words = ["./host", vmm.replace(" ", "_"), str(samples), "rows",
                  *command_of(group, vmm)]
@@ -178,10 +180,10 @@ class Lab:
         self.kernels = {"vmlinux": f"{micro}/vmlinux", "bzImage": f"{micro}/bzImage",
                         "stock": f"{stock}/vmlinuz"}
 
-    def boot(self, group, boots):
+    def boot(self, group, boots, attempt):
         """Its output, and whether it came to an end."""
         spec = GROUPS[group]
-        (self.work / "boots.sh").write_text(script(group, boots))
+        (self.work / "boots.sh").write_text(script(group, boots, attempt))
         names = [str(i) if row else "" for i, (row, _, _) in enumerate(spec.work)]
         (self.work / "rows").write_text("".join(
             f"{name}\t{command}\n" for name, (_, _, command) in zip(names, spec.work)))
@@ -204,9 +206,9 @@ class Lab:
     def group(self, group):
         """Until every boot has its figures, or they stop too often: a section."""
         done, repeated, todo = collections.defaultdict(list), 0, boots_of(group)
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             self.say(f"in the laboratory: {group}, {len(todo)} boots")
-            lines, ended = self.boot(group, todo)
+            lines, ended = self.boot(group, todo, attempt)
             boots, bad = parse(lines)
             for line in lines:
                 if "bench stopped" in line:

@@ -77,8 +77,7 @@ def text(name, section):
     for row in table:
         lines.append("  ".join(word.ljust(width) if i < 2 else word.rjust(width)
                                for i, (word, width) in enumerate(zip(row, widths))).rstrip())
-    if section["repeated"]:
-        lines.append(repeated(section))
+    lines += notes(name, section)
     return "\n".join(lines) + "\n"
 
 
@@ -88,9 +87,25 @@ def where(section):
                       f"load {e['load']:.1f}"])
 
 
+def busy(name, section):
+    """Of a host that had other work: what is wrong with its times."""
+    load, cpus = section["environment"]["load"], int(section["environment"]["host"].split()[0])
+    if name.startswith("lab") or load < cpus / 2:
+        return ""
+    return (f"The host had other work (a load of {load:.1f} on {cpus} processors when this began): "
+            "times of this part are those of a busy host, for comparison with each other.")
+
+
 def repeated(section):
+    """Of laboratories, or VMMs in them, that stopped."""
+    if not section["repeated"]:
+        return ""
     return (f"Stopped and repeated: {section['repeated']} laboratories or VMMs in them; nothing of "
             "these is in a figure.")
+
+
+def notes(name, section):
+    return [note for note in (busy(name, section), repeated(section)) if note]
 
 
 # ---- The page ----
@@ -151,8 +166,7 @@ def page(sections):
             drawn[file] = picture
             parts.append(f"![{TITLES[name]}](performance/{file})\n")
         parts.append(markdown_table(table_of(section)) + "\n")
-        if section["repeated"]:
-            parts.append(repeated(section) + "\n")
+        parts += [f"{note}\n" for note in notes(name, section)]
         parts.append(f"Measured on: {where(section)}.\n")
     return "\n".join(parts), drawn
 

@@ -20,6 +20,7 @@ bench end vmm
 junk bench boot QEMU_microvm 2000000000
 bench time QEMU_microvm 0 10 4000
 bench stopped QEMU_microvm the guest says nothing
+bench end QEMU_microvm
 bench boot QEMU_microvm 3000000000
 bench time QEMU_microvm 0 10 8000
 bench count QEMU_microvm 0 10 50 10 20 0 1
@@ -88,6 +89,7 @@ def check_report():
     sections = example()
     worse = copy.deepcopy(sections)
     worse["lab blk"]["rows"][2]["counts"]["exits"] = 0.11
+    busy = {"environment": ENVIRONMENT | {"load": 1.5}}
     page, drawn = report.page(sections)
     aim = "4 KiB random, depth 32, lab"
     rows = [line for line in page.splitlines() if line.startswith("| 4 KiB random read, depth 32 |")]
@@ -99,6 +101,8 @@ def check_report():
               ["| 4 KiB random read, depth 32 | vmm | ns/read | 604.5 | 601.0 to 608.0 | 10 | 0.60 | "
                "0.05 | 0.05 |"]),
         check("repeated ones are told", "Stopped and repeated: 2" in page, True),
+        check("a busy host is told", bool(report.busy("start", busy)), True),
+        check("an idle one is not", report.busy("start", sections["lab blk"]), ""),
         check("a picture", list(drawn), ["lab-blk.svg"]),
     ]
     for file, picture in drawn.items():

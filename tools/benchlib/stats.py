@@ -26,10 +26,3 @@ def interval(samples):
         below += 1
     return (ordered[below - 1], ordered[n - below]) if below else None
 
-
-def ratios(samples, base):
-    """Of interleaved runs: each against the base's run beside it, so that what disturbed both is in
-    neither. Of others it can only be that of the medians."""
-    if len(samples) == len(base):
-        return [a / b for a, b in zip(samples, base) if b]
-    return [median(samples) / median(base)] if median(base) else []

@@ -197,18 +197,24 @@ class Lab:
                    "/usr/share/qemu", "--put-tree", "/usr/share/seabios"]
         for put in puts:
             command += ["--put", put]
-        ran = subprocess.run([*command, "--", "sh", "boots.sh"], stdout=subprocess.PIPE,
-                             stdin=subprocess.DEVNULL, check=False)
-        text = ran.stdout.decode(errors="replace")
-        (self.work / f"{group}.log").write_text(text)
-        return text.splitlines(), ran.returncode == 0
+        lab = subprocess.Popen([*command, "--", "sh", "boots.sh"], stdout=subprocess.PIPE,
+                               stdin=subprocess.DEVNULL)
+        try:
+            text = lab.communicate()[0].decode(errors="replace")
+        finally:
+            lab.terminate()  # if this program was told to end: QEMU must not be left behind
+            lab.wait()
+        (self.work / f"{group}-{attempt + 1}.log").write_text(text)
+        return text.splitlines(), lab.returncode == 0
 
     def group(self, group):
         """Until every boot has its figures, or they stop too often: a section."""
         done, repeated, todo = collections.defaultdict(list), 0, boots_of(group)
         for attempt in range(ATTEMPTS):
             self.say(f"in the laboratory: {group}, {len(todo)} boots")
-            lines, ended = self.boot(group, todo, attempt)
+            # Another one first each time: it may be the one that stops, and what ended is kept.
+            first = attempt % len(todo)
+            lines, ended = self.boot(group, todo[first:] + todo[:first], attempt)
             boots, bad = parse(lines)
             for line in lines:
                 if "bench stopped" in line:

@@ -5,8 +5,9 @@ the instructions of guest, VMM and the laboratory's kernel together. Each group 
 laboratory, in which every VMM boots the same kernel and does the same work, in turns (host.c and
 guest.c, which say how). The disk and the shared folder are in the laboratory's memory.
 
-A laboratory that stops, or a VMM in it, is started again for what is missing. How often is in the
-section; what a boot said that did not come to its end is thrown away.
+A laboratory that stops is started again for what is missing, and how often is in the section. A row
+that was whole by then is kept; one that was not is thrown away and done again from its beginning. Of a
+VMM that stops, with the laboratory still there, everything is thrown away.
 """
 
 import collections
@@ -20,10 +21,11 @@ from benchlib import results
 COUNTS = ("exits", "exits to the VMM", "system calls", "interrupts", "switches")
 CMDLINE = "console=hvc0 quiet panic=-1"
 BASE = "QEMU microvm"
-ATTEMPTS = 4
+ATTEMPTS = 8
 
 # A group: what each VMM has, which kernel, and what is done, as (row, unit, command of the guest).
-Group = collections.namedtuple("Group", "vmms kernel work samples boots", defaults=(10, 1))
+Group = collections.namedtuple("Group", "vmms kernel work")
+SAMPLES, BOOTS = 10, 3  # of a row; of a group that is nothing but boots
 
 PLAIN = ("vmm", BASE, "QEMU q35")
 
@@ -31,25 +33,25 @@ PLAIN = ("vmm", BASE, "QEMU q35")
 def disk_work():
     work = []
     for way in ("read", "write"):
-        for depth, operations in ((1, 200), (8, 400), (32, 640)):
+        for depth, operations in ((1, 100), (8, 160), (32, 320)):
             work.append((f"4 KiB random {way}, depth {depth}", f"ns/{way}",
                          f"blk {way} random 4096 {depth} {operations}"))
     for way in ("read", "write"):
         for depth in (1, 8):
             work.append((f"128 KiB sequential {way}, depth {depth}", f"ns/{way}",
-                         f"blk {way} seq 131072 {depth} 80"))
+                         f"blk {way} seq 131072 {depth} 40"))
     return work
 
 
 def stream_work(what, command):
-    return [(f"{what}, guest to host", "ns/MiB", f"{command} send 4"),
-            (f"{what}, host to guest", "ns/MiB", f"{command} recv 4"),
-            (f"{what}, request and response", "ns/exchange", f"{command} ping 100")]
+    return [(f"{what}, guest to host", "ns/MiB", f"{command} send 2"),
+            (f"{what}, host to guest", "ns/MiB", f"{command} recv 2"),
+            (f"{what}, request and response", "ns/exchange", f"{command} ping 50")]
 
 
 GROUPS = {
-    "boot": Group(("vmm", BASE, "QEMU q35"), "vmlinux", [], 0, 3),
-    "bzimage": Group(("vmm", BASE, "QEMU q35"), "bzImage", [], 0, 3),
+    "boot": Group(PLAIN, "vmlinux", []),
+    "bzimage": Group(PLAIN, "bzImage", []),
     "blk": Group(PLAIN, "vmlinux", disk_work()),
     "rings": Group(tuple(f"vmm {keys}" for keys in (
         "split", "event_idx=off", "indirect=off", "packed=on", "packed=on,event_idx=off",
@@ -60,11 +62,11 @@ GROUPS = {
     "user": Group(PLAIN, "vmlinux", stream_work("TCP by the user back end", "tcp 10.0.2.2")),
     "vsock": Group(("vmm", "QEMU q35"), "stock", stream_work("vsock", "vsock")),
     "fs": Group(("vmm",), "stock", [
-        ("", "", "mount -"), ("10 MiB of a file, not cached", "ns/MiB", "file 10"),
+        ("", "", "mount dax=never"), ("10 MiB of a file, not cached", "ns/MiB", "file 10"),
         ("", "", "mount dax=always"), ("10 MiB of a file, DAX", "ns/MiB", "file 10")]),
 }
 GROUPS["vsock"] = GROUPS["vsock"]._replace(work=[
-    (row, unit, command.replace(" 4", " 10")) for row, unit, command in GROUPS["vsock"].work])
+    (row, unit, command.replace(" 2", " 10")) for row, unit, command in GROUPS["vsock"].work])
 
 
 # ---- The VMMs ----
@@ -121,51 +123,73 @@ PEER = "rm -f vsock_7000; ./guest peer vsock_7000 &\n"
 
 
 def script(group, boots, attempt):
-    """Of (vmm, samples): what the laboratory runs. Names have no spaces there. What stopped would
-    stop again at the very same instruction, if nothing were different."""
+    """Of (vmm, samples, rows): what the laboratory runs. Names have no spaces there. What stopped
+    would stop again at the very same instruction, if nothing were different."""
     text = f"usleep {attempt * 7919}\nhead -c 33554432 /dev/urandom > disk\n"
     text += BEFORE.get(group, "") + PEER
-    for vmm, samples in boots:
-        words = ["./host", vmm.replace(" ", "_"), str(samples), "rows",
-                 *command_of(group, vmm)]
-        text += shlex.join(words) + "\n"
+    for vmm, samples, rows in boots:
+        lines = [f"{i if title else ''}\t{command}"
+                 for i, (title, _, command) in enumerate(GROUPS[group].work) if i in rows or not title]
+        text += shlex.join(["printf", "%s\\n", *lines]) + " > rows\n"
+        text += shlex.join(["./host", vmm.replace(" ", "_"), str(samples), "rows",
+                            *command_of(group, vmm)]) + "\n"
     return text + "true\n"
 
 
-def parse(lines):
-    """What the boots said that came to their end: {vmm: [boot, ...]}; and how many did not. A boot is
-    {"boot": ns, "modes": [...], "time": {row: [ns per operation]}, "count": {row: [...]}}."""
-    boots, current, bad = collections.defaultdict(list), None, 0
-    for line in lines:
-        match = re.search(r"bench (boot|modes|time|count|end|stopped) (\S+) ?(.*)", line)
-        if not match:
-            continue
-        kind, vmm, rest = match[1], match[2].replace("_", " "), match[3].split()
-        if kind == "boot":
-            current = {"boot": int(rest[0]), "time": collections.defaultdict(list), "count": {}}
-        elif kind == "stopped":
-            current, bad = None, bad + 1
-        elif current is None:
-            continue
-        elif kind == "modes":
-            current["modes"] = [int(word) for word in rest]
-        elif kind == "time":
-            current["time"][int(rest[0])].append(round(int(rest[2]) / int(rest[1]), 1))
-        elif kind == "count":
-            current["count"][int(rest[0])] = [int(word) / int(rest[1]) for word in rest[2:]]
-        else:
-            boots[vmm].append(current)
-            current = None
-    return boots, bad
+class Found:
+    """What laboratories said: rows that are whole, by VMM and number, and boots that ended."""
 
+    def __init__(self):
+        self.rows, self.boots, self.modes = {}, collections.defaultdict(list), {}
 
-def boots_of(group):
-    """In turns, the other way around every other time; with samples of the processor at the end."""
-    spec = GROUPS[group]
-    todo = []
-    for turn in range(spec.boots):
-        todo += [(vmm, spec.samples or 1) for vmm in spec.vmms[::1 - 2 * (turn % 2)]]
-    return todo + ([] if spec.work else [(vmm, 0) for vmm in spec.vmms])
+    def take(self, lines):
+        """Returns how many VMMs stopped."""
+        bad, vmm, boot, times, rows = 0, None, None, collections.defaultdict(list), {}
+
+        def keep():
+            for number, counts in rows.items():
+                self.rows[vmm, number] = (times[number], counts)
+
+        for line in lines:
+            match = re.search(r"bench (boot|modes|time|count|end|stopped) (\S+) ?(.*)", line)
+            if not match:
+                continue
+            kind, rest = match[1], match[3].split()
+            if kind == "boot":
+                keep()
+                vmm, boot, modes = match[2].replace("_", " "), int(rest[0]), None
+                times, rows = collections.defaultdict(list), {}
+            elif kind == "stopped":
+                bad, boot, rows = bad + 1, None, {}
+            elif boot is None:
+                continue
+            elif kind == "modes":
+                modes = [int(word) for word in rest]
+            elif kind == "time":
+                times[int(rest[0])].append(round(int(rest[2]) / int(rest[1]), 1))
+            elif kind == "count":
+                rows[int(rest[0])] = [int(word) / int(rest[1]) for word in rest[2:]]
+            elif modes:
+                self.modes[vmm] = modes
+            else:
+                self.boots[vmm].append(boot)
+        keep()
+        return bad
+
+    def missing(self, group):
+        """Boots, in turns, the other way around every other time: (vmm, samples, numbers of rows).
+        0 samples are for the modes of the processor."""
+        spec, todo = GROUPS[group], []
+        if spec.work:
+            for vmm in spec.vmms:
+                rows = {i for i, (title, _, _) in enumerate(spec.work)
+                        if title and (vmm, i) not in self.rows}
+                todo += [(vmm, SAMPLES, rows)] if rows else []
+            return todo
+        for turn in range(BOOTS):
+            for vmm in spec.vmms[::1 - 2 * (turn % 2)]:
+                todo += [(vmm, 1, ())] if len(self.boots[vmm]) <= turn else []
+        return todo + [(vmm, 0, ()) for vmm in spec.vmms if vmm not in self.modes]
 
 
 class Lab:
@@ -184,14 +208,11 @@ class Lab:
         """Its output, and whether it came to an end."""
         spec = GROUPS[group]
         (self.work / "boots.sh").write_text(script(group, boots, attempt))
-        names = [str(i) if row else "" for i, (row, _, _) in enumerate(spec.work)]
-        (self.work / "rows").write_text("".join(
-            f"{name}\t{command}\n" for name, (_, _, command) in zip(names, spec.work)))
         initrd = "stock" if spec.kernel == "stock" else "micro"
         puts = [f"{self.build}/vmm:vmm", f"{self.kernels[spec.kernel]}:kernel",
                 f"{self.programs}/{initrd}.cpio:initrd", f"{self.programs}/host:host",
                 f"{self.programs}/guest:guest", f"{self.work}/boots.sh:boots.sh",
-                f"{self.work}/rows:rows", shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin"),
+                shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin"),
                 shutil.which("qemu-system-x86_64")]
         command = [results.ROOT / "tools/lab", "--icount", "--timeout", "900", "--put-tree",
                    "/usr/share/qemu", "--put-tree", "/usr/share/seabios"]
@@ -208,71 +229,53 @@ class Lab:
         return text.splitlines(), lab.returncode == 0
 
     def group(self, group):
-        """Until every boot has its figures, or they stop too often: a section."""
-        done, repeated, todo = collections.defaultdict(list), 0, boots_of(group)
+        """Until everything is there, or it stops too often: a section."""
+        found, repeated = Found(), 0
         for attempt in range(ATTEMPTS):
+            todo = found.missing(group)
+            if not todo:
+                break
             self.say(f"in the laboratory: {group}, {len(todo)} boots")
-            # Another one first each time: it may be the one that stops, and what ended is kept.
+            # Another one first each time: it may be the one that stops.
             first = attempt % len(todo)
             lines, ended = self.boot(group, todo[first:] + todo[:first], attempt)
-            boots, bad = parse(lines)
+            repeated += found.take(lines) + (not ended)
             for line in lines:
                 if "bench stopped" in line:
                     self.say(line.strip())
-            for vmm, some in boots.items():
-                done[vmm] += some
-            todo = missing(group, done)
-            if not todo:
-                break
-            repeated += bad + (not ended)
-        rows = rows_of(group, done)
         return {"command": f"tools/bench lab --only {group}", "environment": self.environment,
-                "repeated": repeated, "rows": rows}
-
-
-def missing(group, done):
-    """Of the boots of a group, those that are not there yet."""
-    have = collections.Counter((vmm, "modes" in boot) for vmm, boots in done.items()
-                               for boot in boots)
-    todo = []
-    for vmm, samples in boots_of(group):
-        key = (vmm, samples == 0)
-        if have[key] > 0:
-            have[key] -= 1
-        else:
-            todo.append((vmm, samples))
-    return todo
+                "repeated": repeated, "rows": rows_of(group, found)}
 
 
 # ---- Rows ----
 
-def rows_of(group, done):
+def rows_of(group, found):
     spec = GROUPS[group]
-    base = BASE if BASE in spec.vmms else spec.vmms[0] if len(spec.vmms) > 1 else None
-    made = []
+    base = BASE if BASE in spec.vmms else spec.vmms[0]
     if not spec.work:
-        made += boot_rows(f"to process 1, {spec.kernel}", spec, done, base)
+        return boot_rows(f"to process 1, {spec.kernel}", spec, found)
+    made = []
     for i, (title, unit, _) in enumerate(spec.work):
-        for vmm in spec.vmms if title else ():
-            for boot in done[vmm][:1]:
+        for vmm in spec.vmms:
+            if (vmm, i) in found.rows:
+                times, counts = found.rows[vmm, i]
                 made.append(results.row(
-                    title, vmm, unit, boot["time"][i], **({"base": base} if base else {}),
-                    counts=dict(zip(COUNTS, (round(n, 3) for n in boot["count"][i])))))
+                    title, vmm, unit, times, **({"base": base} if len(spec.vmms) > 1 else {}),
+                    counts=dict(zip(COUNTS, (round(n, 3) for n in counts)))))
     return made
 
 
-def boot_rows(title, spec, done, base):
+def boot_rows(title, spec, found):
     rows = []
     for vmm in spec.vmms:
-        plain = [round(boot["boot"] / 1e6, 3) for boot in done[vmm] if "modes" not in boot]
-        if plain:
-            rows.append(results.row(title, vmm, "ms", plain, base=base))
+        times = [round(ns / 1e6, 3) for ns in found.boots[vmm]]
+        if times:
+            rows.append(results.row(title, vmm, "ms", times, base=BASE))
     for what, mode in (("VMM's own code", 0), ("host's kernel", 1), ("guest", 2)):
         for vmm in spec.vmms:
-            for boot in done[vmm]:
-                if "modes" in boot:
-                    rows.append(results.row(f"{title}: of it the {what}", vmm, "ms",
-                                            exact=round(boot["modes"][mode] / 1e6, 2), base=base))
+            if vmm in found.modes:
+                rows.append(results.row(f"{title}: of it the {what}", vmm, "ms",
+                                        exact=round(found.modes[vmm][mode] / 1e6, 2), base=BASE))
     return rows
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchlib import aims, lab, report, results, rig, stats
 
+PEER = "QEMU microvm"
 ENVIRONMENT = {"host": "2 x CPU", "kernel": "Linux 6", "kvm": "KVM: none", "vmm": "vmm 0",
                "commit": "c0ffee", "qemu": ["QEMU 7"], "load": 0.5}
 OUTPUT = """bench boot vmm 1000000000
@@ -19,14 +20,15 @@ bench count vmm 0 10 5 10 20 0 1
 bench end vmm
 junk bench boot QEMU_microvm 2000000000
 bench time QEMU_microvm 0 10 4000
+bench count QEMU_microvm 0 10 50 10 20 0 1
 bench stopped QEMU_microvm the guest says nothing
 bench end QEMU_microvm
-bench boot QEMU_microvm 3000000000
-bench time QEMU_microvm 0 10 8000
-bench count QEMU_microvm 0 10 50 10 20 0 1
-bench end QEMU_microvm
-bench boot QEMU_q35 7
+bench boot QEMU_q35 3000000000
+bench time QEMU_q35 0 10 8000
+bench count QEMU_q35 0 10 50 10 20 0 1
+bench time QEMU_q35 1 10 9000
 """.splitlines()
+MODES = ["bench boot vmm 5", "bench modes vmm 1 2 3", "bench end vmm"]
 
 
 def check(what, found, wanted):
@@ -50,19 +52,27 @@ def check_stats():
 
 
 def check_parsers():
-    boots, bad = lab.parse(OUTPUT)
+    found, modes = lab.Found(), lab.Found()
+    bad = found.take(OUTPUT)
+    modes.take(MODES)
+    todo = [(vmm, len(rows)) for vmm, _, rows in found.missing("blk")]
+    boots = [(vmm, samples) for vmm, samples, _ in modes.missing("boot")]
+    others = [PEER, "QEMU q35"]
     lines = ['noise', '{"group": "g", "name": "a", "unit": "u", "sample": 1.0}',
              '{"group": "g", "name": "b", "unit": "u", "exact": 3}',
              '{"group": "g", "name": "a", "unit": "u", "sample": 2.0, "base": "b"}']
-    missing = lab.missing("blk", boots)
     return [
-        check("a lab's boots", {vmm: len(some) for vmm, some in boots.items()},
-              {"vmm": 1, "QEMU microvm": 1}),
-        check("a lab's boots that stopped", bad, 1),
-        check("time of an operation", boots["vmm"][0]["time"][0], [100.0, 300.0]),
-        check("nothing of a boot that stopped", boots["QEMU microvm"][0]["time"][0], [800.0]),
-        check("counts of an operation", boots["vmm"][0]["count"][0], [0.5, 1.0, 2.0, 0.0, 0.1]),
-        check("what is missing", missing, [("QEMU q35", 10)]),
+        check("rows that are whole, of a lab that stopped too", list(found.rows),
+              [("vmm", 0), ("QEMU q35", 0)]),
+        check("VMMs that stopped", bad, 1),
+        check("boots that ended", dict(found.boots), {"vmm": [1000000000]}),
+        check("time and counts of an operation", found.rows["vmm", 0],
+              ([100.0, 300.0], [0.5, 1.0, 2.0, 0.0, 0.1])),
+        check("rows that are missing", todo, [("vmm", 9), (PEER, 10), ("QEMU q35", 9)]),
+        check("boots that are missing, in turns", boots,
+              [(vmm, 1) for vmm in ["vmm", *others, "QEMU q35", PEER, "vmm", "vmm", *others]]
+              + [(vmm, 0) for vmm in others]),
+        check("modes", modes.modes, {"vmm": [1, 2, 3]}),
         check("the rig's lines", rig.collect(lines),
               [{"group": "g", "name": "a", "unit": "u", "samples": [1.0, 2.0], "base": "b"},
                {"group": "g", "name": "b", "unit": "u", "exact": 3}]),

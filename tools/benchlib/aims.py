@@ -2,7 +2,7 @@
 
 from benchlib import stats
 
-PLAIN, PEER = "vmm", "QEMU microvm"
+OURS, MICROVM = "vmm", "QEMU microvm"
 
 
 class Figures:
@@ -22,12 +22,17 @@ class Figures:
     def value(self, *place):
         return value(self.find(*place))
 
-    def ratio(self, section, group):
-        ours, peers = self.rows[section, group, PLAIN], self.rows[section, group, PEER]
-        return value(ours) / value(peers)
+    def ratio(self, section, group, *peers):
+        """Of ours to QEMU's: to that machine of it which is faster, if none is named."""
+        peers = peers or [name for s, g, name in self.rows
+                          if (s, g) == (section, group) and name.startswith("QEMU")]
+        if not peers:
+            raise KeyError(group)
+        return (value(self.rows[section, group, OURS])
+                / min(value(self.rows[section, group, name]) for name in peers))
 
     def count(self, section, group, name):
-        return self.rows[section, group, PLAIN]["counts"][name]
+        return self.rows[section, group, OURS]["counts"][name]
 
 
 def value(row):
@@ -54,8 +59,8 @@ def create_and_destroy(f):
 
 
 def boot(f):
-    ratio = f.ratio("lab boot", "to process 1, vmlinux")
-    own = f.ratio("lab boot", "to process 1, vmlinux: of it the VMM's own code")
+    ratio = f.ratio("lab boot", "to process 1, vmlinux", MICROVM)
+    own = f.ratio("lab boot", "to process 1, vmlinux: of it the VMM's own code", MICROVM)
     return f"{ratio:.2f} of its time; {own:.2f} of its VMM's code", ratio <= 1 and own <= 0.1
 
 
@@ -117,12 +122,12 @@ AIMS = (
     ("private memory, 1 vCPU, 128 MiB, disk and net", "at most 1.5 MiB", memory),
     ("create and destroy", "at least 100 per second and core", create_and_destroy),
     ("boot to process 1, lab", "at most QEMU microvm's time, a tenth of its VMM's instructions", boot),
-    ("4 KiB random read, depth 1, lab", "at most 0.7 of QEMU's time, 1 exit beyond the halt", depth_1),
-    ("4 KiB random, depth 32, lab", "at most 0.7 of QEMU's time, 0.1 exits, 0.1 system calls",
+    ("4 KiB random read, depth 1, lab", "at most 0.7 of the faster QEMU's time, 1 exit beyond the halt", depth_1),
+    ("4 KiB random, depth 32, lab", "at most 0.7 of the faster QEMU's time, 0.1 exits, 0.1 system calls",
      depth_32),
     ("block, rig, page cache and O_DIRECT", "at least 0.9 of fio's", rig_ratios("block")),
     ("queue alone, rig", "at least 20 million requests per second and core, packed not slower", queue),
-    ("TCP stream through tap, lab", "at most 0.7 of QEMU's time, both ways", tcp),
+    ("TCP stream through tap, lab", "at most 0.7 of the faster QEMU's time, both ways", tcp),
     ("vsock, rig", "at least 0.8 of memcpy", rig_ratios("vsock")),
     ("fs with DAX, rig", "at least 0.8 of plain file reads", rig_ratios("fs")),
 )

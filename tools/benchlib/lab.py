@@ -20,14 +20,14 @@ from benchlib import results
 
 COUNTS = ("exits", "exits to the VMM", "system calls", "interrupts", "switches")
 CMDLINE = "console=hvc0 quiet panic=-1"
-BASE = "QEMU microvm"
+MICROVM, Q35 = "QEMU microvm", "QEMU q35"
 ATTEMPTS = 8
 
 # A group: what each VMM has, which kernel, and what is done, as (row, unit, command of the guest).
 Group = collections.namedtuple("Group", "vmms kernel work")
 SAMPLES, BOOTS = 10, 3  # of a row; of a group that is nothing but boots
 
-PLAIN = ("vmm", BASE, "QEMU q35")
+PLAIN = ("vmm", MICROVM, Q35)
 
 
 def disk_work():
@@ -60,7 +60,7 @@ GROUPS = {
         [work for work in disk_work() if work[0].startswith("4 KiB random read")]),
     "tap": Group(PLAIN, "vmlinux", stream_work("TCP by tap", "tcp 10.9.0.1")),
     "user": Group(PLAIN, "vmlinux", stream_work("TCP by the user back end", "tcp 10.0.2.2")),
-    "vsock": Group(("vmm", "QEMU q35"), "stock", stream_work("vsock", "vsock")),
+    "vsock": Group(("vmm", Q35), "stock", stream_work("vsock", "vsock")),
     "fs": Group(("vmm",), "stock", [
         ("", "", "mount dax=never"), ("10 MiB of a file, not cached", "ns/MiB", "file 10"),
         ("", "", "mount dax=always"), ("10 MiB of a file, DAX", "ns/MiB", "file 10")]),
@@ -106,8 +106,8 @@ def qemu_command(group, microvm):
 
 
 def command_of(group, vmm):
-    if vmm == BASE or vmm == "QEMU q35":
-        return qemu_command(group, vmm == BASE)
+    if vmm in (MICROVM, Q35):
+        return qemu_command(group, vmm == MICROVM)
     keys = vmm.removeprefix("vmm").strip().removeprefix("split")
     return our_command(group, f",{keys}" if keys else "")
 
@@ -251,7 +251,7 @@ class Lab:
 
 def rows_of(group, found):
     spec = GROUPS[group]
-    base = BASE if BASE in spec.vmms else spec.vmms[0]
+    base = Q35 if Q35 in spec.vmms else spec.vmms[0]
     if not spec.work:
         return boot_rows(f"to process 1, {spec.kernel}", spec, found)
     made = []
@@ -270,12 +270,12 @@ def boot_rows(title, spec, found):
     for vmm in spec.vmms:
         times = [round(ns / 1e6, 3) for ns in found.boots[vmm]]
         if times:
-            rows.append(results.row(title, vmm, "ms", times, base=BASE))
+            rows.append(results.row(title, vmm, "ms", times, base=MICROVM))
     for what, mode in (("VMM's own code", 0), ("host's kernel", 1), ("guest", 2)):
         for vmm in spec.vmms:
             if vmm in found.modes:
                 rows.append(results.row(f"{title}: of it the {what}", vmm, "ms",
-                                        exact=round(found.modes[vmm][mode] / 1e6, 2), base=BASE))
+                                        exact=round(found.modes[vmm][mode] / 1e6, 2), base=MICROVM))
     return rows
 
 

@@ -1,13 +1,14 @@
 """tools/bench lab: our VMM and QEMU do the same work in the laboratory, where it can be counted.
 
-With --icount an emulated instruction is a nanosecond, whatever else this host does: virtual time is
-the instructions of guest, VMM and the laboratory's kernel together. Each group of rows is one
-laboratory, in which every VMM boots the same kernel and does the same work, in turns (host.c and
-guest.c, which say how). The disk and the shared folder are in the laboratory's memory.
+With --icount an emulated instruction is a nanosecond, whatever else this host does: virtual
+time is the instructions of guest, VMM and the laboratory's kernel together. Each group of rows
+is one laboratory, in which every VMM boots the same kernel and does the same work, in turns
+(host.c and guest.c, which say how). The disk and the shared folder are in the laboratory's
+memory.
 
-A laboratory that stops is started again for what is missing, and how often is in the section. A row
-that was whole by then is kept; one that was not is thrown away and done again from its beginning. Of a
-VMM that stops, with the laboratory still there, everything is thrown away.
+A laboratory that stops is started again for what is missing, and how often is in the section. A
+row that was whole by then is kept; one that was not is thrown away and done again from its
+beginning. Of a VMM that stops, with the laboratory still there, everything is thrown away.
 """
 
 import collections
@@ -83,8 +84,8 @@ def our_command(group, keys):
 
 
 def qemu_command(group, microvm):
-    """With what QEMU's own documentation calls fastest: a thread for the disk, io_uring. microvm has
-    no PCI, and its transport in the current form of virtio; q35 needs no firmware of a network card's."""
+    """With what makes QEMU fast: io_uring, and a thread for the disk. microvm has no PCI, and here its
+    transport in virtio's current form; q35's network card comes without firmware to boot from."""
     bus = "device" if microvm else "pci"
     thread = ["-object", "iothread,id=io"]
     net = f"virtio-net-{bus},netdev=net" + ("" if microvm else ",romfile=")
@@ -98,8 +99,9 @@ def qemu_command(group, microvm):
     devices["boot"] = devices["bzimage"] = devices["blk"]
     machine = (["-M", "microvm,acpi=on,rtc=on", "-global", "virtio-mmio.force-legacy=false"]
                if microvm else ["-M", "q35"])
-    return ["./qemu-system-x86_64", "-L", "/usr/share/qemu", "-L", "/usr/share/seabios", *machine, "-accel", "kvm", "-cpu",
-            "host", "-m", "256M", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+    return ["./qemu-system-x86_64", "-L", "/usr/share/qemu", "-L", "/usr/share/seabios", *machine,
+            "-accel", "kvm", "-cpu", "host", "-m", "256M", "-nodefaults", "-no-user-config",
+            "-no-reboot", "-display", "none",
             "-kernel", "kernel", "-initrd", "initrd", "-append", CMDLINE,
             "-chardev", "stdio,id=stdio,signal=off", "-device", f"virtio-serial-{bus}",
             "-device", "virtconsole,chardev=stdio", *devices[group]]
@@ -128,8 +130,9 @@ def script(group, boots, attempt):
     text = f"usleep {attempt * 7919}\nhead -c 33554432 /dev/urandom > disk\n"
     text += BEFORE.get(group, "") + PEER
     for vmm, samples, rows in boots:
+        work = enumerate(GROUPS[group].work)
         lines = [f"{i if title else ''}\t{command}"
-                 for i, (title, _, command) in enumerate(GROUPS[group].work) if i in rows or not title]
+                 for i, (title, _, command) in work if i in rows or not title]
         text += shlex.join(["printf", "%s\\n", *lines]) + " > rows\n"
         text += shlex.join(["./host", vmm.replace(" ", "_"), str(samples), "rows",
                             *command_of(group, vmm)]) + "\n"

@@ -1,4 +1,4 @@
-"""Tables on the terminal, and docs/performance.md with its pictures, both of results.py's sections."""
+"""Tables on the terminal, and docs/performance.md with its pictures, of results.py's sections."""
 
 from benchlib import aims, results, stats, svg
 
@@ -132,7 +132,7 @@ def pictures(name, section):
     if ratios:
         unit, base = next((row["unit"], row["base"]) for row in rows if "base" in row)
         # Each group of the rig has a base of its own.
-        what = f"against {base}, which is 1" if name != "rig" else "against the plain work, which is 1"
+        what = f"against {'the plain work' if name == 'rig' else base}, which is 1"
         less = "; less is better" if "/s" not in unit else ""
         yield f"{file}.svg", svg.bars(f"{TITLES[name]}: {what}{less}", list(ratios.items()),
                                       lambda value: f"{value:.2f}", 1)
@@ -151,8 +151,8 @@ def page(sections):
     drawn = {}
     parts = ["# Performance\n",
              "Made by `tools/bench report` from [performance.json](performance.json). "
-             "`tools/bench all --update` measures all of it anew and draws this page; the command of a "
-             "part is below its title. How it is measured, and what the figures do not say: "
+             "`tools/bench all --update` measures all of it anew and draws this page; the command of "
+             "a part is below its title. How it is measured, and what the figures do not say: "
              "[ADR 18](adr/0018-how-we-measure.md).\n",
              "## Aims\n",
              markdown_table([["what", "aim", "reached", "yes?"],

@@ -1,7 +1,7 @@
 """tools/bench rig: native speed without a guest, as the program bench_rig tells it (tests/).
 
-It prints lines of JSON, one for a sample, {"group", "name", "unit", "sample"}, or for what is counted,
-{"group", "name", "unit", "exact"}; "base" names the row that a ratio is against.
+It prints lines of JSON, one for a sample, {"group", "name", "unit", "sample"}, or for what is
+counted, {"group", "name", "unit", "exact"}; "base" names the row that a ratio is against.
 """
 
 import json
@@ -32,7 +32,7 @@ def run(work):
     build = results.build("rig")[0]
     environment = results.environment(build)
     environment["fio"] = results.output_of("fio", "--version")
-    program = subprocess.run([build / "tests/bench_rig"], cwd=work, stdout=subprocess.PIPE, text=True,
-                             stdin=subprocess.DEVNULL, check=True)
+    program = subprocess.run([build / "tests/bench_rig"], cwd=work, stdout=subprocess.PIPE,
+                             stdin=subprocess.DEVNULL, text=True, check=True)
     return {"rig": {"command": "tools/bench rig", "environment": environment, "repeated": 0,
                     "rows": collect(program.stdout.splitlines())}}

@@ -98,22 +98,23 @@ def verdict(sections):
 def check_report():
     sections = example()
     beaten = copy.deepcopy(sections)
-    beaten["lab blk"]["rows"].append(results.row("4 KiB random write, depth 32", "QEMU q35", "ns/write",
-                                                 [800] * 10))
+    beaten["lab blk"]["rows"].append(
+        results.row("4 KiB random write, depth 32", "QEMU q35", "ns/write", [800] * 10))
     worse = copy.deepcopy(sections)
     worse["lab blk"]["rows"][2]["counts"]["exits"] = 0.11
     busy = {"environment": ENVIRONMENT | {"load": 1.5}}
     page, drawn = report.page(sections)
     aim = "4 KiB random, depth 32, lab"
-    rows = [line for line in page.splitlines() if line.startswith("| 4 KiB random read, depth 32 |")]
+    rows = [line for line in page.splitlines()
+            if line.startswith("| 4 KiB random read, depth 32 |")]
     good = [
         check("an aim that is reached", verdict(sections)[aim], "yes"),
         check("an aim that is missed by one count", verdict(worse)[aim], "no"),
         check("an aim that only the slower peer makes reached", verdict(beaten)[aim], "no"),
         check("an aim without a figure", verdict({})[aim], "-"),
         check("a row of the page", rows,
-              ["| 4 KiB random read, depth 32 | vmm | ns/read | 604.5 | 601.0 to 608.0 | 10 | 0.60 | "
-               "0.05 | 0.05 |"]),
+              ["| 4 KiB random read, depth 32 | vmm | ns/read | 604.5 | 601.0 to 608.0 | 10 | 0.60 "
+               "| 0.05 | 0.05 |"]),
         check("repeated ones are told", "Stopped and repeated: 2" in page, True),
         check("a busy host is told", bool(report.busy("start", busy)), True),
         check("an idle one is not", report.busy("start", sections["lab blk"]), ""),
@@ -138,7 +139,8 @@ def check_files():
         files = sorted(str(path.relative_to(root)) for path in root.glob("docs/**/*.*"))
     return [check("figures survive their file", loaded, example()),
             check("no file, no figures", results.load(root / "none.json"), {}),
-            check("files of the page", files, ["docs/performance.md", "docs/performance/lab-blk.svg"])]
+            check("files of the page", files,
+                  ["docs/performance.md", "docs/performance/lab-blk.svg"])]
 
 
 def run():

@@ -1,11 +1,12 @@
 """tools/bench start: how long it takes from exec of the VMM to the guest's first instruction, what
 memory a VMM is, and how often one can be made and ended.
 
-On this host, with guests without firmware or kernel (tools/benchlib/build). The first instruction is
-seen by a byte on the VMM's debug port, which it writes to its standard output: so the dynamic linker,
-the whole set-up, the first entry into the guest, a port's exit, a pipe and the reader's wake-up are in
-the time. "echo" is what an exec and the last two cost by themselves. Rows take turns, one run each, so
-that whatever else this host does meets all of them.
+On this host, with guests without firmware or kernel (tools/benchlib/build). The first
+instruction is seen by a byte on the VMM's debug port, which it writes to its standard output:
+so the dynamic linker, the whole set-up, the first entry into the guest, a port's exit, a pipe
+and the reader's wake-up are in the time. "echo" is what an exec and the last two cost by
+themselves. Rows take turns, one run each, so that whatever else this host does meets all of
+them.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ ORDER = ["exec to the first instruction", "memory without the guest's, PSS",
 
 @contextlib.contextmanager
 def network():
-    """What a guest is connected to: a tap interface, or the user back end where none can be made."""
+    """What a guest is connected to: a tap interface, or the user back end where there is none."""
     name = "vmmbench0"
     set_interface, set_persistent = 0x400454CA, 0x400454CB  # <linux/if_tun.h>
     tap_with_header = 0x0002 | 0x1000 | 0x4000  # IFF_TAP, IFF_NO_PI, IFF_VNET_HDR

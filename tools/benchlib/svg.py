@@ -1,5 +1,6 @@
-"""Small pictures for docs/performance.md: horizontal bars, as SVG. Colours and text are in the middle
-between black and white, so that they can be read on either."""
+"""Small pictures for docs/performance.md: horizontal bars, as SVG. Colours and text are in the
+middle between black and white, so that they can be read on either.
+"""
 
 from xml.sax.saxutils import escape
 
@@ -15,7 +16,8 @@ def text(x, y, words, anchor="start", weight="normal"):
 
 
 def rectangle(x, y, width, height, colour):
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{colour}"/>'
+    return (f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" '
+            f'fill="{colour}"/>')
 
 
 def line(x1, y1, x2, y2, dash=""):
@@ -24,8 +26,8 @@ def line(x1, y1, x2, y2, dash=""):
 
 
 def bars(title, groups, label, mark=None):
-    """groups: (name, [(series, value, (low, high) or None), ...]); label(value) is what stands behind
-    a bar; mark, a value with a line of its own."""
+    """groups: (name, [(series, value, (low, high) or None), ...]); label(value) is what stands
+    behind a bar; mark, a value with a line of its own."""
     series = list(dict.fromkeys(name for _, some in groups for name, _, _ in some))
     colour = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(series)}
     most = max([value for _, some in groups for _, value, _ in some] + [mark or 0]) or 1

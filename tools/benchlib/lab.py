@@ -84,8 +84,8 @@ def our_command(group, keys):
 
 
 def qemu_command(group, microvm):
-    """With what makes QEMU fast: io_uring, and a thread for the disk. microvm has no PCI, and here its
-    transport in virtio's current form; q35's network card comes without firmware to boot from."""
+    """With what makes QEMU fast: io_uring, and a thread for the disk. microvm has no PCI, and here
+    virtio in its current form; q35's network card comes without firmware to boot from."""
     bus = "device" if microvm else "pci"
     thread = ["-object", "iothread,id=io"]
     net = f"virtio-net-{bus},netdev=net" + ("" if microvm else ",romfile=")

@@ -100,8 +100,8 @@ def repeated(section):
     """Of laboratories, or VMMs in them, that stopped."""
     if not section["repeated"]:
         return ""
-    return (f"Stopped and repeated: {section['repeated']} laboratories or VMMs in them; nothing of "
-            "these is in a figure.")
+    return (f"Stopped and repeated: {section['repeated']} laboratories, or VMMs in them; no row "
+            "that was not whole by then is here.")
 
 
 def notes(name, section):
@@ -151,8 +151,8 @@ def page(sections):
     drawn = {}
     parts = ["# Performance\n",
              "Made by `tools/bench report` from [performance.json](performance.json). "
-             "`tools/bench all --update` measures all of it anew and draws this page; the command of "
-             "a part is below its title. How it is measured, and what the figures do not say: "
+             "`tools/bench all --update` measures all of it anew and draws this page; the command "
+             "of a part is below its title. How it is measured, and what the figures do not say: "
              "[ADR 18](adr/0018-how-we-measure.md).\n",
              "## Aims\n",
              markdown_table([["what", "aim", "reached", "yes?"],

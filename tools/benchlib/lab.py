@@ -24,11 +24,12 @@ CMDLINE = "console=hvc0 quiet panic=-1"
 MICROVM, Q35 = "QEMU microvm", "QEMU q35"
 ATTEMPTS = 8
 
-# A group: what each VMM has, which kernel, and what is done, as (row, unit, command of the guest).
-Group = collections.namedtuple("Group", "vmms kernel work")
 SAMPLES, BOOTS = 10, 3  # of a row; of a group that is nothing but boots
-
 PLAIN = ("vmm", MICROVM, Q35)
+
+# Which VMMs, which kernel, and what is done, as (row, unit, command of the guest); a command without
+# a row comes before those that need it.
+Group = collections.namedtuple("Group", "vmms kernel work")
 
 
 def disk_work():
@@ -44,9 +45,9 @@ def disk_work():
     return work
 
 
-def stream_work(what, command):
-    return [(f"{what}, guest to host", "ns/MiB", f"{command} send 2"),
-            (f"{what}, host to guest", "ns/MiB", f"{command} recv 2"),
+def stream_work(what, command, mib):
+    return [(f"{what}, guest to host", "ns/MiB", f"{command} send {mib}"),
+            (f"{what}, host to guest", "ns/MiB", f"{command} recv {mib}"),
             (f"{what}, request and response", "ns/exchange", f"{command} ping 50")]
 
 
@@ -59,15 +60,13 @@ GROUPS = {
         "packed=on,indirect=off", "transport=pci-transitional", "transport=pci-legacy",
         "transport=mmio", "transport=mmio,packed=on")), "vmlinux",
         [work for work in disk_work() if work[0].startswith("4 KiB random read")]),
-    "tap": Group(PLAIN, "vmlinux", stream_work("TCP by tap", "tcp 10.9.0.1")),
-    "user": Group(PLAIN, "vmlinux", stream_work("TCP by the user back end", "tcp 10.0.2.2")),
-    "vsock": Group(("vmm", Q35), "stock", stream_work("vsock", "vsock")),
+    "tap": Group(PLAIN, "vmlinux", stream_work("TCP by tap", "tcp 10.9.0.1", 2)),
+    "user": Group(PLAIN, "vmlinux", stream_work("TCP by the user back end", "tcp 10.0.2.2", 2)),
+    "vsock": Group(("vmm", Q35), "stock", stream_work("vsock", "vsock", 10)),
     "fs": Group(("vmm",), "stock", [
         ("", "", "mount dax=never"), ("10 MiB of a file, not cached", "ns/MiB", "file 10"),
         ("", "", "mount dax=always"), ("10 MiB of a file, DAX", "ns/MiB", "file 10")]),
 }
-GROUPS["vsock"] = GROUPS["vsock"]._replace(work=[
-    (row, unit, command.replace(" 2", " 10")) for row, unit, command in GROUPS["vsock"].work])
 
 
 # ---- The VMMs ----
@@ -125,8 +124,8 @@ PEER = "rm -f vsock_7000; ./guest peer vsock_7000 &\n"
 
 
 def script(group, boots, attempt):
-    """Of (vmm, samples, rows): what the laboratory runs. Names have no spaces there. What stopped
-    would stop again at the very same instruction, if nothing were different."""
+    """Of (vmm, samples, rows): what the laboratory runs. Names have no spaces there. What
+    stopped would stop again at the very same instruction, if nothing were different."""
     text = f"usleep {attempt * 7919}\nhead -c 33554432 /dev/urandom > disk\n"
     text += BEFORE.get(group, "") + PEER
     for vmm, samples, rows in boots:
@@ -134,7 +133,7 @@ def script(group, boots, attempt):
         lines = [f"{i if title else ''}\t{command}"
                  for i, (title, _, command) in work if i in rows or not title]
         text += shlex.join(["printf", "%s\\n", *lines]) + " > rows\n"
-        text += shlex.join(["./host", vmm.replace(" ", "_"), str(samples), "rows",
+        text += shlex.join(["./host", vmm.replace(" ", "~"), str(samples), "rows",
                             *command_of(group, vmm)]) + "\n"
     return text + "true\n"
 
@@ -160,7 +159,7 @@ class Found:
             kind, rest = match[1], match[3].split()
             if kind == "boot":
                 keep()
-                vmm, boot, modes = match[2].replace("_", " "), int(rest[0]), None
+                vmm, boot, modes = match[2].replace("~", " "), int(rest[0]), None
                 times, rows = collections.defaultdict(list), {}
             elif kind == "stopped":
                 bad, boot, rows = bad + 1, None, {}

@@ -18,15 +18,15 @@ bench time vmm 0 10 1000
 bench time vmm 0 10 3000
 bench count vmm 0 10 5 10 20 0 1
 bench end vmm
-junk bench boot QEMU_microvm 2000000000
-bench time QEMU_microvm 0 10 4000
-bench count QEMU_microvm 0 10 50 10 20 0 1
-bench stopped QEMU_microvm the guest says nothing
-bench end QEMU_microvm
-bench boot QEMU_q35 3000000000
-bench time QEMU_q35 0 10 8000
-bench count QEMU_q35 0 10 50 10 20 0 1
-bench time QEMU_q35 1 10 9000
+junk bench boot QEMU~microvm 2000000000
+bench time QEMU~microvm 0 10 4000
+bench count QEMU~microvm 0 10 50 10 20 0 1
+bench stopped QEMU~microvm the guest says nothing
+bench end QEMU~microvm
+bench boot QEMU~q35 3000000000
+bench time QEMU~q35 0 10 8000
+bench count QEMU~q35 0 10 50 10 20 0 1
+bench time QEMU~q35 1 10 9000
 """.splitlines()
 MODES = ["bench boot vmm 5", "bench modes vmm 1 2 3", "bench end vmm"]
 

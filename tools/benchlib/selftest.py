@@ -52,9 +52,10 @@ def check_stats():
 
 
 def check_parsers():
-    found, modes = lab.Found(), lab.Found()
+    found, modes, rings = lab.Found(), lab.Found(), lab.Found()
     bad = found.take(OUTPUT)
     modes.take(MODES)
+    rings.take(["bench boot vmm~event_idx=off 5", "bench end vmm~event_idx=off"])
     todo = [(vmm, len(rows)) for vmm, _, rows in found.missing("blk")]
     boots = [(vmm, samples) for vmm, samples, _ in modes.missing("boot")]
     others = [PEER, "QEMU q35"]
@@ -72,6 +73,7 @@ def check_parsers():
         check("boots that are missing, in turns", boots,
               [(vmm, 1) for vmm in ["vmm", *others, "QEMU q35", PEER, "vmm", "vmm", *others]]
               + [(vmm, 0) for vmm in others]),
+        check("a name with a space", list(rings.boots), ["vmm event_idx=off"]),
         check("modes", modes.modes, {"vmm": [1, 2, 3]}),
         check("the rig's lines", rig.collect(lines),
               [{"group": "g", "name": "a", "unit": "u", "samples": [1.0, 2.0], "base": "b"},

@@ -27,8 +27,8 @@ ATTEMPTS = 8
 SAMPLES, BOOTS = 10, 3  # of a row; of a group that is nothing but boots
 PLAIN = ("vmm", MICROVM, Q35)
 
-# Which VMMs, which kernel, and what is done, as (row, unit, command of the guest); a command without
-# a row comes before those that need it.
+# Which VMMs, which kernel, and what is done, as (row, unit, command of the guest); a command
+# without a row comes before those that need it.
 Group = collections.namedtuple("Group", "vmms kernel work")
 
 

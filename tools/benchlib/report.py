@@ -133,9 +133,9 @@ def pictures(name, section):
         unit, base = next((row["unit"], row["base"]) for row in rows if "base" in row)
         # Each group of the rig has a base of its own.
         what = f"against {'the plain work' if name == 'rig' else base}, which is 1"
-        less = "; less is better" if "/s" not in unit else ""
-        yield f"{file}.svg", svg.bars(f"{TITLES[name]}: {what}{less}", list(ratios.items()),
-                                      lambda value: f"{value:.2f}", 1)
+        better = "more" if unit.endswith("/s") else "less"
+        yield f"{file}.svg", svg.bars(f"{TITLES[name]}: {what}; {better} is better",
+                                      list(ratios.items()), lambda value: f"{value:.2f}", 1)
     absolute = {}
     for row in rows:
         if "base" not in row and "exact" not in row:

@@ -11,20 +11,27 @@ from benchlib import results
 
 
 def collect(lines):
-    """Rows of results.py, in the order in which they appear first."""
-    rows = {}
+    """Rows of results.py, in the order in which they appear first. What is counted of work that has
+    samples too is a column of that row."""
+    rows, counts = {}, {}
     for line in lines:
         if not line.startswith("{"):
             continue
         said = json.loads(line)
         key = (said["group"], said["name"], said["unit"])
-        row = rows.setdefault(key, results.row(*key))
+        if "exact" in said:
+            counts[key] = said["exact"]
+            continue
+        row = rows.setdefault(key, results.row(*key, []))
+        row["samples"].append(said["sample"])
         if "base" in said:
             row["base"] = said["base"]
-        if "exact" in said:
-            row["exact"] = said["exact"]
+    for (group, name, unit), exact in counts.items():
+        of_it = [row for key, row in rows.items() if key[:2] == (group, name)]
+        if of_it:
+            of_it[0].setdefault("counts", {})[unit] = exact
         else:
-            row.setdefault("samples", []).append(said["sample"])
+            rows[group, name, unit] = results.row(group, name, unit, exact=exact)
     return list(rows.values())
 
 

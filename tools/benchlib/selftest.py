@@ -61,6 +61,7 @@ def check_parsers():
     others = [PEER, "QEMU q35"]
     lines = ['noise', '{"group": "g", "name": "a", "unit": "u", "sample": 1.0}',
              '{"group": "g", "name": "b", "unit": "u", "exact": 3}',
+             '{"group": "g", "name": "a", "unit": "c", "exact": 4}',
              '{"group": "g", "name": "a", "unit": "u", "sample": 2.0, "base": "b"}']
     return [
         check("rows that are whole, of a lab that stopped too", list(found.rows),
@@ -76,8 +77,8 @@ def check_parsers():
         check("a name with a space", list(rings.boots), ["vmm event_idx=off"]),
         check("modes", modes.modes, {"vmm": [1, 2, 3]}),
         check("the rig's lines", rig.collect(lines),
-              [{"group": "g", "name": "a", "unit": "u", "samples": [1.0, 2.0], "base": "b"},
-               {"group": "g", "name": "b", "unit": "u", "exact": 3}]),
+              [{"group": "g", "name": "a", "unit": "u", "samples": [1.0, 2.0], "base": "b",
+                "counts": {"c": 4}}, {"group": "g", "name": "b", "unit": "u", "exact": 3}]),
     ]
 
 
@@ -93,6 +94,14 @@ def example():
                         "repeated": 2, "rows": rows}}
 
 
+def example_rig(direct):
+    rows = [results.row("block", f"{who}, {how}, depth 8", "requests/s", [of] * 10)
+            for who, how, of in (("fio", "direct", 100), ("device", "direct", direct),
+                                 ("fio", "page cache", 100), ("device", "page cache", 500))]
+    return {"rig": {"command": "tools/bench rig", "environment": ENVIRONMENT, "repeated": 0,
+                    "rows": rows}}
+
+
 def verdict(sections):
     return {aim[0]: aim[3] for aim in aims.judged(sections)}
 
@@ -106,6 +115,7 @@ def check_report():
     worse["lab blk"]["rows"][2]["counts"]["exits"] = 0.11
     busy = {"environment": ENVIRONMENT | {"load": 1.5}}
     page, drawn = report.page(sections)
+    block = "block, rig, page cache and O_DIRECT"
     aim = "4 KiB random, depth 32, lab"
     rows = [line for line in page.splitlines()
             if line.startswith("| 4 KiB random read, depth 32 |")]
@@ -113,6 +123,8 @@ def check_report():
         check("an aim that is reached", verdict(sections)[aim], "yes"),
         check("an aim that is missed by one count", verdict(worse)[aim], "no"),
         check("an aim that only the slower peer makes reached", verdict(beaten)[aim], "no"),
+        check("the rig's aim", verdict(example_rig(90))[block], "yes"),
+        check("the rig's aim, missed by one row", verdict(example_rig(89))[block], "no"),
         check("an aim without a figure", verdict({})[aim], "-"),
         check("a row of the page", rows,
               ["| 4 KiB random read, depth 32 | vmm | ns/read | 604.5 | 601.0 to 608.0 | 10 | 0.60 "

@@ -122,13 +122,16 @@ def pictures(name, section):
     by_place = {(row["group"], row["name"], row["unit"]): row for row in rows}
     file = name.replace(" ", "-")
     ratios = {}
+    # A colour for each name; where there are too many names, for each group.
+    turned = len({row["name"] for row in rows if "base" in row}) > len(svg.COLOURS)
     for row in rows:
         base = by_place.get((row["group"], row.get("base"), row["unit"]))
         if base and aims.value(base):
             scale = 1 / aims.value(base)
             sure = stats.interval(row.get("samples", ()))
-            ratios.setdefault(row["group"], []).append(
-                (row["name"], aims.value(row) * scale, sure and tuple(x * scale for x in sure)))
+            label, series = (row["group"], row["name"])[::-1 if turned else 1]
+            ratios.setdefault(label, []).append(
+                (series, aims.value(row) * scale, sure and tuple(x * scale for x in sure)))
     if ratios:
         unit, base = next((row["unit"], row["base"]) for row in rows if "base" in row)
         # Each group of the rig has a base of its own.

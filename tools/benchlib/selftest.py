@@ -8,7 +8,7 @@ import tempfile
 import xml.dom.minidom
 from pathlib import Path
 
-from benchlib import aims, lab, report, results, rig, stats
+from benchlib import aims, lab, report, results, rig, stats, svg
 
 PEER = "QEMU microvm"
 ENVIRONMENT = {"host": "2 x CPU", "kernel": "Linux 6", "kvm": "KVM: none", "vmm": "vmm 0",
@@ -116,6 +116,10 @@ def check_report():
     busy = {"environment": ENVIRONMENT | {"load": 1.5}}
     page, drawn = report.page(sections)
     block = "block, rig, page cache and O_DIRECT"
+    many = example_rig(1)
+    many["rig"]["rows"] = [results.row("rare", f"name {i}", "requests/s", [i + 1] * 6, base="name 0")
+                           for i in range(len(svg.COLOURS) + 1)]
+    crowded = report.page(many)[1]
     aim = "4 KiB random, depth 32, lab"
     rows = [line for line in page.splitlines()
             if line.startswith("| 4 KiB random read, depth 32 |")]
@@ -130,6 +134,8 @@ def check_report():
               ["| 4 KiB random read, depth 32 | vmm | ns/read | 604.5 | 601.0 to 608.0 | 10 | 0.60 "
                "| 0.05 | 0.05 |"]),
         check("repeated ones are told", "Stopped and repeated: 2" in page, True),
+        check("many names have one colour", (">name 5</text>" in crowded["rig.svg"],
+                                             svg.COLOURS[1] in crowded["rig.svg"]), (True, False)),
         check("a busy host is told", bool(report.busy("start", busy)), True),
         check("an idle one is not", report.busy("start", sections["lab blk"]), ""),
         check("a picture", list(drawn), ["lab-blk.svg"]),

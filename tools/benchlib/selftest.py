@@ -117,8 +117,9 @@ def check_report():
     page, drawn = report.page(sections)
     block = "block, rig, page cache and O_DIRECT"
     many = example_rig(1)
-    many["rig"]["rows"] = [results.row("rare", f"name {i}", "requests/s", [i + 1] * 6, base="name 0")
-                           for i in range(len(svg.COLOURS) + 1)]
+    many["rig"]["rows"] = [
+        results.row("rare", f"name {i}", "requests/s", [i + 1] * 6, base="name 0")
+        for i in range(len(svg.COLOURS) + 1)]
     crowded = report.page(many)[1]
     aim = "4 KiB random, depth 32, lab"
     rows = [line for line in page.splitlines()

@@ -231,7 +231,8 @@ class Lab:
         return text.splitlines(), lab.returncode == 0
 
     def group(self, group):
-        """Until everything is there, or it stops too often: a section."""
+        """Sections, each with more than the one before, until everything is there or it stops too
+        often."""
         found, repeated = Found(), 0
         for attempt in range(ATTEMPTS):
             todo = found.missing(group)
@@ -245,8 +246,8 @@ class Lab:
             for line in lines:
                 if "bench stopped" in line:
                     self.say(line.strip())
-        return {"command": f"tools/bench lab --only {group}", "environment": self.environment,
-                "repeated": repeated, "rows": rows_of(group, found)}
+            yield {"command": f"tools/bench lab --only {group}", "environment": self.environment,
+                   "repeated": repeated, "rows": rows_of(group, found)}
 
 
 # ---- Rows ----
@@ -283,4 +284,4 @@ def boot_rows(title, spec, found):
 
 def run(work, only, say):
     lab = Lab(work, say)
-    return ((f"lab {group}", lab.group(group)) for group in only)
+    return ((f"lab {group}", section) for group in only for section in lab.group(group))

@@ -247,7 +247,8 @@ class Lab:
                 if "bench stopped" in line:
                     self.say(line.strip())
             yield {"command": f"tools/bench lab --only {group}", "environment": self.environment,
-                   "repeated": repeated, "rows": rows_of(group, found)}
+                   "repeated": repeated, "rows": rows_of(group, found),
+                   "missing": sum(len(rows) or 1 for _, _, rows in found.missing(group))}
 
 
 # ---- Rows ----

@@ -104,8 +104,14 @@ def repeated(section):
             "that was not whole by then is here.")
 
 
+def missing(section):
+    if not section.get("missing"):
+        return ""
+    return f"Not there: {section['missing']} rows, before which laboratories stopped too often."
+
+
 def notes(name, section):
-    return [note for note in (busy(name, section), repeated(section)) if note]
+    return [note for note in (busy(name, section), repeated(section), missing(section)) if note]
 
 
 # ---- The page ----

@@ -1,6 +1,7 @@
 """What a run of tools/bench leaves: sections of rows, as JSON, and where they were measured.
 
-A section is {"command", "environment", "repeated", "rows"}. A row is {"group", "name", "unit"}
+A section is {"command", "environment", "repeated", "rows"}, and "missing" if that many rows could
+not be had. A row is {"group", "name", "unit"}
 and either "samples", a list of numbers, or "exact", one; "base" names the row of the same group
 and unit that its ratio is against; "counts" has further exact figures by their names, of one
 operation.

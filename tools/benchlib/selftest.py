@@ -115,6 +115,8 @@ def check_report():
     worse["lab blk"]["rows"][2]["counts"]["exits"] = 0.11
     busy = {"environment": ENVIRONMENT | {"load": 1.5}}
     page, drawn = report.page(sections)
+    some = copy.deepcopy(sections)
+    some["lab blk"]["missing"] = 3
     block = "block, rig, page cache and O_DIRECT"
     many = example_rig(1)
     many["rig"]["rows"] = [
@@ -134,6 +136,8 @@ def check_report():
         check("a row of the page", rows,
               ["| 4 KiB random read, depth 32 | vmm | ns/read | 604.5 | 601.0 to 608.0 | 10 | 0.60 "
                "| 0.05 | 0.05 |"]),
+        check("missing ones are told", "Not there: 3 rows" in report.page(some)[0], True),
+        check("and no others", "Not there" in page, False),
         check("repeated ones are told", "Stopped and repeated: 2" in page, True),
         check("many names have one colour", (">name 5</text>" in crowded["rig.svg"],
                                              svg.COLOURS[1] in crowded["rig.svg"]), (True, False)),

@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 COLOURS = ("#2f81f7", "#d9822b", "#8a63d2", "#3fa35c", "#c9536f")
 GREY = "#808890"
 FONT = "font-family=\"sans-serif\" font-size=\"12\""
-LEFT, WIDTH, RIGHT, BAR, GAP, TOP = 250, 420, 110, 13, 10, 50
+LEFT, WIDTH, RIGHT, BAR, GAP, TOP = 310, 400, 110, 13, 10, 50
 
 
 def text(x, y, words, anchor="start", weight="normal"):

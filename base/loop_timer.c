@@ -24,7 +24,9 @@ int loop_timer_open(struct loop *l, struct loop_timer *t, loop_fn *fn, void *ctx
     *t = (struct loop_timer){.fn = fn, .ctx = ctx, .loop = l, .fd = fd};
     t->watch = (struct loop_watch){.fd = fd, .events = POLLIN, .fn = expired, .ctx = t};
     int rc = loop_watch(l, &t->watch);
-    if (rc == 0)
+    if (rc < 0)
+        *t = (struct loop_timer){0};
+    else
         t->fd = TAKE_FD(fd);
     return rc;
 }

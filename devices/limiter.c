@@ -86,14 +86,26 @@ static uint64_t next_turn(struct limiter *l, unsigned way, uint64_t now)
     return end_wait(w, 1ull << w->turn, now);
 }
 
+static bool shares(const struct limiter *l)
+{
+    return l->shared.bytes.limit.size || l->shared.ops.limit.size;
+}
+
+/* The ways too, if they share buckets: one of them, and the other one next time. */
 static void expired(void *ctx)
 {
     struct limiter *l = ctx;
-    uint64_t told[LIMITER_WAYS];
+    uint64_t told[LIMITER_WAYS] = {0};
     lock(l);
     uint64_t now = loop_now_ns();
-    for (unsigned i = 0; i < LIMITER_WAYS; i++)
-        told[i] = next_turn(l, i, now);
+    unsigned first = l->first, other = !first;
+    told[first] = next_turn(l, first, now);
+    if (told[first])
+        l->first = other;
+    if (!told[first] || !shares(l))
+        told[other] = next_turn(l, other, now);
+    else
+        l->way[other].due_ns = now + TURN_NS;
     arm(l, now);
     unlock(l);
     tell(l, told);

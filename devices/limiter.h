@@ -52,6 +52,7 @@ struct limiter {
         uint64_t waited_ns, waits;
         unsigned turn; /* who was told last */
     } way[LIMITER_WAYS];
+    unsigned first; /* the way that is asked first when the timer expires */
 };
 
 /* No limits yet. `loop` is the device's own; the names begin those of the numbers in a report. */

@@ -228,6 +228,25 @@ Test(blk_limits, queues_take_turns)
     down(r);
 }
 
+/* And so do reads and writes, which wait for the same bucket. */
+Test(blk_limits, ways_take_turns)
+{
+    enum { EACH = 6 };
+    struct rig *r = up_with(",iops=1,queues=2", &several_queues);
+    unsigned got[2] = {0};
+    passes(r, IN, 512);
+    for (unsigned i = 0; i < 2 * EACH; i++)
+        cr_assert_eq(do_one(r, i % 2, i % 2 ? OUT : IN, 512), -1);
+    for (unsigned i = 1; i <= 2 * EACH; i++) {
+        pass(r, NS);
+        for (unsigned q = 0; q < 2; q++) {
+            got[q] += done(r, q);
+            cr_assert(got[q] >= i / 2 && got[q] <= (i + 1) / 2, "%u of %u: %u", q, i, got[q]);
+        }
+    }
+    down(r);
+}
+
 /* However soon that is. */
 Test(blk_limits, each_turn_at_its_time)
 {

@@ -4,7 +4,7 @@
  * What goes when it is not empty goes at once, however much it takes: what was not there is owed,
  * and the next waits until it is paid back. So nothing has to be known before it is done, nothing
  * is too big to pass, and over any length of time no more passes than the rate, the bucket's size
- * and one request. All of it is integers: nothing is rounded, nothing drifts. */
+ * and one request of each thread. All of it is integers: nothing is rounded, nothing drifts. */
 #pragma once
 
 #include "base/base.h"

@@ -417,7 +417,7 @@ const struct option_row option_rows[] = {
             "bursts.\n"
             "What exceeds it waits; what is bigger than the amount passes, and is waited for\n"
             "afterwards.\n"
-            "0 is no limit.\n"},
+            "An amount or a time of 0 is no limit.\n"},
     {.d = {.key = "net",
            .type = OPT_STR,
            .metavar = "BACKEND",

@@ -42,7 +42,7 @@ struct loop {
     int wake_fd; /* eventfd: something was posted, or a pool's thread finished something */
 
     pthread_t thread;
-    atomic_bool has_thread; /* asked by any thread; changed before it begins and after it has ended */
+    atomic_bool has_thread; /* asked by any thread */
     atomic_bool stop;
 
     /* Whether something is posted or worked: a turn that finds it unset leaves the lock alone. Who

@@ -169,6 +169,7 @@ static unsigned turn(struct loop *l, int timeout_ms)
         n = ops_of(l)->turn(l, 0);
     }
     if (anything_posted(l)) {
+        n += run_deferred(l); /* what came first is announced before what follows from it */
         n += loop_work_finish(l);
         n += run_posted(l);
     }

@@ -52,7 +52,8 @@ static void worked_io(struct loop_work *w)
     loop_io_finish(io->loop, io, io->result);
 }
 
-static void submit_io(struct loop *l)
+/* False: it was done in place, and what follows from it must not be slept over. */
+static bool submit_io(struct loop *l)
 {
     enum { THREADS = 4 };
     bool pool =
@@ -67,6 +68,7 @@ static void submit_io(struct loop *l)
         io->work = (struct loop_work){.fn = work_io, .done = worked_io};
         loop_work(l->io_pool, &io->work);
     }
+    return pool;
 }
 
 static void arm(struct loop *l)
@@ -100,8 +102,7 @@ static unsigned turn(struct loop *l, int timeout_ms)
     unsigned ran = 0;
     if (l->rearm)
         arm(l);
-    submit_io(l);
-    bool always = false;
+    bool always = !submit_io(l);
     for (const struct loop_slot *s = l->slots; s; s = s->next)
         always = always || (s->watch && s->always_ready);
 

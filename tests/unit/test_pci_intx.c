@@ -139,9 +139,10 @@ Test(intx, a_line_that_the_host_refuses)
         pci_intx_set(g1.f, false);
     }
     cr_expect_eq(irqs.n_pins, 0);
+    pci_intx_set(g1.f, true);
     irqs.intx_fails = 0;
     pci_intx_set(g1.f, true);
-    cr_expect_eq(signals(irqs.trigger[1]), 1, "it has one now");
+    cr_expect_eq(signals(irqs.trigger[1]), 1, "it has one now, and was asserted all the time");
     resample(1);
     cr_expect_eq(signals(irqs.trigger[1]), 1);
 }

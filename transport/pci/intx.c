@@ -101,8 +101,9 @@ void intx_pins_close(struct pci_bus *b)
 void pci_intx_set(struct pci_function *f, bool level)
 {
     bool was = atomic_exchange(&f->level, level);
-    if (level && !was && asserts(f))
-        assert_line(pin_of(f));
+    struct intx_pin *p = pin_of(f);
+    if (level && (!was || !atomic_load(&p->open)) && asserts(f)) /* nobody heard of the last one */
+        assert_line(p);
 }
 
 void intx_obey(struct pci_function *f)

@@ -95,8 +95,8 @@ void loop_post(struct loop *l, struct loop_task *t); /* once queued, posting aga
 void loop_task_cancel(struct loop *l, struct loop_task *t); /* loop's thread: it will not run */
 
 /* fn before this turn of the loop runs what is posted, or else when it ends, before it waits again;
- * in order, and what fn defers in the same turn. The loop's own thread only, and no lock; once deferred,
- * deferring again is a no-op. The struct is not one that is posted, too. */
+ * in order, and what fn defers in the same turn. The loop's own thread only, and no lock; once
+ * deferred, deferring again is a no-op. The struct is not one that is posted, too. */
 void loop_defer(struct loop *l, struct loop_task *t);
 void loop_defer_cancel(struct loop *l, struct loop_task *t); /* it will not run */
 

@@ -5,9 +5,9 @@
 
 #include "base/loop_priv.h"
 
-/* The completion ring must hold all I/O that can complete, and more: overflowing it costs the kernel
- * memory. Polls that a guest's doorbells set off faster than they are reaped end, and are armed
- * again. */
+/* The completion ring must hold all I/O that can complete, and more: overflowing it costs the
+ * kernel memory. Polls that a guest's doorbells set off faster than they are reaped end, and are
+ * armed again. */
 enum { RING_ENTRIES = 128, COMPLETIONS = 1024, IN_FLIGHT_MAX = COMPLETIONS - 256 };
 
 /* What user_data points to, in its low bits. */

@@ -1,6 +1,7 @@
 /* tests/rig/test_net_coal.c - a network device that is asked for fewer interrupts (5.1.6.5.7):
  * whose parameters are whose, and what is told when. */
 #include "tests/rig/net_fixture.h"
+#include "tests/rig/published.h"
 
 static uint8_t frame[4096];
 
@@ -224,17 +225,6 @@ Test(net_coal, a_frame_in_very_many_buffers)
     cr_expect_eq(count_used(f, 0), SINGLE + PIECES);
     cr_expect_eq(coal_get(f, 0), 100000, "its parameters are what they were");
     fx_down(f);
-}
-
-static unsigned published[8], n_published;
-
-void __real_vdev_queue_interrupt(struct vdev *d, unsigned i);
-void __wrap_vdev_queue_interrupt(struct vdev *d, unsigned i);
-void __wrap_vdev_queue_interrupt(struct vdev *d, unsigned i)
-{
-    if (n_published < ARRAY_SIZE(published))
-        published[n_published++] = i;
-    __real_vdev_queue_interrupt(d, i);
 }
 
 /* 5.1.6.5.5.2: what was received for a queue that is not used any more is told before the command

@@ -3,6 +3,7 @@
 #include <linux/virtio_ring.h>
 
 #include "devices/virtio/vq_priv.h"
+#include "tests/rig/published.h"
 #include "tests/rig/scsi_try.h"
 
 enum { TMF_LEN = 24, AN_LEN = 16, UNANSWERED = 0xee };
@@ -85,18 +86,6 @@ Test(scsi_control, aborts)
                  "it is not there");
     cr_assert_eq(reported(r, "task_management_functions"), 4);
     rig_down(r);
-}
-
-/* The interrupts in the order in which queues were published; the linker sees to it (--wrap). */
-static unsigned published[8], n_published;
-
-void __real_vdev_queue_interrupt(struct vdev *d, unsigned i);
-void __wrap_vdev_queue_interrupt(struct vdev *d, unsigned i);
-void __wrap_vdev_queue_interrupt(struct vdev *d, unsigned i)
-{
-    if (n_published < ARRAY_SIZE(published))
-        published[n_published++] = i;
-    __real_vdev_queue_interrupt(d, i);
 }
 
 Test(scsi_control, the_driver_sees_the_command_before_the_function)

@@ -2,20 +2,24 @@
  * on its console what to do (tools/benchlib/guest.c), and counts what the VMM and KVM did
  * meanwhile.
  *
- * usage: host NAME SAMPLES ROWS COMMAND [ARG]...
+ * usage: host NAME SAMPLES|modes|counts ROWS COMMAND [ARG]...
  *
  * ROWS is a file of lines "ROW<tab>COMMAND OF THE GUEST". Each is done once to get warm, SAMPLES
  * times for its time, with nothing of this program's in the way, and once more to be counted: by
  * the kernel's own trace points, as perf counters of each thread of the VMM. What asking the guest
  * costs (its command "null") is taken off. Prints, for tools/benchlib/lab.py:
  *
+ *   bench start NAME
  *   bench boot NAME NANOSECONDS                    execve() to the first word of process 1
- *   bench modes NAME USER KERNEL GUEST             of it, when SAMPLES is 0: nanoseconds of each,
- *                                                  asked every 20 us (which makes the boot longer)
+ *   bench modes NAME USER KERNEL GUEST             with "modes": nanoseconds of it in each, asked
+ *                                                  every 20 us (which makes the boot longer)
+ *   bench counts NAME COUNT...                     with "counts": of the boot, in the order of
+ *                                                  "points" (which makes it longer too)
+ *   bench row NAME ROW                             its first operation begins
  *   bench time NAME ROW OPERATIONS NANOSECONDS
  *   bench count NAME ROW OPERATIONS COUNT...       in the order of "points"
  *   bench end NAME                                 the guest has powered off
- *   bench stopped NAME WHAT                        or it did not: no figure of this boot is good
+ *   bench stopped NAME WHAT                        or it did not
  *
  * A ROW without a name is done once and not measured. */
 #define _GNU_SOURCE
@@ -38,7 +42,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { POINTS = 5, THREADS_MAX = 128, LIMIT_MS = 30000, MODES_NS = 20000, MODES_PAGES = 256 };
+enum { POINTS = 5, THREADS_MAX = 128, LIMIT_MS = 8000, MODES_NS = 20000, MODES_PAGES = 256 };
 
 static const char *const points[POINTS] = {"kvm/kvm_exit", "kvm/kvm_userspace_exit",
                                            "raw_syscalls/sys_enter", "kvm/kvm_inj_virq",
@@ -85,6 +89,20 @@ static uint64_t point_id(const char *point)
     return strtoull(text, NULL, 10);
 }
 
+static void count_thread(unsigned t, pid_t tid, bool from_exec)
+{
+    for (unsigned p = 0; p < POINTS; p++) {
+        struct perf_event_attr attr = {.type = PERF_TYPE_TRACEPOINT,
+                                       .config = point_id(points[p]),
+                                       .disabled = from_exec,
+                                       .enable_on_exec = from_exec,
+                                       .inherit = 1};
+        counters[p][t] = perf_open(&attr, tid, -1);
+        if (counters[p][t] < 0 && errno != ESRCH)
+            stopped("no counter");
+    }
+}
+
 /* Of the threads that are there; what they start is counted with them. */
 static void start_counting(void)
 {
@@ -97,15 +115,8 @@ static void start_counting(void)
         if (e->d_name[0] != '.')
             tids[threads++] = (pid_t)strtol(e->d_name, NULL, 10);
     (void)closedir(tasks);
-    for (unsigned p = 0; p < POINTS; p++) {
-        struct perf_event_attr attr = {
-            .type = PERF_TYPE_TRACEPOINT, .config = point_id(points[p]), .inherit = 1};
-        for (unsigned t = 0; t < threads; t++) {
-            counters[p][t] = perf_open(&attr, tids[t], -1);
-            if (counters[p][t] < 0 && errno != ESRCH)
-                stopped("no counter");
-        }
-    }
+    for (unsigned t = 0; t < threads; t++)
+        count_thread(t, tids[t], false);
 }
 
 static void stop_counting(uint64_t *counts)
@@ -158,6 +169,16 @@ static void print_modes(void)
     }
     printf("bench modes %s %lu %lu %lu\n", name, (unsigned long)sum[0], (unsigned long)sum[1],
            (unsigned long)sum[2]);
+}
+
+static void print_counts(void)
+{
+    uint64_t counts[POINTS];
+    stop_counting(counts);
+    printf("bench counts %s", name);
+    for (unsigned p = 0; p < POINTS; p++)
+        printf(" %lu", (unsigned long)counts[p]);
+    printf("\n");
 }
 
 /* ---- The guest ---- */
@@ -228,6 +249,8 @@ static void count(const char *command, uint64_t *operations, uint64_t *counts)
 static void do_row(const char *row, const char *command, int samples)
 {
     uint64_t operations, ns, counts[POINTS], null[POINTS];
+    if (*row)
+        printf("bench row %s %s\n", name, row);
     ask(command, &operations, &ns);
     if (!*row)
         return;
@@ -244,7 +267,7 @@ static void do_row(const char *row, const char *command, int samples)
     printf("\n");
 }
 
-static void start_vmm(char **argv, bool modes, uint64_t *start)
+static void start_vmm(char **argv, bool modes, bool count, uint64_t *start)
 {
     int in[2], out[2], go[2];
     if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 || pipe2(go, O_CLOEXEC) < 0)
@@ -261,6 +284,8 @@ static void start_vmm(char **argv, bool modes, uint64_t *start)
     to_guest = in[1], from_guest = out[0];
     if (modes)
         start_modes();
+    if (count)
+        count_thread(0, vmm, true), threads = 1;
     *start = now();
     (void)!write(go[1], "!", 1);
 }
@@ -271,16 +296,20 @@ int main(int argc, char **argv)
     if (!rows)
         return 2;
     name = argv[1];
+    bool modes = !strcmp(argv[2], "modes"), counts = !strcmp(argv[2], "counts");
     int samples = (int)strtol(argv[2], NULL, 10);
     char line[256];
     uint64_t start;
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
     (void)mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL);
-    start_vmm(argv + 4, !samples, &start);
+    printf("bench start %s\n", name);
+    start_vmm(argv + 4, modes, counts, &start);
     hear(line, sizeof(line));
     printf("bench boot %s %lu\n", name, (unsigned long)(now() - start));
-    if (!samples)
+    if (modes)
         print_modes();
+    if (counts)
+        print_counts();
     while (fgets(line, sizeof(line), rows)) {
         char *command = strchr(line, '\t');
         line[strcspn(line, "\n")] = 0;

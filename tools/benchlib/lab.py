@@ -18,6 +18,7 @@ import subprocess
 
 from benchlib import results
 
+SPLIT = ("VMM ns", "host kernel ns", "guest ns")
 COUNTS = ("exits", "exits to the VMM", "system calls", "interrupts", "switches")
 CMDLINE = "console=hvc0 quiet panic=-1"
 MICROVM, Q35 = "QEMU microvm", "QEMU q35"
@@ -152,9 +153,9 @@ class Found:
 
     def take(self, lines):
         """Returns whether a VMM was under way when they ended."""
-        vmm, row, boot, times = None, None, None, []
+        vmm, row, boot, times, split = None, None, None, [], []
         for line in lines:
-            match = re.search(r"bench (start|boot|modes|counts|row|time|count|end|stopped) "
+            match = re.search(r"bench (start|boot|modes|counts|row|time|split|count|end|stopped) "
                               r"(\S+) ?(.*)", line)
             if not match:
                 continue
@@ -174,8 +175,10 @@ class Found:
                 row, times = int(words[0]), []
             elif kind == "time":
                 times.append(round(int(words[2]) / int(words[1]), 1))
+            elif kind == "split":
+                split = [int(n) / int(words[1]) for n in words[2:]]
             elif kind == "count":
-                self.rows[vmm, row] = (times, [int(n) / int(words[1]) for n in words[2:]])
+                self.rows[vmm, row] = (times, [int(n) / int(words[1]) for n in words[2:]], split)
                 row = None
             else:
                 self.boots[vmm] += [boot] if boot else []
@@ -274,10 +277,10 @@ def rows_of(found):
     for i, (title, unit, _) in enumerate(spec.work):
         for vmm in spec.vmms:
             if (vmm, i) in found.rows:
-                times, counts = found.rows[vmm, i]
+                times, counts, split = found.rows[vmm, i]
                 made.append(results.row(
                     title, vmm, unit, times, **({"base": base} if len(spec.vmms) > 1 else {}),
-                    counts=dict(zip(COUNTS, (round(n, 3) for n in counts)))))
+                    counts=dict(zip(COUNTS + SPLIT, (round(n, 3) for n in counts + split)))))
     return made
 
 

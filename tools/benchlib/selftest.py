@@ -18,12 +18,14 @@ bench boot vmm 1000000000
 bench row vmm 0
 bench time vmm 0 10 1000
 bench time vmm 0 10 3000
+bench split vmm 0 100 1000 2000 3000
 bench count vmm 0 10 5 10 20 0 1
 bench end vmm
 junk bench start QEMU~microvm
 bench boot QEMU~microvm 2000000000
 bench row QEMU~microvm 0
 bench time QEMU~microvm 0 10 4000
+bench split QEMU~microvm 0 100 1000 2000 3000
 bench count QEMU~microvm 0 10 50 10 20 0 1
 bench row QEMU~microvm 1
 bench time QEMU~microvm 1 10 4000
@@ -33,6 +35,7 @@ bench start QEMU~q35
 bench boot QEMU~q35 3000000000
 bench row QEMU~q35 0
 bench time QEMU~q35 0 10 8000
+bench split QEMU~q35 0 100 1000 2000 3000
 bench count QEMU~q35 0 10 50 10 20 0 1
 bench row QEMU~q35 1
 bench time QEMU~q35 1 10 9000
@@ -83,7 +86,7 @@ def check_parsers():
               (True, [f"{vmm}, 4 KiB random read, depth 8" for vmm in (PEER, "QEMU q35")])),
         check("boots that ended, and are for their time", ended, {"vmm": [6]}),
         check("time and counts of an operation", found.rows["vmm", 0],
-              ([100.0, 300.0], [0.5, 1.0, 2.0, 0.0, 0.1])),
+              ([100.0, 300.0], [0.5, 1.0, 2.0, 0.0, 0.1], [10.0, 20.0, 30.0])),
         check("rows that are missing", todo, [("vmm", 9), (PEER, 9), ("QEMU q35", 9)]),
         check("boots that are missing, in turns", again,
               [(vmm, 1) for vmm in [*others, "QEMU q35", PEER, "vmm", "vmm", *others]]

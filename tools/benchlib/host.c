@@ -7,23 +7,21 @@
  * ROWS is a file of lines "ROW<tab>COMMAND OF THE GUEST". Each is done once to get warm, SAMPLES
  * times for its time, with nothing of this program's in the way, ten times to see where the time
  * goes, and five times to be counted: by the kernel's own trace points, as perf counters of each
- * thread of the VMM. What asking the guest
- * costs (its command "null") is taken off. Prints, for tools/benchlib/lab.py:
+ * thread of the VMM. What asking the guest costs (its command "null") is taken off. A ROW without
+ * a name is done once and not measured. Prints, for tools/benchlib/lab.py:
  *
  *   bench start NAME
- *   bench boot NAME NANOSECONDS                    execve() to the first word of process 1
- *   bench modes NAME USER KERNEL GUEST             with "modes": nanoseconds of it in each, asked
- *                                                  every 20 us (which makes the boot longer)
- *   bench counts NAME COUNT...                     with "counts": of the boot, in the order of
- *                                                  "points" (which makes it longer too)
- *   bench row NAME ROW                             its first operation begins
- *   bench time NAME ROW OPERATIONS NANOSECONDS
- *   bench split NAME ROW OPERATIONS USER KERNEL GUEST  where the time goes: nanoseconds, asked
- * every 100 us bench count NAME ROW OPERATIONS COUNT...       in the order of "points" bench end
- * NAME                                 the guest has powered off bench stopped NAME WHAT or it did
- * not
- *
- * A ROW without a name is done once and not measured. */
+ *   bench boot NAME NS                       execve() to the first word of process 1
+ *   bench modes NAME USER KERNEL GUEST       with "modes": ns of it in each, asked every 20 us
+ *                                            (which makes the boot longer)
+ *   bench counts NAME COUNT...               with "counts": of the boot, in the order of "points"
+ *                                            (which makes it longer too)
+ *   bench row NAME ROW                       its first operation begins
+ *   bench time NAME ROW OPERATIONS NS
+ *   bench split NAME ROW OPERATIONS USER KERNEL GUEST    ns of it in each, asked every 100 us
+ *   bench count NAME ROW OPERATIONS COUNT... in the order of "points"
+ *   bench end NAME                           the guest has powered off
+ *   bench stopped NAME WHAT                  or it did not */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>

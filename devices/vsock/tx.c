@@ -13,12 +13,12 @@ struct packet {
     const struct vq_req *req;
 };
 
-unsigned iov_part(const struct iovec *v, unsigned n, size_t skip, size_t len,
-                  struct iovec to[VSOCK_SEGMENTS], size_t *total)
+unsigned iov_part(const struct iovec *v, unsigned n, size_t skip, size_t len, struct iovec *to,
+                  unsigned room, size_t *total)
 {
     unsigned k = 0;
     *total = 0;
-    for (unsigned i = 0; i < n && len > 0 && k < VSOCK_SEGMENTS; i++) {
+    for (unsigned i = 0; i < n && len > 0 && k < room; i++) {
         if (skip >= v[i].iov_len) {
             skip -= v[i].iov_len;
             continue;

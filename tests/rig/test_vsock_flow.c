@@ -507,6 +507,90 @@ Test(vsock_flow, buffers_of_any_length)
     buffers_of_any_length(&(struct rig_options){.packed = true});
 }
 
+/* A packet that is not sent yet, on the connection from this port. */
+static void guest_puts(struct guest *g, uint32_t port, size_t from, size_t len, unsigned op)
+{
+    g->guest_port = port;
+    struct virtio_vsock_hdr h = header(g, op);
+    h.len = (uint32_t)len;
+    h.flags = op == OP(SHUTDOWN) ? SHUT_SEND : 0;
+    guest_put(g, &h, pattern + from, len, rig_alloc(g->r, (uint32_t)(sizeof(h) + len)));
+}
+
+/* As far as packets follow each other on one stream; each is used, and in its order. */
+static void many_packets_go_in_one_call(const struct rig_options *o)
+{
+    struct guest *g = guest_up(o, 8);
+    int a = guest_connects(g, STREAM);
+    g->guest_port++;
+    int b = guest_connects(g, STREAM);
+    uint32_t id, used;
+    for (unsigned i = 0; i < 10; i++)
+        guest_puts(g, GUEST_PORT, i * 1000, 1000, OP(RW));
+    guest_puts(g, GUEST_PORT + 1, 0, 700, OP(RW));
+    guest_puts(g, GUEST_PORT + 1, 700, 300, OP(RW));
+    for (unsigned i = 10; i < 10 + VSOCK_GATHER + 1; i++) /* one more than a run has */
+        guest_puts(g, GUEST_PORT, i * 1000, 1000, OP(RW));
+    guest_puts(g, GUEST_PORT, 0, 0, OP(SHUTDOWN));
+    sends = 0;
+    rig_kick(g->r, VSOCK_TX);
+    rig_settle(g->r);
+    cr_assert_eq(sends, 4);
+    for (unsigned i = 0; i < 10 + 2 + VSOCK_GATHER + 1 + 1; i++)
+        cr_assert(rig_used(g->r, VSOCK_TX, &id, &used) && used == 0, "%u", i);
+    host_reads_much(g, a, 0, 27000);
+    cr_assert(host_sees_end(g, a));
+    host_reads_much(g, b, 0, 1000);
+    cr_assert_eq(reported(g->r, "tx_bytes"), 28000);
+    close(a);
+    close(b);
+    guest_down(g);
+}
+
+Test(vsock_flow, many_packets_go_in_one_call)
+{
+    many_packets_go_in_one_call(NULL);
+    many_packets_go_in_one_call(&(struct rig_options){.packed = true});
+    many_packets_go_in_one_call(&(struct rig_options){.packed = true, .in_order = true});
+}
+
+/* What was good before it is delivered; and once the connection has failed, nothing is. */
+Test(vsock_flow, a_bad_packet_behind_good_ones)
+{
+    struct guest *g = guest_up(NULL, 8);
+    int fd = guest_connects(g, STREAM);
+    guest_puts(g, GUEST_PORT, 0, 1000, OP(RW));
+    guest_puts(g, GUEST_PORT, 1000, 1000, OP(RW));
+    struct virtio_vsock_hdr lie = header(g, OP(RW));
+    lie.len = 1000; /* of 10 */
+    guest_put(g, &lie, pattern, 10, rig_alloc(g->r, sizeof(lie) + 10));
+    guest_puts(g, GUEST_PORT, 2000, 1000, OP(RW));
+    rig_kick(g->r, VSOCK_TX);
+    host_reads_much(g, fd, 0, 2000);
+    cr_assert(host_sees_end(g, fd));
+    guest_expect(g, OP(RST));
+    guest_expect_none(g);
+    cr_assert_eq(reported(g->r, "violations"), 1);
+    close(fd);
+    uint32_t id, used;
+    for (unsigned i = 0; i < 4; i++)
+        cr_assert(rig_used(g->r, VSOCK_TX, &id, &used));
+
+    fd = guest_connects(g, STREAM);
+    for (unsigned i = 0; i < VSOCK_GATHER + 2; i++)
+        guest_puts(g, GUEST_PORT, 0, 10, OP(RW));
+    send_fails = ENOMEM;
+    sends = 0;
+    rig_kick(g->r, VSOCK_TX);
+    rig_settle(g->r);
+    send_fails = 0;
+    cr_assert_eq(sends, 1);
+    guest_expect(g, OP(RST));
+    guest_expect_none(g);
+    close(fd);
+    guest_down(g);
+}
+
 static void guest_gets_message(struct guest *g, size_t from, size_t len)
 {
     do {

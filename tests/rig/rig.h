@@ -144,7 +144,7 @@ struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const str
 void rig_down(struct rig *r);
 /* It cannot be made, and the one sentence about it has these words. */
 void rig_refuses(const char *device, const struct rig_options *o, const char *words);
-void rig_up_again(struct rig *r); /* the machine was reset: found anew, negotiated */
+void rig_up_again(struct rig *r);           /* the machine was reset: found anew, negotiated */
 const char *rig_where(const struct rig *r); /* "pci packed": for HOLDS(), until the next call */
 
 /* The options that are left when "size=4M" is given for such a device, at run time. */

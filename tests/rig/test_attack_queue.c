@@ -162,7 +162,7 @@ TEST_EACH_WAY(ALL_WAYS, attack_queue, begins_where_nothing_is)
 TEST_EACH_WAY(ALL_WAYS, attack_queue, numbers_that_there_are_not)
 {
     struct vdev_options all = vdev_options_default;
-    all.admin_vq = all.packed = true;
+    all.admin_vq = true;
     struct rig *r =
         board_up((struct board_options){.queues = 2},
                  &(struct rig_options){.vdev = &all, .without = 1ull << VDEV_F_ADMIN_VQ});

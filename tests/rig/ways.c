@@ -5,11 +5,11 @@ static const struct {
     struct rig_way way;
     unsigned is;
 } ways_there_are[] = {
-    {{RIG_MMIO, false}, W_MODERN | W_SPLIT | W_MMIO},
-    {{RIG_MMIO, true}, W_MODERN | W_PACKED | W_MMIO},
+    {{RIG_MMIO, false}, W_PLAIN | W_MODERN | W_SPLIT | W_MMIO},
+    {{RIG_MMIO, true}, W_PLAIN | W_MODERN | W_PACKED | W_MMIO},
     {{RIG_MMIO_LEGACY, false}, W_LEGACY | W_SPLIT | W_MMIO},
-    {{RIG_PCI, false}, W_MODERN | W_SPLIT | W_PCI},
-    {{RIG_PCI, true}, W_MODERN | W_PACKED | W_PCI},
+    {{RIG_PCI, false}, W_PLAIN | W_MODERN | W_SPLIT | W_PCI},
+    {{RIG_PCI, true}, W_PLAIN | W_MODERN | W_PACKED | W_PCI},
     {{RIG_PCI_TRANSITIONAL, false}, W_MODERN | W_SPLIT | W_PCI},
     {{RIG_PCI_TRANSITIONAL, true}, W_MODERN | W_PACKED | W_PCI},
     {{RIG_PCI_TRANSITIONAL_LEGACY, false}, W_LEGACY | W_SPLIT | W_PCI},

@@ -12,6 +12,7 @@ enum ways { /* a way has all of these, if it is to be gone */
             W_PACKED = 8,
             W_MMIO = 16,
             W_PCI = 32,
+            W_PLAIN = 64, /* for devices that have no legacy interface, too */
 };
 
 /* Test(suite, name), with everything in its body done once by each of `ways`. */

@@ -137,6 +137,7 @@ static void forge_one(struct rig *r, struct state_out *s, const char *name)
 
 static void forge(struct rig *r, struct state_out *s, const char *name)
 {
+    HOLDS(r, "35c");
     forge_one(r, s, name);
     revive(r);
 }

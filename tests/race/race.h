@@ -208,7 +208,7 @@ static inline void guest_ram_is_the_guests(uint64_t len)
 
 /* --- the end --- */
 
-static inline void machine_down(struct transport *const *transport, unsigned n)
+static inline void devices_down(struct transport *const *transport, unsigned n)
 {
     for (unsigned d = 0; d < n; d++)
         transport_reset(transport[d]);
@@ -217,11 +217,21 @@ static inline void machine_down(struct transport *const *transport, unsigned n)
         loop_stop(m.second);
     for (unsigned d = 0; d < n; d++)
         transport_free(transport[d]);
+}
+
+static inline void memory_down(void)
+{
     loop_free(m.loop);
     loop_free(m.second);
     bus_free(m.bus);
     gmem_free(m.mem);
     (void)pthread_rwlock_destroy(&m.parked);
+}
+
+static inline void machine_down(struct transport *const *transport, unsigned n)
+{
+    devices_down(transport, n);
+    memory_down();
 }
 
 /* The first buffer of the ring whose used area this is. */

@@ -5,13 +5,10 @@
  * request after a last reset. */
 #include <fcntl.h>
 #include <linux/fuse.h>
-#include <linux/pci_regs.h>
 #include <linux/virtio_config.h>
-#include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -19,9 +16,8 @@
 #include "base/chardev.h"
 #include "base/log.h"
 #include "base/loop.h"
-#include "tests/race/race.h"
+#include "tests/race/race_regs.h"
 #include "tests/rig/claim.h"
-#include "transport/pci/pci.h"
 
 enum {
     VCPUS = 3,
@@ -95,77 +91,10 @@ static struct device {
     struct vdev *dev;
     struct transport *transport;
     unsigned queues;
-    uint64_t registers, doorbells; /* PCI: where they are; 0: it is virtio-mmio */
-    char with[64];                 /* instead of %s */
+    char with[64]; /* instead of %s */
 } devices[DEVICES];
 static bool packed;
-static struct pci_bus *pci;
 static int peer; /* of the network device */
-
-/* --- registers, by either transport --- */
-
-enum field { STATUS, OFFER_SEL, OFFER, TAKE_SEL, TAKE, SEL, MOST, SIZE, READY, RESET, AREAS };
-static const struct {
-    uint16_t mmio, pci, size; /* size: PCI's */
-} fields[] = {
-    [STATUS] = {VIRTIO_MMIO_STATUS, VIRTIO_PCI_COMMON_STATUS, 1},
-    [OFFER_SEL] = {VIRTIO_MMIO_DEVICE_FEATURES_SEL, VIRTIO_PCI_COMMON_DFSELECT, 4},
-    [OFFER] = {VIRTIO_MMIO_DEVICE_FEATURES, VIRTIO_PCI_COMMON_DF, 4},
-    [TAKE_SEL] = {VIRTIO_MMIO_DRIVER_FEATURES_SEL, VIRTIO_PCI_COMMON_GFSELECT, 4},
-    [TAKE] = {VIRTIO_MMIO_DRIVER_FEATURES, VIRTIO_PCI_COMMON_GF, 4},
-    [SEL] = {VIRTIO_MMIO_QUEUE_SEL, VIRTIO_PCI_COMMON_Q_SELECT, 2},
-    [MOST] = {VIRTIO_MMIO_QUEUE_NUM_MAX, VIRTIO_PCI_COMMON_Q_SIZE, 2},
-    [SIZE] = {VIRTIO_MMIO_QUEUE_NUM, VIRTIO_PCI_COMMON_Q_SIZE, 2},
-    [READY] = {VIRTIO_MMIO_QUEUE_READY, VIRTIO_PCI_COMMON_Q_ENABLE, 2},
-    [RESET] = {QUEUE_RESET, 58, 2},
-};
-
-static uint32_t access_at(unsigned d, uint64_t at, unsigned size, bool write, uint64_t v)
-{
-    check(bus_access(m.bus, GPA(at), size, write, &v), plan[d].name);
-    return (uint32_t)v;
-}
-
-static uint32_t field(unsigned d, enum field f, bool write, uint64_t v)
-{
-    if (devices[d].registers)
-        return access_at(d, devices[d].registers + fields[f].pci, fields[f].size, write, v);
-    return access_at(d, window + d * 0x1000 + fields[f].mmio, 4, write, v);
-}
-
-static void set(unsigned d, enum field f, uint64_t v)
-{
-    (void)field(d, f, true, v);
-}
-
-static void set_area(unsigned d, unsigned area, uint64_t at)
-{
-    for (unsigned high = 0; high < 2; high++)
-        (void)access_at(
-            d,
-            devices[d].registers
-                ? devices[d].registers + VIRTIO_PCI_COMMON_Q_DESCLO + area * 8 + high * 4
-                : window + d * 0x1000 + VIRTIO_MMIO_QUEUE_DESC_LOW + area * 16 + high * 4,
-            4, true, at >> 32 * high);
-}
-
-static void ring_the_bell(unsigned d, unsigned queue)
-{
-    if (devices[d].registers)
-        (void)access_at(d, devices[d].doorbells + queue * 4ull, 2, true, queue);
-    else
-        kick(d, queue);
-}
-
-enum { ECAM = 0xe0000000, FUNCTION = 0x8000 };
-
-/* Which a reset ends. */
-static void decode(unsigned d)
-{
-    if (pci)
-        (void)access_at(d, ECAM + (d + 1ull) * FUNCTION + PCI_COMMAND, 2, true,
-                        PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-}
 
 /* --- the driver --- */
 
@@ -285,8 +214,7 @@ static void act(struct vcpu *v)
     if (what < 850) {
         submit(v, d);
     } else if (what < 900) { /* the configuration, by any width */
-        uint64_t at = devices[d].registers ? devices[d].registers + 0x2000
-                                           : window + d * 0x1000 + VIRTIO_MMIO_CONFIG;
+        uint64_t at = regs[d].at ? regs[d].at + 0x2000 : window + d * 0x1000 + VIRTIO_MMIO_CONFIG;
         word = v->seed;
         (void)bus_access(m.bus, GPA(at + rnd(v, 64)), 1u << rnd(v, 4), rnd(v, 2), &word);
     } else if (what < 940) {
@@ -440,73 +368,6 @@ static int place(void *ctx, void *host, uint64_t len, uint64_t align, bool ro, g
     return 0;
 }
 
-static int msi_open(void *ctx, unsigned *id, int *fd)
-{
-    (void)ctx;
-    *id = 0;
-    *fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    return 0;
-}
-
-static int msi_route(void *ctx, unsigned id, uint64_t address, uint32_t data)
-{
-    (void)ctx, (void)id, (void)address, (void)data;
-    return 0;
-}
-
-static void msi_close(void *ctx, unsigned id, int fd)
-{
-    (void)ctx, (void)id;
-    close(fd);
-}
-
-static int intx_open(void *ctx, unsigned pin, int *trigger, int *resample)
-{
-    (void)ctx, (void)pin;
-    *trigger = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    *resample = eventfd(0, EFD_CLOEXEC);
-    return 0;
-}
-
-static const struct pci_irq_ops irq_ops = {
-    .msi_open = msi_open, .msi_route = msi_route, .msi_close = msi_close, .intx_open = intx_open};
-
-static int bus_up(void)
-{
-    const struct pci_env env = {.pio = m.bus, /* nothing of it is used */
-                                .mmio = m.bus,
-                                .loop = m.loop,
-                                .ecam = GPA(ECAM),
-                                .io = {0x1000, 0x1000},
-                                .mem32 = {0xc0000000, 0x10000000},
-                                .mem64 = {0x400000000, GIB(16)},
-                                .irq = &irq_ops};
-    return pci_bus_new(&env, &pci);
-}
-
-static uint32_t config(unsigned d, unsigned off, unsigned size)
-{
-    return access_at(d, ECAM + (d + 1ull) * FUNCTION + off, size, false, 0);
-}
-
-/* Where a structure of virtio's is. */
-static uint64_t structure(unsigned d, unsigned type)
-{
-    for (unsigned at = config(d, PCI_CAPABILITY_LIST, 1); at; at = config(d, at + 1, 1)) {
-        if (config(d, at, 1) != PCI_CAP_ID_VNDR ||
-            config(d, at + VIRTIO_PCI_CAP_CFG_TYPE, 1) != type)
-            continue;
-        unsigned bar = PCI_BASE_ADDRESS_0 + 4 * config(d, at + VIRTIO_PCI_CAP_BAR, 1);
-        uint32_t low = config(d, bar, 4);
-        uint64_t base = low & ~15u;
-        if (low & PCI_BASE_ADDRESS_MEM_TYPE_64)
-            base |= (uint64_t)config(d, bar + 4, 4) << 32;
-        return base + config(d, at + VIRTIO_PCI_CAP_OFFSET, 4);
-    }
-    check(false, "a structure is missing");
-    return 0;
-}
-
 static struct chardev *console;
 
 static bool device_up(unsigned d)
@@ -534,10 +395,8 @@ static bool device_up(unsigned d)
     }
     if (transport_new(pci ? TRANSPORT_PCI : TRANSPORT_MMIO, v->dev, &tenv, &at, &v->transport) < 0)
         return false;
-    v->registers = pci ? structure(d, VIRTIO_PCI_CAP_COMMON_CFG) : 0;
-    v->doorbells = pci ? structure(d, VIRTIO_PCI_CAP_NOTIFY_CFG) : 0;
+    registers_found(d);
     v->queues = vdev_queue_count(v->dev);
-    decode(d);
     return v->queues <= QUEUES;
 }
 
@@ -600,7 +459,10 @@ static void all_down(void)
     struct transport *all[DEVICES];
     for (unsigned d = 0; d < DEVICES; d++)
         all[d] = devices[d].transport;
-    machine_down(all, DEVICES);
+    devices_down(all, DEVICES);
+    pci_bus_free(pci);
+    chardev_free(console);
+    memory_down();
     close(peer);
 }
 

@@ -340,6 +340,19 @@ TEST_EACH_WAY(ALL_WAYS, attack_queue, configuration_past_its_end)
 
 /* --- configuration space of PCI --- */
 
+/* Of the list: where its capabilities are and what they are, as one number. */
+static uint64_t list_of(struct rig *r)
+{
+    uint64_t sum = 0;
+    unsigned n = 0;
+    for (unsigned cap = rig_pci_get(r, PCI_CAPABILITY_LIST, 1); cap;
+         cap = rig_pci_get(r, cap + PCI_CAP_LIST_NEXT, 1)) {
+        cr_assert_lt(n++, 48, "it has no end");
+        sum = (sum ^ cap << 8 ^ rig_pci_get(r, cap + PCI_CAP_LIST_ID, 1)) * 1099511628211u;
+    }
+    return sum;
+}
+
 /* Capabilities are where they were, in a list that ends, whatever was written over them. */
 TEST_EACH_WAY(W_PCI, attack_queue, capabilities_are_written)
 {
@@ -347,7 +360,8 @@ TEST_EACH_WAY(W_PCI, attack_queue, capabilities_are_written)
     HOLDS(r, r->legacy ? "11b 11c" : "11a 11b 11c");
     const struct rig_pci before = *r->pci;
     static const uint32_t values[] = {UINT32_MAX, 0, 0x40404040, 0xfcfcfcfc, 0x80808080};
-    uint32_t status = rig_pci_get(r, PCI_STATUS, 2);
+    const uint32_t status = rig_pci_get(r, PCI_STATUS, 2);
+    const uint64_t list = list_of(r);
     log_set_level(LOG_OFF);
     for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
         for (unsigned size = 1; size <= 4; size *= 2) {
@@ -355,6 +369,7 @@ TEST_EACH_WAY(W_PCI, attack_queue, capabilities_are_written)
                 rig_pci_put(r, off, size, values[i]);
         }
         cr_assert_eq(rig_pci_get(r, PCI_STATUS, 2), status);
+        cr_assert_eq(list_of(r), list);
         /* The window of 4.1.4.9, aimed by what was just written, and by all of these. */
         const struct rig_cap *w = &before.cap[VIRTIO_PCI_CAP_PCI_CFG];
         for (size_t k = 0; w->there && k < 7 * ARRAY_SIZE(values); k++) {
@@ -366,7 +381,7 @@ TEST_EACH_WAY(W_PCI, attack_queue, capabilities_are_written)
         }
     }
     transport_reset(r->transport);
-    rig_up_again(r); /* which walks the list */
+    rig_up_again(r);
     cr_assert_eq(memcmp(before.cap, r->pci->cap, sizeof(before.cap)), 0);
     cr_assert_eq(before.msix, r->pci->msix);
     expect_served(r);

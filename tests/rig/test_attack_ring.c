@@ -191,8 +191,9 @@ TEST_EACH_WAY(ALL_WAYS, attack_ring, tables_longer_than_any_chain)
     for (uint32_t len = 0; len <= 1; len++) {
         for (unsigned i = 0; i < ENTRIES; i++)
             rig_forge(r, table, i, 0x1000, len, W | N, (uint16_t)(i + 1));
-        static const uint32_t entries[] = {ENTRIES, 65536, 65537, 32768, 1027};
+        static const uint32_t entries[] = {ENTRIES, 65537, 65536, 32768, 1027};
         for (size_t i = 0; i < ARRAY_SIZE(entries); i++) {
+            rig_forge(r, table, entries[i] - 1, 0x1000, len, W, 0); /* and there it ends */
             put(r, table.v, entries[i] * 16, I);
             must_latch(r);
         }

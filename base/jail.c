@@ -35,14 +35,6 @@ static struct {
     struct request request;
 } jail = {.outside = -1};
 
-/* The calling thread's. */
-static int drop_capabilities(void)
-{
-    struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct none[2] = {0};
-    return syscall(SYS_capset, &h, none) < 0 ? -errno : 0;
-}
-
 /* --- outside --- */
 
 /* A socket of the inside's, by its folder. */
@@ -153,6 +145,17 @@ static int write_word(int fd, const char *word)
     return write(fd, word, strlen(word)) < 0 ? -errno : 0;
 }
 
+struct capabilities { /* of the calling thread */
+    struct __user_cap_header_struct header;
+    struct __user_cap_data_struct of[2];
+};
+
+static int get_capabilities(struct capabilities *c)
+{
+    c->header = (struct __user_cap_header_struct){.version = _LINUX_CAPABILITY_VERSION_3};
+    return (int)syscall(SYS_capget, &c->header, c->of);
+}
+
 static void drop_bounding_set(void)
 {
     for (int cap = 0; prctl(PR_CAPBSET_DROP, cap) == 0; cap++)
@@ -185,11 +188,16 @@ static int join(const struct jail_config *c, int cgroup, int netns, struct err *
  * others have some in here only, where they open nothing. */
 static int settle(bool root, struct err *e)
 {
-    int rc = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+    struct capabilities c;
     drop_bounding_set();
-    if (rc == 0 && !root)
-        rc = drop_capabilities();
-    return rc < 0 ? err_host(e, rc, "--jail: capabilities") : 0;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || get_capabilities(&c) < 0)
+        return err_host(e, -errno, "--jail: capabilities");
+    for (size_t i = 0; i < ARRAY_SIZE(c.of); i++)
+        c.of[i] = (struct __user_cap_data_struct){.effective = root ? c.of[i].effective : 0,
+                                                  .permitted = root ? c.of[i].permitted : 0};
+    if (syscall(SYS_capset, &c.header, c.of) < 0)
+        return err_host(e, -errno, "--jail: capabilities");
+    return 0;
 }
 
 /* --- the beginning --- */
@@ -357,9 +365,11 @@ int jail_enter(struct err *e)
     if (c->uid && (setgroups(0, NULL) < 0 || setresgid(c->gid, c->gid, c->gid) < 0 ||
                    setresuid(c->uid, c->uid, c->uid) < 0))
         return err_host(e, -errno, "--jail: cannot become uid %u, gid %u", c->uid, c->gid);
-    rc = drop_capabilities();
-    if (rc == 0)
-        rc = die_with_outside(); /* a change of user has called it off */
+    struct capabilities
+        caps; /* they went with root's user, unless somebody has arranged otherwise */
+    if (get_capabilities(&caps) < 0 || caps.of[0].permitted || caps.of[1].permitted)
+        return err_host(e, 0, "--jail: capabilities stay (securebits)");
+    rc = die_with_outside(); /* a change of user has called it off */
     return rc < 0 ? err_host(e, rc, "--jail") : 0;
 }
 

@@ -162,7 +162,7 @@ def an_empty_root():
 
 
 def no_rights():
-    with Jailed() as j:
+    with Jailed(prefix=["setpriv", "--inh-caps=+chown,+net_admin", "--groups=1,2"]) as j:
         for task in j.tasks():
             s = status_of(task)
             must(s["Uid"] == [str(UID)] * 4 and s["Gid"] == [str(GID)] * 4, f"ids {s['Uid']}")
@@ -366,6 +366,9 @@ def bad_input():
     refused(2, "chroots", "--chroots", "root")
     p = subprocess.run([VMM, "--jail", JAIL, "--dump-dtb", "dtb"], stderr=subprocess.PIPE, check=False)
     must(p.returncode == 2 and b"contradict" in p.stderr, str(p))
+    keep = ["setpriv", "--securebits=+no_setuid_fixup"]
+    p = subprocess.run([*keep, *line()], stderr=subprocess.PIPE, check=False)
+    must(p.returncode == 1 and b"securebits" in p.stderr, str(p))
     bare = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
     p = subprocess.run([*bare, *line()], stderr=subprocess.PIPE, check=False)
     must(p.returncode == 1 and p.stderr.count(b"\n") == 1, str(p))

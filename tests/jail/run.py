@@ -109,6 +109,8 @@ class Jailed:
         return self
 
     def __exit__(self, *_):
+        if self.pid and self.proc.exists():  # it may have outlived the outside
+            os.kill(self.pid, signal.SIGKILL)
         if self.outside.poll() is None:
             self.outside.kill()
             self.outside.wait(LIMIT)

@@ -12,6 +12,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
+#include "base/jail.h"
 #include "base/loop.h"
 #include "vmm/machine_priv.h"
 
@@ -326,6 +327,8 @@ static int build(struct machine *m, struct err *e)
         rc = devices_build(m, e);
     if (rc == 0 && (rc = chardev_start(m->console)) < 0)
         (void)err_host(e, rc, "console");
+    if (rc == 0) /* all is open, and no thread does anything yet */
+        rc = jail_enter(e);
     if (rc == 0)
         rc = loops_start(m, e);
     if (rc == 0)

@@ -2,8 +2,10 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/wait.h>
 
 #include "arch/x86_64/cpu.h"
+#include "base/jail.h"
 #include "base/log.h"
 #include "vmm/api/api.h"
 #include "vmm/machine.h"
@@ -58,6 +60,8 @@ static void on_deadly(int signo)
 {
     chardev_restore_terminal(); /* NOLINT(bugprone-signal-handler,cert-sig30-c): tcsetattr() is */
     (void)signal(signo, SIG_DFL);
+    if (getpid() == 1) /* in a jail: no signal of its own ends the first process */
+        _exit(128 + signo);
     (void)raise(signo);
 }
 
@@ -124,6 +128,27 @@ static int run_api(const struct vm_config *cfg)
     return rc < 0 ? complain(&e) : status_of(end, signo);
 }
 
+/* How the process in the jail ended is how this one does. */
+static int end_as(int wait_status)
+{
+    if (WIFSIGNALED(wait_status))
+        return die_by(WTERMSIG(wait_status));
+    int status = WEXITSTATUS(wait_status);
+    return status > 128 ? die_by(status - 128) : status;
+}
+
+static int run_guest(const struct vm_config *cfg)
+{
+    struct err e;
+    int wait_status, rc = jail_begin(&cfg->jail, &wait_status, &e);
+    if (rc < 0)
+        return complain(&e);
+    if (rc > 0)
+        return end_as(wait_status);
+    prepare_signals();
+    return cfg->api_sock || cfg->config_file ? run_api(cfg) : run(cfg);
+}
+
 static int act(enum options_action action, const struct vm_config *cfg)
 {
     struct err e;
@@ -146,10 +171,8 @@ static int act(enum options_action action, const struct vm_config *cfg)
     case OPTIONS_RUN:
         break;
     }
-    if (!cfg->dump_dtb) {
-        prepare_signals();
-        return cfg->api_sock || cfg->config_file ? run_api(cfg) : run(cfg);
-    }
+    if (!cfg->dump_dtb)
+        return run_guest(cfg);
     return machine_dump_dtb(cfg, &e) < 0 ? complain(&e) : EXIT_SUCCESS;
 }
 

@@ -266,6 +266,49 @@ static const char control[] =
     ".Pa /vm/config\n"
     "answers.\n";
 
+static const char jail[] =
+    ".Sh JAIL\n"
+    "With\n"
+    ".Fl -jail\n"
+    "the guest is run by a second process, which has mount, PID, IPC and UTS namespaces of its\n"
+    "own, and which\n"
+    ".Nm\n"
+    "hands signals to and ends as.\n"
+    "All that the command line or the control socket names for a start is opened first, by its\n"
+    "name on the host; files need not be the other user's.\n"
+    "Then\n"
+    ".Ar DIR\n"
+    "becomes the root, read only, and rights are given up, before the guest has run.\n"
+    ".Pp\n"
+    "Started by root,\n"
+    ".Cm uid\n"
+    "and\n"
+    ".Cm gid\n"
+    "are needed, best of a user that no other guest has.\n"
+    "Started by somebody else it needs user namespaces, and changes no user.\n"
+    "Limits are those of\n"
+    ".Cm cgroup ,\n"
+    "a folder of cgroup2's that somebody has made and limited before.\n"
+    "Without\n"
+    ".Cm netns\n"
+    "the network is the host's for a guest that has an interface or may get one by the control\n"
+    "socket or a file, and otherwise a new one, in which there is nothing; a tap has to be in the\n"
+    "network that is named.\n"
+    ".Pp\n"
+    "What is opened later is looked for in\n"
+    ".Ar DIR :\n"
+    "new files of\n"
+    ".Pa /logger\n"
+    "and\n"
+    ".Pa /metrics\n"
+    "(none can be made), the host's sockets that a guest connects to by\n"
+    ".Cm vsock ,\n"
+    "and\n"
+    ".Pa /etc/resolv.conf ,\n"
+    "by which\n"
+    ".Fl -net Cm user\n"
+    "knows name servers.\n";
+
 static const char endings[] =
     ".Sh HOW A GUEST ENDS\n"
     ".Bl -tag -width Ds\n"
@@ -394,6 +437,7 @@ void options_man(FILE *to)
     print_devices(to);
     fputs(console, to);
     fputs(control, to);
+    fputs(jail, to);
     fputs(endings, to);
     fputs(tail, to);
 }

@@ -187,7 +187,7 @@ TEST_EACH_WAY(ALL_WAYS, attack_device, receive_buffers_of_a_byte)
     HOLDS(f->r, "24b 30d");
     (void)fx_frame(frame, TO_GUEST, 0x0800, FRAME);
     for (unsigned round = 0; round < 3; round++) {
-        fx_post(f, 0, 200, 1);
+        fx_post(f, 0, 150, 1);
         rig_kick(f->r, 0);
         fx_send(f, 0, NULL, frame, FRAME);
         rig_settle(f->r);

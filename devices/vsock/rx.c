@@ -157,8 +157,8 @@ static void send_data(struct conn *c, struct rx *rx)
         size_t part = MIN(g.part[i], left);
         left -= part;
         c->tx_cnt += (uint32_t)part;
-        send_packet(c, rx->req[i], VIRTIO_VSOCK_OP_RW,
-                    end && left == 0 ? VIRTIO_VSOCK_SEQ_EOM : 0, part);
+        send_packet(c, rx->req[i], VIRTIO_VSOCK_OP_RW, end && left == 0 ? VIRTIO_VSOCK_SEQ_EOM : 0,
+                    part);
     }
     c->filled = end || (size_t)len == g.room ? (uint8_t)i : 0;
     rx->v->count.rx_bytes += (uint64_t)len;

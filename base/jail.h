@@ -22,7 +22,7 @@ struct jail_config {
  * *status is how the other ended, as wait() says it. */
 int CHECKED jail_begin(const struct jail_config *c, int *status, struct err *e);
 /* The root becomes that folder, for all threads; user, group and capabilities are given up. What is
- * opened after that is opened there. On failure the process has to end. */
+ * opened after that is opened there. No guest may run when it has failed; it fails ever after. */
 int CHECKED jail_enter(struct err *e);
 
 /* A socket that was just made here goes with the machine, which could not remove it from inside. */

@@ -30,5 +30,8 @@ void jail_remove_at_end(const char *path);
 /* Opens a folder (O_PATH) that nothing leads out of: what is mounted below it stays there, and ".."
  * ends at it. As open(). */
 int jail_open_folder(const char *path);
+/* Whether the terminal is somebody else's at the moment, as the outside saw it: job control is not
+ * seen from inside. */
+bool jail_in_background(void);
 /* Who this process is going to be; false: who it is. */
 bool jail_will_be(uid_t *uid, gid_t *gid);

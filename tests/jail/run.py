@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 LIMIT = 20  # seconds: a guard against hangs, not a measurement
@@ -238,6 +239,21 @@ def a_terminal():
     must(said["status"] == "0" and said["terminal"] == "intact", str(said))
 
 
+def a_terminal_of_somebody_elses():
+    master, slave = os.openpty()
+    session = "import os,sys,fcntl,termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); " \
+              "pid = os.fork(); pid or (os.setpgid(0, 0), os.execv(sys.argv[1], sys.argv[1:])); " \
+              "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+    before = termios.tcgetattr(slave)
+    p = subprocess.run([sys.executable, "-c", session, VMM, "--jail", JAIL, "--kernel", "spin"],
+                       stdin=slave, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                       start_new_session=True, timeout=LIMIT, check=False)
+    must(p.returncode == 2 and b"in the background" in p.stderr, str(p))
+    must(termios.tcgetattr(slave) == before, "the terminal has changed")
+    os.close(master)
+    os.close(slave)
+
+
 def networks():
     with Jailed() as j:
         there = j.proc.joinpath("net/dev").read_text().splitlines()[2:]
@@ -383,7 +399,8 @@ def bad_input():
 
 CASES = [a_guest_runs, a_reset_in_place, namespaces_of_its_own, an_empty_root, no_rights,
          files_of_roots, exit_statuses, signals, killed, a_bug_of_ours, stops_do_not_part_them,
-         a_terminal, networks, a_control_group, sockets_that_go, started_by_the_api, bad_input,
+         a_terminal, a_terminal_of_somebody_elses, networks, a_control_group, sockets_that_go,
+         started_by_the_api, bad_input,
          as_an_ordinary_user]  # the last: it changes our mounts
 
 

@@ -1,9 +1,9 @@
 /* guest-tests/writer.c - a guest that writes and flushes for ever, or `rounds=` times, and says
  * after each flush how far it has come: whatever happens to the VMM then, that much is on the disk.
  *
- * Round n writes BATCH blocks, whose places and bytes follow from n, so that tests/faults/program.py
- * knows them too. how=through: without flushes, since each write is to be stable by itself.
- * how=full: writes may fail, and are counted. */
+ * Round n writes BATCH blocks, whose places and bytes follow from n, so that
+ * tests/faults/program.py knows them too. how=through: without flushes, since each write is to be
+ * stable by itself. how=full: writes may fail, and are counted. */
 #include <linux/virtio_blk.h>
 
 #include "lib/virtio.h"

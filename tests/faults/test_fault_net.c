@@ -102,8 +102,7 @@ Test(fault_net, a_tap_that_vanishes)
     const enum loop_backend backends[] = {LOOP_AUTO, LOOP_EPOLL};
     for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
         struct fx f = {.hdr = HDR};
-        f.r = rig_up("net,backend=tap,ifname=vmm0",
-                     &(struct rig_options){.backend = backends[i]});
+        f.r = rig_up("net,backend=tap,ifname=vmm0", &(struct rig_options){.backend = backends[i]});
         fx_post(&f, 0, 16, 2048);
         rig_kick(f.r, 0);
         rig_settle(f.r);

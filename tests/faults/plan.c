@@ -11,12 +11,15 @@
 #include "tests/faults/fault.h"
 
 static enum fault_point planned;
+static int count_fd = -1; /* open from the start: later the program may open nothing */
 
 __attribute__((constructor)) static void plan(void)
 {
-    const char *text = getenv("VMM_FAULT");
+    const char *text = getenv("VMM_FAULT"), *path = getenv("VMM_FAULT_COUNT");
     char point[16];
     struct fault f;
+    if (path)
+        count_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (text && sscanf(text, "%15[a-z]:%u:%u:%d", point, &f.skip, &f.times, &f.error) == 4) {
         f.most = 0;
         planned = strcmp(point, "uring") == 0 ? FAULT_URING : FAULT_RESOURCE;
@@ -26,10 +29,6 @@ __attribute__((constructor)) static void plan(void)
 
 __attribute__((destructor)) static void tell(void)
 {
-    const char *path = getenv("VMM_FAULT_COUNT");
-    int fd = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
-    if (fd >= 0) {
-        (void)dprintf(fd, "%u\n", fault_calls(planned));
-        (void)close(fd);
-    }
+    if (count_fd >= 0)
+        (void)dprintf(count_fd, "%u\n", fault_calls(planned));
 }

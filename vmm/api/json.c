@@ -1,7 +1,6 @@
 /* vmm/api/json.c - see json.h. libjansson's parser does not bear that memory is refused to it: it
  * leaves out the character that there was no room for, which makes a path another path, or misses a
- * string's end. So it has a reserve for the rest of its way, and what it made of that is not used.
- */
+ * string's end. So it has a reserve for the rest of its way, and the result is not used. */
 #include "vmm/api/json.h"
 
 /* Bytes for each of the text: "{}," is what needs most, some 80. */

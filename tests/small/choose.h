@@ -1,6 +1,6 @@
-/* tests/small/choose.h - all combinations of choices, by running again: a run asks choose() whenever
- * it needs to know something, and is repeated until every answer has been given everywhere. What a
- * run does not ask for does not multiply. */
+/* tests/small/choose.h - all combinations of choices, by running again: a run asks choose()
+ * whenever it needs to know something, and is repeated until every answer has been given
+ * everywhere. What a run does not ask for does not multiply. */
 #pragma once
 
 #include <assert.h>

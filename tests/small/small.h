@@ -39,6 +39,7 @@ struct small_outcome {
     } req[SMALL_REQS];
     unsigned n, interrupts;
     bool broken;
+    bool any_interrupts; /* of a model: the driver has no right to any */
 };
 
 struct small {
@@ -53,13 +54,13 @@ struct small {
     struct vq *q;
     struct vq_req *held[SMALL_REQS];
     unsigned n_held;
-    struct small_outcome is, must;        /* the queue's, the model's */
-    uint8_t image[AREAS][SMALL_AREA];     /* the areas, as the model has them */
-    bool known[2][SMALL_SIZE];            /* of DESC and TABLE: what was chosen */
+    struct small_outcome is, must;    /* the queue's, the model's */
+    uint8_t image[AREAS][SMALL_AREA]; /* the areas, as the model has them */
+    bool known[2][SMALL_SIZE];        /* of DESC and TABLE: what was chosen */
 };
 
-/* A ring format's model, written from the specification and as simple as can be. It reads and writes
- * `image` and `must`. */
+/* A ring format's model, written from the specification and as simple as can be. It reads and
+ * writes `image` and `must`. */
 struct small_model {
     void (*begin)(struct small *s);
     void (*round)(struct small *s); /* the driver writes, and the model takes all it may */
@@ -73,7 +74,11 @@ unsigned small_choose(struct small *s, unsigned of);
 /* The driver writes to an area: the queue and the model see it. */
 void small_write(struct small *s, enum small_area a, size_t off, uint64_t v, size_t n);
 uint64_t small_read(const struct small *s, enum small_area a, size_t off, size_t n);
-/* A segment of the alphabet; *ok: it is inside memory. */
-struct small_seg small_choose_seg(struct small *s, bool *ok);
+/* From the alphabet: a segment; a table, or what looks like one. */
+struct small_seg small_choose_seg(struct small *s);
+struct small_seg small_choose_table(struct small *s);
+bool small_inside(struct small_seg seg); /* or empty, wherever it is */
+bool small_is_table(struct small_seg seg);
+unsigned small_table_at(struct small_seg table); /* its first descriptor in TABLE */
 /* false: it must not be there. */
 bool small_add(struct small_req *r, struct small_seg seg, bool write);

@@ -12,7 +12,6 @@ enum {
     U = 1 << VRING_PACKED_DESC_F_USED,
     WRAP = 1 << 15,
 };
-static const uint64_t table_end = 5 * 4096; /* where small.c has it */
 
 /* A place in the ring, and the lap it is in: 2.8.1. */
 struct place {
@@ -22,8 +21,10 @@ struct place {
 
 static struct {
     struct place taken, used;
-    unsigned n_in_flight; /* descriptors */
+    unsigned n_in_flight, batch; /* descriptors */
+    bool id_known[SMALL_SIZE];
     unsigned ids[SMALL_SIZE], n_ids;
+    uint8_t *first, half[8]; /* where a batch begins, and what will be there */
 } model;
 
 static struct place after(const struct small *s, struct place p, unsigned n)
@@ -72,50 +73,52 @@ struct desc {
     uint16_t flags;
     bool ok;
 };
-static struct desc descs[2][SMALL_SIZE];
 
-/* What a descriptor says beside AVAIL and USED, chosen when it is looked at first. */
-static struct desc look(struct small *s, enum small_area a, unsigned i)
+static void choose_desc(struct small *s, enum small_area a, unsigned i)
 {
-    struct desc *d = &descs[a == TABLE][i];
-    if (s->known[a == TABLE][i])
-        return *d;
-    s->known[a == TABLE][i] = true;
-    static const uint16_t flags[] = {0, W, N, N | W, I, I | W, I | N};
-    d->flags = flags[small_choose(s, s->c->alphabet == SMALL_ALL ? ARRAY_SIZE(flags) : 5)];
-    if (a == DESC && d->flags & I) {
-        static const struct {
-            uint8_t before, len;
-            bool ok;
-        } tables[] = {{32, 32, true},  {32, 16, true}, {16, 16, true},
-                      {16, 32, false}, {32, 0, false}, {32, 24, false}};
-        unsigned t = small_choose(s, s->c->indirect ? ARRAY_SIZE(tables) : 1);
-        d->seg = (struct small_seg){table_end - tables[t].before, tables[t].len};
-        d->ok = tables[t].ok;
-    } else {
-        d->seg = small_choose_seg(s, &d->ok);
-    }
+    static const uint16_t all[] = {0, W, N, N | W, I, I | W, I | N};
+    uint16_t flags = all[small_choose(s, s->c->alphabet == SMALL_ALL ? ARRAY_SIZE(all) : 5)];
+    struct small_seg seg;
+    if (a == DESC && flags & I) /* a lone list's table, or what breaks it */
+        seg = small_choose_table(s);
+    else
+        seg = small_choose_seg(s);
     size_t off = (size_t)i * VQ_DESC_SIZE;
     uint16_t old = a == DESC ? flags_at(s, a, i) & (A | U) : 0;
-    small_write(s, a, off, d->seg.at, 8);
-    small_write(s, a, off + 8, d->seg.len, 4);
-    small_write(s, a, off + 14, d->flags | old, 2);
-    return *d;
+    small_write(s, a, off, seg.at, 8);
+    small_write(s, a, off + 8, seg.len, 4);
+    small_write(s, a, off + 14, flags | old, 2);
+}
+
+/* What a descriptor says beside AVAIL and USED, chosen when it is looked at first; the device may
+ * have overwritten it since. */
+static struct desc look(struct small *s, enum small_area a, unsigned i)
+{
+    if (!s->known[a == TABLE][i])
+        choose_desc(s, a, i);
+    s->known[a == TABLE][i] = true;
+    size_t off = (size_t)i * VQ_DESC_SIZE;
+    struct desc d = {.seg = {small_read(s, a, off, 8), small_read(s, a, off + 8, 4)},
+                     .flags = flags_at(s, a, i)};
+    d.ok = small_inside(d.seg);
+    return d;
 }
 
 /* The buffer ID is looked at in the last descriptor of a list only. */
-static unsigned choose_id(struct small *s, unsigned i)
+static unsigned look_id(struct small *s, unsigned i)
 {
     static const uint16_t ids[] = {0, 0xffff, 1};
-    uint16_t id = ids[small_choose(s, s->c->alphabet == SMALL_ALL ? 3 : 2)];
-    small_write(s, DESC, (size_t)i * VQ_DESC_SIZE + 12, id, 2);
-    return id;
+    size_t off = (size_t)i * VQ_DESC_SIZE + 12;
+    if (!model.id_known[i])
+        small_write(s, DESC, off, ids[small_choose(s, s->c->alphabet == SMALL_ALL ? 3 : 2)], 2);
+    model.id_known[i] = true;
+    return (unsigned)small_read(s, DESC, off, 2);
 }
 
 /* 2.8.7: of the flags in a table only WRITE counts. */
 static bool add_table(struct small *s, struct small_req *r, struct small_seg table)
 {
-    unsigned first = (unsigned)(SMALL_TABLE - (table_end - table.at) / VQ_DESC_SIZE);
+    unsigned first = small_table_at(table);
     for (unsigned i = 0; i < table.len / VQ_DESC_SIZE; i++) {
         struct desc d = look(s, TABLE, first + i);
         if (!d.ok || !small_add(r, d.seg, d.flags & W))
@@ -133,15 +136,15 @@ static bool list(struct small *s, struct small_req *r)
             return false;
         struct desc d = look(s, DESC, p.at);
         if (d.flags & I) {
-            if (!s->c->indirect || d.flags & N || r->n_desc > 1 || !d.ok)
+            if (!s->c->indirect || d.flags & N || r->n_desc > 1 || !small_is_table(d.seg))
                 return false;
-            r->id = choose_id(s, p.at);
+            r->id = look_id(s, p.at);
             return add_table(s, r, d.seg);
         }
         if (!d.ok || !small_add(r, d.seg, d.flags & W))
             return false;
         if (!(d.flags & N)) {
-            r->id = choose_id(s, p.at);
+            r->id = look_id(s, p.at);
             return true;
         }
     }
@@ -186,18 +189,28 @@ static void forget_id(unsigned id)
     }
 }
 
-/* 2.8.6: one used descriptor for a whole list, in the place of its first. */
-static void use(struct small *s, const struct small_req *r, bool hidden)
+/* 2.8.6: one used descriptor for a whole list, in the place of its first. That of a batch's first
+ * is written last, and a driver sees none of them before. */
+static void use(struct small *s, const struct small_req *r)
 {
-    uint8_t *d = s->image[DESC] + model.used.at * (size_t)VQ_DESC_SIZE;
-    if (!hidden) {
-        put_bytes(d + 8, r->n_in, 4);
-        put_bytes(d + 12, r->id, 2);
-        put_bytes(d + 14, (r->n_in ? W : 0u) | (model.used.wrap ? A | U : 0u), 2);
-    }
+    uint8_t *d = s->image[DESC] + model.used.at * (size_t)VQ_DESC_SIZE + 8;
+    uint8_t half[8];
+    put_bytes(half, r->n_in, 4);
+    put_bytes(half + 4, r->id, 2);
+    put_bytes(half + 6, (r->n_in ? W : 0u) | (model.used.wrap ? A | U : 0u), 2);
+    memcpy(model.first ? d : model.half, half, sizeof(half));
+    model.first = model.first ? model.first : d;
     forget_id(r->id);
     model.n_in_flight -= r->n_desc;
+    model.batch += r->n_desc;
     model.used = after(s, model.used, r->n_desc);
+}
+
+static void publish(void)
+{
+    if (model.first)
+        memcpy(model.first, model.half, sizeof(model.half));
+    model.first = NULL;
 }
 
 /* One descriptor after the other: 2.8.10. */
@@ -223,29 +236,30 @@ static void driver_asks(struct small *s)
     small_write(s, DRIVER, 2, flags | 4, 2); /* reserved bits are not to be looked at */
     if (flags == VRING_PACKED_EVENT_FLAG_DESC) {
         unsigned at = small_choose(s, s->c->size * 2u);
-        small_write(s, DRIVER, 0,
-                    as_word((struct place){at % s->c->size, at >= s->c->size}), 2);
+        small_write(s, DRIVER, 0, as_word((struct place){at % s->c->size, at >= s->c->size}), 2);
     }
 }
 
 static void round_of(struct small *s)
 {
-    unsigned first = s->must.n, n;
+    unsigned first = s->must.n;
     struct place from = model.used;
     memset(s->known[0], 0, sizeof(s->known[0])); /* the driver may have written all of it anew */
+    model.batch = 0;
+    memset(model.id_known, 0, sizeof(model.id_known));
     driver_asks(s);
-    bool more = true;
-    while (more) {
-        while ((more = model.n_in_flight < s->c->size && choose_available(s))) {
-            s->must.broken = !take(s);
-            if (s->must.broken)
-                return;
-        }
-        n = s->must.n;
-        for (unsigned i = n; i > first; i--)
-            use(s, &s->must.req[s->c->in_order ? first + n - i : i - 1], false);
-        first = n;
+    while (model.n_in_flight < s->c->size && choose_available(s)) {
+        s->must.broken = !take(s);
+        if (s->must.broken)
+            return;
+        if (s->c->mode != SMALL_HOLD)
+            use(s, &s->must.req[s->must.n - 1]);
     }
+    for (unsigned i = s->must.n; s->c->mode == SMALL_HOLD && i > first; i--)
+        use(s, &s->must.req[s->c->in_order ? first + s->must.n - i : i - 1]);
+    publish();
+    s->must.any_interrupts |=
+        model.batch > s->c->size; /* some of them twice, before they were used */
     s->must.interrupts += announce(s, from);
     if (s->c->event_idx)
         tell(s, as_word(model.taken), VRING_PACKED_EVENT_FLAG_DESC);
@@ -263,15 +277,21 @@ static void try(struct small_case c)
     small_try(&c, &packed, &states);
 }
 
+/* A queue that begins at a place and in a lap: of 0 to 2 * size - 1. */
+static struct small_case from(struct small_case c, unsigned place)
+{
+    c.next_avail = c.next_used = as_word((struct place){place % c.size, place / c.size});
+    return c;
+}
+
 /* Of each mode, with and without indirect tables, from each place and in each lap. */
 static void try_all(struct small_case c)
 {
     for (unsigned i = 0; i < 12u * c.size; i++) {
         c.mode = i % 3;
         c.indirect = i / 3 % 2;
-        c.event_idx = i / 6 % 2;
-        c.next_avail = c.next_used = (uint16_t)(i / 12 | (i / 6 % 2 ? WRAP : 0));
-        try(c);
+        c.event_idx = c.indirect;
+        try(from(c, i / 6));
     }
 }
 
@@ -284,27 +304,44 @@ Test(small_packed, one_entry)
 Test(small_packed, two_entries)
 {
     try_all((struct small_case){.size = 2, .alphabet = SMALL_SOME, .rounds = 1});
+    try((struct small_case){.size = 2, .alphabet = SMALL_ALL, .rounds = 1, .mode = SMALL_HOLD});
 }
 
 Test(small_packed, two_entries_twice)
 {
     for (enum small_mode mode = SMALL_AT_ONCE; mode <= SMALL_UNPOP; mode++)
-        try((struct small_case){.size = 2, .rounds = 2, .next_avail = 1, .next_used = 1, .in_order = true, .mode = mode});
+        try(from(
+            (struct small_case){
+                .size = 2, .alphabet = SMALL_SOME, .rounds = 2, .in_order = true, .mode = mode},
+            1));
 }
 
 Test(small_packed, interrupts)
 {
-    for (unsigned i = 0; i < 8; i++)
-        try((struct small_case){.size = (uint16_t)(i / 2 + 1), .rounds = 1, .next_avail = i % 2 ? WRAP : (uint16_t)(i / 2), .next_used = i % 2 ? WRAP : (uint16_t)(i / 2), .event_idx = true, .wishes = true});
+    struct small_case c = {.event_idx = true, .wishes = true, .rounds = 1};
+    for (c.size = 1; c.size <= 3; c.size++) {
+        for (unsigned place = 0; place < 2u * c.size; place++)
+            try(from(c, place));
+    }
 }
 
 Test(small_packed, three_entries)
 {
-    try((struct small_case){.size = 3, .rounds = 1, .mode = SMALL_HOLD, .next_avail = 2, .next_used = 2});
-    try((struct small_case){.size = 3, .rounds = 1, .next_avail = 1 | WRAP, .next_used = 1 | WRAP});
+    struct small_case c = {.size = 3, .alphabet = SMALL_SOME, .rounds = 1};
+    for (unsigned i = 0; i < 6; i++) {
+        c.mode = i % 3;
+        try(from(c, i));
+    }
+    c.indirect = true;
+    c.alphabet = SMALL_FEW;
+    try(from(c, 5));
 }
 
 Test(small_packed, four_entries)
 {
-    try((struct small_case){.size = 4, .rounds = 1, .mode = SMALL_HOLD, .next_avail = 3, .next_used = 3});
+    struct small_case c = {.size = 4, .alphabet = SMALL_SOME, .rounds = 1};
+    for (unsigned i = 0; i < 8; i++) {
+        c.mode = i % 3;
+        try(from(c, i));
+    }
 }

@@ -6,15 +6,16 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "base/log.h"
 #include "base/opts.h"
 #include "devices/virtio/vdev.h"
 
 static const struct fuzz_target fixed[] = {
-    /* {"rings", fuzz_rings, NULL}, */
+    {"rings", fuzz_rings, NULL},
 };
-enum { DEVICES_MAX = 64, NAME_MAX_LEN = 32 };
+enum { DEVICES_MAX = 64, NAME_MAX_LEN = 32, DESCRIPTORS = 512 };
 
 /* Nothing runs beside the loop, so that an input does the same each time: what may block does. */
 struct loop;
@@ -116,23 +117,26 @@ static int lowest_fd(void)
     return fd;
 }
 
-/* What is logged is made, and goes nowhere. */
-static void quiet(void)
+/* As in main(), but that what is logged is made and goes nowhere, and that descriptors are few:
+ * what is as big as their limit is small, and the limit is near. */
+static void begin(void)
 {
     static bool done;
+    const struct rlimit few = {DESCRIPTORS, DESCRIPTORS};
     if (done)
         return;
     AUTO_FD null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     EXPECT(null >= 0 && log_to(null) == 0);
     log_set_level(LOG_INFO);
-    (void)signal(SIGPIPE, SIG_IGN); /* as in main() */
+    (void)signal(SIGPIPE, SIG_IGN);
+    EXPECT(setrlimit(RLIMIT_NOFILE, &few) == 0);
     done = true;
 }
 
 void fuzz_one(const struct fuzz_target *t, const uint8_t *data, size_t len)
 {
     struct script s = {data, len};
-    quiet();
+    begin();
     int fd = lowest_fd();
     t->run(&s, t->which);
     opts_free_all();

@@ -11,9 +11,20 @@
 #include "base/log.h"
 #include "base/opts.h"
 #include "devices/virtio/vdev.h"
+#include "tests/fuzz/clock.h"
 
 static const struct fuzz_target fixed[] = {
     {"rings", fuzz_rings, NULL},
+    {"registers-mmio", fuzz_registers, "mmio"},
+    {"registers-mmio-legacy", fuzz_registers, "mmio-legacy"},
+    {"registers-pci", fuzz_registers, "pci"},
+    {"registers-pci-transitional", fuzz_registers, "pci-transitional"},
+    {"registers-pci-legacy", fuzz_registers, "pci-legacy"},
+    {"platform", fuzz_platform, NULL},
+    {"state", fuzz_state, NULL},
+    {"boot", fuzz_boot, NULL},
+    {"options", fuzz_options, NULL},
+    {"api", fuzz_api, NULL},
 };
 enum { DEVICES_MAX = 64, NAME_MAX_LEN = 32, DESCRIPTORS = 512 };
 
@@ -137,6 +148,7 @@ void fuzz_one(const struct fuzz_target *t, const uint8_t *data, size_t len)
 {
     struct script s = {data, len};
     begin();
+    clock_begin();
     int fd = lowest_fd();
     t->run(&s, t->which);
     opts_free_all();

@@ -34,8 +34,14 @@ void fuzz_list(void); /* on standard output */
  * back (memory is the sanitizer's business) is a finding. */
 void fuzz_one(const struct fuzz_target *t, const uint8_t *data, size_t len);
 
+void fuzz_api(struct script *s, const char *which);
+void fuzz_boot(struct script *s, const char *which);
 void fuzz_device(struct script *s, const char *class);
+void fuzz_options(struct script *s, const char *which);
+void fuzz_platform(struct script *s, const char *which);
+void fuzz_registers(struct script *s, const char *transport);
 void fuzz_rings(struct script *s, const char *which);
+void fuzz_state(struct script *s, const char *which);
 
 /* A finding: says where and why, and aborts. */
 _Noreturn void fuzz_finding(const char *file, int line, const char *what, const char *fmt, ...)

@@ -4,7 +4,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 
-#include "tests/rig/own_clock.h"
+#include "tests/fuzz/clock.h"
 #include "tests/rig/rig_priv.h"
 
 enum {
@@ -14,6 +14,7 @@ enum {
     RIG_RAM_MOST = 16 << 20,
     SEGMENTS_MAX = 4,
 };
+static const uint64_t MILLISECOND = 1000000;
 
 /* --- numbers as they hurt --- */
 
@@ -309,7 +310,7 @@ static void step(struct guest *g, struct script *s)
         rig_save_and_load(r);
         break;
     case TIME:
-        pass(r, MS << take8(s) % 16);
+        clock_pass(r->loop, MILLISECOND << take8(s) % 16);
         break;
     case WISH:
         wish(g, s);
@@ -371,8 +372,6 @@ struct guest *guest_new(struct world *w, struct script *s)
                             .ports = more & PORTS,
                             .backend = LOOP_EPOLL,
                             .no_event_idx = more & 0x20};
-    memset(own_timers, 0, sizeof(own_timers));
-    clock_ns = 5 * NS;
     g->r = rig_up(w->spec, &o);
     g->ram_again = g->r->ram_next;
     return g;
@@ -393,7 +392,7 @@ void guest_end(struct guest *g)
     rig_kick(r, queue);
     for (unsigned i = 0; i < 4; i++) { /* a rate limit may be at its end */
         rig_settle(r);
-        pass(r, NS);
+        clock_pass(r->loop, 1000 * MILLISECOND);
     }
     EXPECT(rig_used(r, queue, &id, &len) && id == q.id, "what it was revived for is not done");
     rig_down(r);

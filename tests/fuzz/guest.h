@@ -3,6 +3,7 @@
  * through the rig's registers, so each step is one that a guest could take. */
 #pragma once
 
+#include "tests/fuzz/requests.h"
 #include "tests/fuzz/world.h"
 
 struct guest {
@@ -15,8 +16,9 @@ struct guest {
         bool on;
         uint16_t back;
         uint8_t at, len;
-    } echo; /* the next request repeats this of an earlier one's buffers */
-    unsigned ups;
+    } echo;                      /* the next request repeats this of an earlier one's buffers */
+    uint64_t pool[REQUEST_POOL]; /* words of answers */
+    unsigned n_pool;
 };
 
 /* Transport, ring, features and sizes are the script's choice too. */

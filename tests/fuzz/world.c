@@ -112,11 +112,18 @@ static void options(struct world *w)
     }
     if (strcmp(name, "fs") == 0) {
         make_share();
-        (void)snprintf(w->spec, sizeof(w->spec), "fs,dir=%s,tag=fuzz", in_dir("share"));
+        (void)snprintf(w->spec, sizeof(w->spec), "fs,dir=%s,tag=fuzz,dax=2M", in_dir("share"));
         return;
     }
     if (strcmp(name, "console") == 0) {
         (void)snprintf(w->spec, sizeof(w->spec), "console,channel=c:%s", in_dir("s"));
+        return;
+    }
+    if (strcmp(name, "scsi") == 0) {
+        w->file = make_file();
+        w->disc = make_file();
+        (void)snprintf(w->spec, sizeof(w->spec), "scsi,disk=/proc/self/fd/%d,cd=/proc/self/fd/%d",
+                       w->file, w->disc);
         return;
     }
     if (w->class->socket) {
@@ -133,7 +140,7 @@ struct world *world_new(const char *class)
 {
     struct world *w = calloc(1, sizeof(*w));
     EXPECT(w);
-    *w = (struct world){.class = matrix_class_named(class), .file = -1, .listens = -1};
+    *w = (struct world){.class = matrix_class_named(class), .file = -1, .disc = -1, .listens = -1};
     for (unsigned i = 0; i < WORLD_PEERS; i++)
         w->peer[i] = -1;
     make_dir();
@@ -155,6 +162,7 @@ void world_check(const struct world *w, const void *seen, size_t len)
 void world_free(struct world *w)
 {
     fd_cleanup_(&w->file);
+    fd_cleanup_(&w->disc);
     fd_cleanup_(&w->listens);
     for (unsigned i = 0; i < WORLD_PEERS; i++)
         fd_cleanup_(&w->peer[i]);

@@ -8,7 +8,7 @@ enum { WORLD_TEXT = 256, WORLD_PEERS = 4 };
 struct world {
     const struct matrix_class *class;
     char spec[WORLD_TEXT]; /* as behind --device */
-    int file;              /* behind a path that the device has; -1: none */
+    int file, disc;        /* behind paths that the device has; -1: none */
     int peer[WORLD_PEERS]; /* of its sockets; -1: none */
     int listens;           /* for a guest that calls; -1: none */
 };

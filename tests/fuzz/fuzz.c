@@ -111,7 +111,7 @@ char *take_text(struct script *s, char end)
 void fuzz_finding(const char *file, int line, const char *what, const char *fmt, ...)
 {
     va_list ap;
-    (void)fprintf(stderr, "%s:%d: %s: ", file, line, what);
+    (void)fprintf(stderr, "%s:%d: %s:", file, line, what);
     va_start(ap, fmt);
     (void)vfprintf(stderr, fmt, ap);
     va_end(ap);

@@ -47,4 +47,4 @@ void fuzz_state(struct script *s, const char *which);
 _Noreturn void fuzz_finding(const char *file, int line, const char *what, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 #define EXPECT(cond, ...)                                                                          \
-    ((cond) ? (void)0 : fuzz_finding(__FILE__, __LINE__, #cond, "" __VA_ARGS__))
+    ((cond) ? (void)0 : fuzz_finding(__FILE__, __LINE__, #cond, " " __VA_ARGS__))

@@ -99,7 +99,7 @@ static void access_somewhere(struct pc *p, struct script *s)
                                      PORT_PM,         PORT_PCI_CONFIG, LAYOUT_PCI_IO};
     static const uint64_t places[] = {ECAM, ECAM + 0x8000, LAYOUT_PCI_MEM32, LAYOUT_SYSCON};
     uint8_t where = take8(s), how = take8(s);
-    unsigned size = how & 0x40 ? 1 + how % 8 : 1u << how % 3;
+    unsigned size = how & 0x40 ? 1u + how % 8 : 1u << how % 3;
     bool port = where & 0x80;
     uint64_t at = port ? ports[where % ARRAY_SIZE(ports)] : places[where % ARRAY_SIZE(places)];
     at += take8(s);

@@ -77,7 +77,7 @@ static uint64_t some_value(const struct rig *r, struct script *s)
 static void access_one(const struct rig *r, struct script *s, struct bus *b, uint64_t at)
 {
     uint8_t how = take8(s);
-    unsigned size = how & 0x40 ? 1 + how % 8 : 1u << how % 4;
+    unsigned size = how & 0x40 ? 1u + how % 8 : 1u << how % 4;
     if (how & 0x80)
         put(b, at, size, some_value(r, s));
     else

@@ -14,7 +14,7 @@
 #define cr_assert_leq(a, b, ...)   EXPECT((a) <= (b), __VA_ARGS__)
 #define cr_assert_geq(a, b, ...)   EXPECT((a) >= (b), __VA_ARGS__)
 #define cr_assert_not_null(p, ...) EXPECT(p, __VA_ARGS__)
-#define cr_assert_fail(...)        fuzz_finding(__FILE__, __LINE__, "unreachable", "" __VA_ARGS__)
+#define cr_assert_fail(...)        fuzz_finding(__FILE__, __LINE__, "unreachable", " " __VA_ARGS__)
 
 static const struct {
     const char *category, *name;

@@ -10,6 +10,13 @@
 
 enum { HANG_SECONDS = 60 }; /* under a sanitizer, on a busy machine */
 
+static void run(const struct fuzz_target *t, const uint8_t *data, size_t len)
+{
+    (void)alarm(HANG_SECONDS);
+    fuzz_one(t, data, len);
+    (void)alarm(0);
+}
+
 static unsigned replay(const struct fuzz_target *t, const char *path)
 {
     struct stat st;
@@ -34,9 +41,7 @@ static unsigned replay(const struct fuzz_target *t, const char *path)
     uint8_t *data = malloc((size_t)st.st_size + (st.st_size == 0));
     EXPECT(data && read(fd, data, (size_t)st.st_size) == st.st_size, "%s: %m", path);
     (void)fprintf(stderr, "%s\n", path);
-    (void)alarm(HANG_SECONDS);
-    fuzz_one(t, data, (size_t)st.st_size);
-    (void)alarm(0);
+    run(t, data, (size_t)st.st_size);
     free(data);
     return 1;
 }
@@ -53,7 +58,7 @@ int main(int argc, char **argv)
         return 2;
     }
     unsigned n = 0;
-    fuzz_one(t, NULL, 0); /* also for a device that has no corpus yet */
+    run(t, NULL, 0); /* also for a device that has no corpus yet */
     for (int i = 2; i < argc; i++)
         n += replay(t, argv[i]);
     (void)printf("%s: %u inputs\n", t->name, n);

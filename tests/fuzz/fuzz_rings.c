@@ -157,25 +157,19 @@ static bool model_valid(const struct game *g, const struct buffer *b, struct see
     return model_chain(b, out);
 }
 
-static void model_use(struct game *g)
+/* 2.7.9, 2.8.9: with IN_ORDER what is done waits for what came before it. */
+static void model_complete(struct game *g, unsigned done, uint32_t written)
 {
-    for (unsigned i = 0; i < g->taken; i++) {
-        if (g->b[i].state == TAKEN && g->in_order)
-            return;
-        if (g->b[i].state == DONE && g->in_order) {
+    g->b[done].written = written;
+    g->b[done].state = DONE;
+    for (unsigned i = g->in_order ? 0 : done; i < g->taken; i++) {
+        if (g->b[i].state == DONE) {
             g->b[i].state = USED;
             g->order[g->n_order++] = i;
         }
+        if (!g->in_order || g->b[i].state == TAKEN)
+            return;
     }
-}
-
-static void model_complete(struct game *g, unsigned i, uint32_t written)
-{
-    g->b[i].written = written;
-    g->b[i].state = g->in_order ? DONE : USED;
-    if (!g->in_order)
-        g->order[g->n_order++] = i;
-    model_use(g);
 }
 
 /* --- the drivers --- */

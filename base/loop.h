@@ -62,7 +62,9 @@ void loop_pool_free(struct loop_pool *p);
 void loop_work(struct loop_pool *p, struct loop_work *w);
 
 /* One asynchronous file operation. The struct and what it points to must stay until done runs, on
- * this loop; result is bytes, or -errno. Never fails to be accepted. */
+ * this loop; result is bytes, or -errno. Never fails to be accepted. What the host puts off (EINTR,
+ * EAGAIN) is begun again, LOOP_IO_TRIES times at most: then that is its result. */
+enum { LOOP_IO_TRIES = 1000 };
 enum loop_io_op { LOOP_READV, LOOP_WRITEV, LOOP_FDATASYNC, LOOP_FALLOCATE };
 struct loop_io {
     enum loop_io_op op;
@@ -75,6 +77,7 @@ struct loop_io {
     uint64_t len; /* FALLOCATE */
     void (*done)(struct loop_io *io, int64_t result);
     int64_t result;        /* the loop's own */
+    unsigned tries;        /* the loop's own */
     struct loop_io *next;  /* the loop's own */
     struct loop *loop;     /* the loop's own */
     struct loop_work work; /* the loop's own */

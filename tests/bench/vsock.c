@@ -199,8 +199,8 @@ static void give(int fd, const uint8_t *from)
     BENCH_MUST(send(fd, from, PIECE, MSG_NOSIGNAL) == PIECE);
 }
 
-/* What comes before the piece, the piece, and what comes after it: tools/bench profile knows them by
- * their names. */
+/* What comes before the piece, the piece, and what comes after it: tools/bench profile knows them
+ * by their names. */
 static __attribute__((noinline)) void before(struct vsock_work *w)
 {
     unsigned n = w->shape->packets;

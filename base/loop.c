@@ -208,6 +208,8 @@ static void *thread_main(void *arg)
     struct loop *l = s->l;
     (void)pthread_setname_np(pthread_self(), l->name);
     int rc = up(l);
+    if (rc == 0)
+        sandbox_enter(SANDBOX_LOOP, ops_of(l)->calls);
     (void)pthread_mutex_lock(&s->lock);
     s->rc = rc;
     (void)pthread_cond_signal(&s->cond);

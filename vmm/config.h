@@ -20,6 +20,8 @@ struct device_config {
 
 enum watchdog { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_POWER_OFF };
 
+enum sandbox_wish { SANDBOX_ON, SANDBOX_OFF };
+
 enum { IO_THREADS_MAX = 16 };
 
 struct vm_config {
@@ -39,6 +41,7 @@ struct vm_config {
     int watchdog;                       /* enum watchdog: what it does when it is not fed */
     const char *dump_dtb;               /* NULL: no */
     const char *api_sock, *config_file; /* NULL: none */
+    int sandbox;                        /* enum sandbox_wish */
     enum log_level log;
 };
 

@@ -5,6 +5,7 @@
 
 #include "arch/x86_64/cpu.h"
 #include "base/log.h"
+#include "base/sandbox.h"
 #include "vmm/api/api.h"
 #include "vmm/machine.h"
 #include "vmm/options.h"
@@ -57,8 +58,7 @@ static int die_by(int signo)
 static void on_deadly(int signo)
 {
     chardev_restore_terminal(); /* NOLINT(bugprone-signal-handler,cert-sig30-c): tcsetattr() is */
-    (void)signal(signo, SIG_DFL);
-    (void)raise(signo);
+    (void)raise(signo);         /* which waits until this returns, and is not caught again */
 }
 
 static void prepare_signals(void)
@@ -72,8 +72,9 @@ static void prepare_signals(void)
     (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
     (void)signal(SIGPIPE, SIG_IGN); /* a write that fails says so itself */
     (void)signal(SIGXFSZ, SIG_IGN);
+    const struct sigaction once = {.sa_handler = on_deadly, .sa_flags = SA_RESETHAND};
     for (size_t i = 0; i < ARRAY_SIZE(deadly); i++)
-        (void)signal(deadly[i], on_deadly);
+        (void)sigaction(deadly[i], &once, NULL);
 }
 
 static int status_of(enum machine_end end, int signo)
@@ -124,6 +125,18 @@ static int run_api(const struct vm_config *cfg)
     return rc < 0 ? complain(&e) : status_of(end, signo);
 }
 
+/* All that runs a guest. */
+static int run_confined(const struct vm_config *cfg)
+{
+    struct err e;
+    if (cfg->sandbox == SANDBOX_OFF)
+        (void)fprintf(stderr, "vmm: --sandbox off: nothing confines this process\n");
+    else if (sandbox_use(&sandbox_programs, &e) < 0)
+        return complain(&e);
+    prepare_signals();
+    return cfg->api_sock || cfg->config_file ? run_api(cfg) : run(cfg);
+}
+
 static int act(enum options_action action, const struct vm_config *cfg)
 {
     struct err e;
@@ -146,10 +159,8 @@ static int act(enum options_action action, const struct vm_config *cfg)
     case OPTIONS_RUN:
         break;
     }
-    if (!cfg->dump_dtb) {
-        prepare_signals();
-        return cfg->api_sock || cfg->config_file ? run_api(cfg) : run(cfg);
-    }
+    if (!cfg->dump_dtb)
+        return run_confined(cfg);
     return machine_dump_dtb(cfg, &e) < 0 ? complain(&e) : EXIT_SUCCESS;
 }
 

@@ -210,6 +210,7 @@ static int bind_path(struct vsock *v, struct err *e)
                    : err_input(e, -errno, "vsock: %s", v->path);
     if (lstat(v->path, &st) < 0)
         return err_host(e, -errno, "vsock: %s", v->path);
+    sandbox_path(v->path, SANDBOX_REMOVE);
     v->path_dev = st.st_dev;
     v->path_ino = st.st_ino;
     return listen(v->listen_fd, BACKLOG) < 0 ? err_host(e, -errno, "vsock: %s", v->path) : 0;

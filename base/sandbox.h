@@ -43,16 +43,17 @@ struct sandbox_call {
 struct sandbox_list {
     const char *name;                 /* unique */
     const struct sandbox_call *calls; /* ends with on == 0 */
+    bool always;                      /* every machine needs it, without sandbox_need() */
 };
 /* What the C library, the log, a terminal and an ordinary end need, and the loops. */
 extern const struct sandbox_list sandbox_every_thread, sandbox_loop, sandbox_loop_uring,
     sandbox_loop_epoll, sandbox_loop_files;
 
-/* What the build made of a list's calls on one kind of thread: a filter whose verdict on all others
- * is SANDBOX_NEXT. */
+/* What the build made of a list's calls on one kind of thread: a filter without a beginning (which
+ * architecture it is), whose verdict on all other calls is SANDBOX_NEXT. */
 struct sandbox_program {
-    const char *list;
-    unsigned on; /* one ON_..., perhaps with IF_LIVE */
+    const char *list; /* NULL: all that are always needed, as one */
+    unsigned on;      /* one ON_..., perhaps with IF_LIVE */
     const struct sock_filter *insns;
     unsigned n;
 };

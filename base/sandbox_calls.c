@@ -7,48 +7,57 @@
 #define BUG "only a bug's end: assert(), abort(), what on_deadly() does"
 
 const struct sandbox_list sandbox_every_thread = {
-    "every thread",
-    (const struct sandbox_call[]){
-        {.nr = SYS_futex, .on = ON_ALL},
-        {.nr = SYS_write, .on = ON_ALL},
-        {.nr = SYS_read, .on = ON_MAIN | ON_VCPU | ON_LOOP},
-        {.nr = SYS_close, .on = ON_ALL},
-        {.nr = SYS_poll, .on = ON_ALL}, /* the log's */
-        /* The C library's memory; none of it is to be run. */
-        {.nr = SYS_brk, .on = ON_ALL},
-        {.nr = SYS_mmap, .on = ON_ALL, .arg = 2, .mask = PROT_EXEC},
-        {.nr = SYS_munmap, .on = ON_ALL},
-        {.nr = SYS_mremap, .on = ON_ALL},
-        {.nr = SYS_madvise, .on = ON_ALL}, /* a thread's stack, at its end */
-        {.nr = SYS_clock_gettime, .on = ON_ALL},
-        {.nr = SYS_restart_syscall, .on = ON_MAIN},
-        {.nr = SYS_rt_sigreturn, .on = ON_VCPU},
-        {.nr = SYS_rt_sigprocmask, .on = ON_ALL}, /* a thread's end */
-        {.nr = SYS_getpid, .on = ON_ALL},
-        {.nr = SYS_gettid, .on = ON_ALL},
-        {.nr = SYS_tgkill, .on = ON_ALL, .arg = 0, .mask = UINT32_MAX, .value = SANDBOX_OWN_PID},
-        {.nr = SYS_ioctl, .on = ON_ALL, .arg = 1, .mask = UINT32_MAX, .value = TCSETS},
-        {.nr = SYS_exit, .on = ON_ALL},
-        {.nr = SYS_exit_group, .on = ON_ALL},
-        {0}}};
+    .name = "every thread",
+    .calls =
+        (const struct sandbox_call[]){
+            {.nr = SYS_futex, .on = ON_ALL},
+            {.nr = SYS_write, .on = ON_ALL},
+            {.nr = SYS_read, .on = ON_MAIN | ON_VCPU | ON_LOOP},
+            {.nr = SYS_close, .on = ON_ALL},
+            {.nr = SYS_poll, .on = ON_ALL}, /* the log's */
+            /* The C library's memory; none of it is to be run. */
+            {.nr = SYS_brk, .on = ON_ALL},
+            {.nr = SYS_mmap, .on = ON_ALL, .arg = 2, .mask = PROT_EXEC},
+            {.nr = SYS_munmap, .on = ON_ALL},
+            {.nr = SYS_mremap, .on = ON_ALL},
+            {.nr = SYS_madvise, .on = ON_ALL}, /* a thread's stack, at its end */
+            {.nr = SYS_clock_gettime, .on = ON_ALL},
+            {.nr = SYS_restart_syscall, .on = ON_MAIN},
+            {.nr = SYS_rt_sigreturn, .on = ON_VCPU},
+            {.nr = SYS_rt_sigprocmask, .on = ON_ALL}, /* a thread's end */
+            {.nr = SYS_getpid, .on = ON_ALL},
+            {.nr = SYS_gettid, .on = ON_ALL},
+            {.nr = SYS_tgkill,
+             .on = ON_ALL,
+             .arg = 0,
+             .mask = UINT32_MAX,
+             .value = SANDBOX_OWN_PID},
+            {.nr = SYS_ioctl, .on = ON_ALL, .arg = 1, .mask = UINT32_MAX, .value = TCSETS},
+            {.nr = SYS_exit, .on = ON_ALL},
+            {.nr = SYS_exit_group, .on = ON_ALL},
+            {0}},
+    .always = true};
 
 const struct sandbox_list sandbox_loop = {
-    "loop", (const struct sandbox_call[]){{.nr = SYS_timerfd_settime, .on = ON_LOOP}, {0}}};
+    .name = "loop",
+    .calls = (const struct sandbox_call[]){{.nr = SYS_timerfd_settime, .on = ON_LOOP}, {0}},
+    .always = true};
 
 const struct sandbox_list sandbox_loop_uring = {
-    "loop on io_uring", (const struct sandbox_call[]){{.nr = SYS_io_uring_enter, .on = ON_LOOP},
-                                                      {.nr = SYS_io_uring_register, .on = ON_LOOP},
-                                                      {0}}};
+    .name = "loop on io_uring",
+    .calls = (const struct sandbox_call[]){{.nr = SYS_io_uring_enter, .on = ON_LOOP},
+                                           {.nr = SYS_io_uring_register, .on = ON_LOOP},
+                                           {0}}};
 
 const struct sandbox_list sandbox_loop_epoll = {
-    "loop on epoll", (const struct sandbox_call[]){{.nr = SYS_epoll_wait, .on = ON_LOOP},
-                                                   {.nr = SYS_epoll_ctl, .on = ON_LOOP},
-                                                   {0}}};
+    .name = "loop on epoll",
+    .calls = (const struct sandbox_call[]){
+        {.nr = SYS_epoll_wait, .on = ON_LOOP}, {.nr = SYS_epoll_ctl, .on = ON_LOOP}, {0}}};
 
 const struct sandbox_list sandbox_loop_files = {
-    "file I/O of a loop on epoll",
-    (const struct sandbox_call[]){{.nr = SYS_preadv, .on = ON_POOL},
-                                  {.nr = SYS_pwritev2, .on = ON_POOL},
-                                  {.nr = SYS_fdatasync, .on = ON_POOL},
-                                  {.nr = SYS_fallocate, .on = ON_POOL},
-                                  {0}}};
+    .name = "file I/O of a loop on epoll",
+    .calls = (const struct sandbox_call[]){{.nr = SYS_preadv, .on = ON_POOL},
+                                           {.nr = SYS_pwritev2, .on = ON_POOL},
+                                           {.nr = SYS_fdatasync, .on = ON_POOL},
+                                           {.nr = SYS_fallocate, .on = ON_POOL},
+                                           {0}}};

@@ -530,8 +530,8 @@ static const struct vdev_ops blk_ops = {
     .free = blk_free,
 };
 static const struct sandbox_list blk_calls = {
-    "blk",
-    (const struct sandbox_call[]){
+    .name = "blk",
+    .calls = (const struct sandbox_call[]){
         {.nr = SYS_timerfd_create, .on = ON_LOOP | IF_LIVE}, /* a limit where there was none */
         {0}}};
 

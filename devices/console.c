@@ -460,8 +460,8 @@ static const struct vdev_ops console_ops = {
     .free = console_free,
 };
 static const struct sandbox_list console_calls = {
-    "console",
-    (const struct sandbox_call[]){
+    .name = "console",
+    .calls = (const struct sandbox_call[]){
         {.nr = SYS_ioctl, .on = ON_LOOP, .arg = 1, .mask = UINT32_MAX, .value = TIOCGWINSZ}, {0}}};
 
 extern const struct vdev_class console_class;

@@ -8,9 +8,6 @@ int confine(const struct vm_config *cfg, struct err *e)
     int rc = sandbox_begin(cfg->api_sock != NULL, e);
     if (rc < 0)
         return rc;
-    sandbox_need(&sandbox_vcpu);
-    sandbox_need(&sandbox_machine);
-    sandbox_need(&sandbox_loop);
     if (cfg->api_sock) {
         sandbox_need(&sandbox_api);
         sandbox_path(cfg->api_sock, SANDBOX_LIVE);

@@ -25,7 +25,7 @@ static void fail(const char *what, int rc)
 static const char *name_of(int nr)
 {
     char *name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_X86_64, nr); /* ours; never freed */
-    return name ? name : "unknown"; /* there is a gap */
+    return name ? name : "unknown";                                      /* there is a gap */
 }
 
 static void add(scmp_filter_ctx f, const struct sandbox_call *c)
@@ -50,16 +50,22 @@ static unsigned fill(scmp_filter_ctx f, const struct sandbox_list *l, unsigned o
     return n;
 }
 
+/* libseccomp begins with a look at the architecture, and reads the call's number again after it. */
+enum { BEGINNING = 5 };
+
 static void print_insns(scmp_filter_ctx f, unsigned number)
 {
     struct sock_filter insns[BPF_MAXINSNS];
     int fd = memfd_create("filter", MFD_CLOEXEC), rc = seccomp_export_bpf(f, fd);
     if (rc < 0)
         fail("filter", rc);
-    ssize_t len = pread(fd, insns, sizeof(insns), 0);
+    size_t n = (size_t)pread(fd, insns, sizeof(insns), 0) / sizeof(insns[0]);
     (void)close(fd);
+    const struct sock_filter *reads = &insns[BEGINNING];
+    if (n <= BEGINNING || reads->code != (BPF_LD | BPF_W | BPF_ABS) || reads->k != 0)
+        fail("this libseccomp's filters begin differently", -EPROTO);
     (void)printf("static const struct sock_filter p%u[] = {\n", number);
-    for (size_t i = 0; i < (size_t)len / sizeof(insns[0]); i++)
+    for (size_t i = BEGINNING; i < n; i++)
         (void)printf("    {%#x, %u, %u, %#x},\n", insns[i].code, insns[i].jt, insns[i].jf,
                      insns[i].k);
     (void)printf("};\n");
@@ -74,25 +80,44 @@ static scmp_filter_ctx new_filter(void)
     return f;
 }
 
-/* Each program's array; or, with `table`, its row. */
-static unsigned print_programs(bool table)
+/* One list; or, with NULL, all that are always needed. */
+static unsigned fill_all(scmp_filter_ctx f, const struct sandbox_list *only, unsigned on)
 {
     unsigned n = 0;
     const struct sandbox_list *l;
     for (unsigned i = 0; (l = sandbox_lists(i)) != NULL; i++) {
-        for (unsigned k = 0; k < 2 * SANDBOX_THREADS; k++) {
-            unsigned on = 1u << k % SANDBOX_THREADS | (k < SANDBOX_THREADS ? 0 : IF_LIVE);
-            scmp_filter_ctx f = new_filter();
-            if (fill(f, l, on) > 0) {
-                if (table)
-                    (void)printf("    {\"%s\", %#x, p%u, sizeof(p%u) / sizeof(p%u[0])},\n", l->name,
-                                 on, n, n, n);
-                else
-                    print_insns(f, n);
-                n++;
-            }
-            seccomp_release(f);
+        if (only ? l == only : l->always)
+            n += fill(f, l, on);
+    }
+    return n;
+}
+
+/* The programs of a list: their arrays; or, with `table`, their rows. They count on from `n`. */
+static unsigned print_list(const struct sandbox_list *l, bool table, unsigned n)
+{
+    for (unsigned k = 0; k < 2 * SANDBOX_THREADS; k++) {
+        unsigned on = 1u << k % SANDBOX_THREADS | (k < SANDBOX_THREADS ? 0 : IF_LIVE);
+        scmp_filter_ctx f = new_filter();
+        if (fill_all(f, l, on) > 0) {
+            if (!table)
+                print_insns(f, n);
+            else
+                (void)printf("    {%s%s%s, %#x, p%u, sizeof(p%u) / sizeof(p%u[0])},\n",
+                             l ? "\"" : "", l ? l->name : "NULL", l ? "\"" : "", on, n, n, n);
+            n++;
         }
+        seccomp_release(f);
+    }
+    return n;
+}
+
+static unsigned print_programs(bool table)
+{
+    unsigned n = print_list(NULL, table, 0);
+    const struct sandbox_list *l;
+    for (unsigned i = 0; (l = sandbox_lists(i)) != NULL; i++) {
+        if (!l->always)
+            n = print_list(l, table, n);
     }
     return n;
 }

@@ -13,60 +13,67 @@
     }
 
 const struct sandbox_list sandbox_vcpu = {
-    "vCPU",
-    (const struct sandbox_call[]){
-        KVM(KVM_RUN, ON_VCPU),
-        KVM(KVM_GET_REGS, ON_VCPU), /* where it went wrong */
-        /* Vectors, lines and doorbells come and go as a driver asks; the loop has them when a
-         * queue starts or stops there, and the main thread at a reset. */
-        KVM(KVM_IRQFD, ON_VCPU | ON_LOOP | ON_MAIN),
-        KVM(KVM_IOEVENTFD, ON_VCPU | ON_LOOP | ON_MAIN),
-        KVM(KVM_SET_GSI_ROUTING, ON_VCPU | ON_MAIN),
-        {.nr = SYS_eventfd2, .on = ON_VCPU | ON_LOOP},
-        /* A BAR with memory behind it moves. */
-        KVM(KVM_SET_USER_MEMORY_REGION, ON_VCPU | ON_MAIN),
-        {.nr = SYS_timerfd_settime, .on = ON_VCPU}, /* a console that has no room is asked again */
-        {0}}};
+    .name = "vCPU",
+    .calls =
+        (const struct sandbox_call[]){
+            KVM(KVM_RUN, ON_VCPU),
+            KVM(KVM_GET_REGS, ON_VCPU), /* where it went wrong */
+            /* Vectors, lines and doorbells come and go as a driver asks; the loop has them when a
+             * queue starts or stops there, and the main thread at a reset. */
+            KVM(KVM_IRQFD, ON_VCPU | ON_LOOP | ON_MAIN),
+            KVM(KVM_IOEVENTFD, ON_VCPU | ON_LOOP | ON_MAIN),
+            KVM(KVM_SET_GSI_ROUTING, ON_VCPU | ON_MAIN),
+            {.nr = SYS_eventfd2, .on = ON_VCPU | ON_LOOP},
+            /* A BAR with memory behind it moves. */
+            KVM(KVM_SET_USER_MEMORY_REGION, ON_VCPU | ON_MAIN),
+            {.nr = SYS_timerfd_settime,
+             .on = ON_VCPU}, /* a console that has no room is asked again */
+            {0}},
+    .always = true};
 
 const struct sandbox_list sandbox_machine = {
-    "machine", (const struct sandbox_call[]){
-                   {.nr = SYS_rt_sigaction, .on = ON_MAIN}, /* to die by a signal */
-                   {.nr = SYS_pread64, .on = ON_MAIN},      /* a reset: the kernel, once more */
-                   {.nr = SYS_newfstatat, .on = ON_MAIN},
-                   {.nr = SYS_fstat, .on = ON_MAIN, .why = "another C library's fstat()"},
-                   {.nr = SYS_getrandom, .on = ON_MAIN},
-                   {.nr = SYS_fallocate, .on = ON_MAIN}, /* RAM in a memory file is thrown away */
-                   KVM(KVM_CHECK_EXTENSION, ON_VCPU | ON_LOOP | ON_MAIN), /* how doorbells may be */
-                   KVM(KVM_GET_SREGS, ON_MAIN),
-                   KVM(KVM_SET_IRQCHIP, ON_MAIN),
-                   KVM(KVM_SET_REGS, ON_MAIN),
-                   KVM(KVM_SET_SREGS, ON_MAIN),
-                   KVM(KVM_SET_MSRS, ON_MAIN),
-                   KVM(KVM_SET_LAPIC, ON_MAIN),
-                   KVM(KVM_SET_MP_STATE, ON_MAIN),
-                   KVM(KVM_SET_VCPU_EVENTS, ON_MAIN),
-                   KVM(KVM_SET_DEBUGREGS, ON_MAIN),
-                   KVM(KVM_SET_XSAVE, ON_MAIN),
-                   KVM(KVM_SET_XCRS, ON_MAIN),
-                   KVM(KVM_KVMCLOCK_CTRL, ON_MAIN), /* a pause */
-                   {0}}};
+    .name = "machine",
+    .calls =
+        (const struct sandbox_call[]){
+            {.nr = SYS_rt_sigaction, .on = ON_MAIN}, /* to die by a signal */
+            {.nr = SYS_pread64, .on = ON_MAIN},      /* a reset: the kernel, once more */
+            {.nr = SYS_newfstatat, .on = ON_MAIN},
+            {.nr = SYS_fstat, .on = ON_MAIN, .why = "another C library's fstat()"},
+            {.nr = SYS_getrandom, .on = ON_MAIN},
+            {.nr = SYS_fallocate, .on = ON_MAIN}, /* RAM in a memory file is thrown away */
+            KVM(KVM_CHECK_EXTENSION, ON_VCPU | ON_LOOP | ON_MAIN), /* how doorbells may be */
+            KVM(KVM_GET_SREGS, ON_MAIN),
+            KVM(KVM_SET_IRQCHIP, ON_MAIN),
+            KVM(KVM_SET_REGS, ON_MAIN),
+            KVM(KVM_SET_SREGS, ON_MAIN),
+            KVM(KVM_SET_MSRS, ON_MAIN),
+            KVM(KVM_SET_LAPIC, ON_MAIN),
+            KVM(KVM_SET_MP_STATE, ON_MAIN),
+            KVM(KVM_SET_VCPU_EVENTS, ON_MAIN),
+            KVM(KVM_SET_DEBUGREGS, ON_MAIN),
+            KVM(KVM_SET_XSAVE, ON_MAIN),
+            KVM(KVM_SET_XCRS, ON_MAIN),
+            KVM(KVM_KVMCLOCK_CTRL, ON_MAIN), /* a pause */
+            {0}},
+    .always = true};
 
 /* libmicrohttpd's, and what a request may be about. */
 const struct sandbox_list sandbox_api = {
-    "control socket", (const struct sandbox_call[]){
-                          {.nr = SYS_accept4, .on = ON_MAIN},
-                          {.nr = SYS_epoll_ctl, .on = ON_MAIN},
-                          {.nr = SYS_epoll_wait, .on = ON_MAIN},
-                          {.nr = SYS_recvfrom, .on = ON_MAIN},
-                          {.nr = SYS_sendto, .on = ON_MAIN},
-                          {.nr = SYS_sendmsg, .on = ON_MAIN},
-                          {.nr = SYS_shutdown, .on = ON_MAIN},
-                          {.nr = SYS_openat, .on = ON_MAIN}, /* another log, other metrics */
-                          {.nr = SYS_fcntl, .on = ON_MAIN},
-                          {.nr = SYS_dup3, .on = ON_MAIN},
-                          {.nr = SYS_writev, .on = ON_MAIN},
-                          {.nr = SYS_unlink, .on = ON_MAIN}, /* its socket */
-                          {0}}};
+    .name = "control socket",
+    .calls = (const struct sandbox_call[]){
+        {.nr = SYS_accept4, .on = ON_MAIN},
+        {.nr = SYS_epoll_ctl, .on = ON_MAIN},
+        {.nr = SYS_epoll_wait, .on = ON_MAIN},
+        {.nr = SYS_recvfrom, .on = ON_MAIN},
+        {.nr = SYS_sendto, .on = ON_MAIN},
+        {.nr = SYS_sendmsg, .on = ON_MAIN},
+        {.nr = SYS_shutdown, .on = ON_MAIN},
+        {.nr = SYS_openat, .on = ON_MAIN}, /* another log, other metrics */
+        {.nr = SYS_fcntl, .on = ON_MAIN},
+        {.nr = SYS_dup3, .on = ON_MAIN},
+        {.nr = SYS_writev, .on = ON_MAIN},
+        {.nr = SYS_unlink, .on = ON_MAIN}, /* its socket */
+        {0}}};
 
 static const struct sandbox_list *const own[] = {
     &sandbox_every_thread, &sandbox_vcpu,       &sandbox_machine,

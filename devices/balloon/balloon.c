@@ -306,7 +306,8 @@ static const struct opt_desc balloon_opts[] = {
 static const struct balloon_opts balloon_defaults = {.page_poison = true};
 
 static const struct sandbox_list balloon_calls = {
-    "balloon", (const struct sandbox_call[]){{.nr = SYS_fallocate, .on = ON_LOOP}, {0}}};
+    .name = "balloon",
+    .calls = (const struct sandbox_call[]){{.nr = SYS_fallocate, .on = ON_LOOP}, {0}}};
 
 extern const struct vdev_class balloon_class;
 const struct vdev_class balloon_class = {

@@ -10,14 +10,15 @@
     }
 
 const struct sandbox_list fs_files = {
-    "fs", (const struct sandbox_call[]){
-              CALL(openat2),    CALL(openat),     CALL(preadv),          CALL(read),
-              CALL(pwritev2),   CALL(lseek),      CALL(fsync),           CALL(fdatasync),
-              CALL(syncfs),     CALL(fallocate),  CALL(copy_file_range), CALL(ftruncate),
-              CALL(getdents64), CALL(fcntl),      CALL(flock),           CALL(statx),
-              CALL(newfstatat), CALL(fstatfs),    CALL(readlinkat),      CALL(mkdirat),
-              CALL(mknodat),    CALL(symlinkat),  CALL(linkat),          CALL(unlinkat),
-              CALL(renameat2),  CALL(fchmodat),   CALL(fchownat),        CALL(utimensat),
-              CALL(fgetxattr),  CALL(flistxattr), CALL(fsetxattr),       CALL(fremovexattr),
-              CALL(umask),      CALL(unshare),    CALL(capget),          CALL(capset),
-              CALL(setgroups),  CALL(setfsuid),   CALL(setfsgid),        {0}}};
+    .name = "fs",
+    .calls = (const struct sandbox_call[]){
+        CALL(openat2),    CALL(openat),     CALL(preadv),          CALL(read),
+        CALL(pwritev2),   CALL(lseek),      CALL(fsync),           CALL(fdatasync),
+        CALL(syncfs),     CALL(fallocate),  CALL(copy_file_range), CALL(ftruncate),
+        CALL(getdents64), CALL(fcntl),      CALL(flock),           CALL(statx),
+        CALL(newfstatat), CALL(fstatfs),    CALL(readlinkat),      CALL(mkdirat),
+        CALL(mknodat),    CALL(symlinkat),  CALL(linkat),          CALL(unlinkat),
+        CALL(renameat2),  CALL(fchmodat),   CALL(fchownat),        CALL(utimensat),
+        CALL(fgetxattr),  CALL(flistxattr), CALL(fsetxattr),       CALL(fremovexattr),
+        CALL(umask),      CALL(unshare),    CALL(capget),          CALL(capset),
+        CALL(setgroups),  CALL(setfsuid),   CALL(setfsgid),        {0}}};

@@ -187,10 +187,11 @@ static const struct vdev_ops mem_ops = {
     .free = mem_free,
 };
 static const struct sandbox_list mem_calls = {
-    "mem",
-    (const struct sandbox_call[]){{.nr = SYS_mprotect, .on = ON_LOOP, .arg = 2, .mask = PROT_EXEC},
-                                  {.nr = SYS_fallocate, .on = ON_LOOP},
-                                  {0}}};
+    .name = "mem",
+    .calls = (const struct sandbox_call[]){
+        {.nr = SYS_mprotect, .on = ON_LOOP, .arg = 2, .mask = PROT_EXEC},
+        {.nr = SYS_fallocate, .on = ON_LOOP},
+        {0}}};
 
 extern const struct vdev_class mem_class;
 const struct vdev_class mem_class = {

@@ -145,8 +145,8 @@ static int net_create(const void *opts, const struct build_env *env, struct vdev
 
 /* What only some back ends need is theirs: sandbox_need() when they are opened. */
 static const struct sandbox_list net_calls = {
-    "net",
-    (const struct sandbox_call[]){
+    .name = "net",
+    .calls = (const struct sandbox_call[]){
         {.nr = SYS_timerfd_create, .on = ON_LOOP | IF_LIVE}, /* a limit where there was none */
         {0}}};
 static const struct sandbox_list *const net_lists[] = {

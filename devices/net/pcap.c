@@ -125,8 +125,9 @@ static void pcap_free(struct net_backend *b)
 }
 
 const struct sandbox_list net_pcap_calls = {
-    "net pcap", (const struct sandbox_call[]){
-                    {.nr = SYS_writev, .on = ON_LOOP}, {.nr = SYS_ftruncate, .on = ON_LOOP}, {0}}};
+    .name = "net pcap",
+    .calls = (const struct sandbox_call[]){
+        {.nr = SYS_writev, .on = ON_LOOP}, {.nr = SYS_ftruncate, .on = ON_LOOP}, {0}}};
 
 static const struct net_backend_ops pcap_ops = {.recv = pcap_recv,
                                                 .send = pcap_send,

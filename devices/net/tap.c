@@ -66,7 +66,8 @@ static void tap_set_queues(struct net_backend *b, unsigned n)
         .value = (request)                                                                         \
     }
 const struct sandbox_list net_tap_calls = {
-    "net tap", (const struct sandbox_call[]){TUN(TUNSETOFFLOAD), TUN(TUNSETQUEUE), {0}}};
+    .name = "net tap",
+    .calls = (const struct sandbox_call[]){TUN(TUNSETOFFLOAD), TUN(TUNSETQUEUE), {0}}};
 
 static const struct net_backend_ops tap_ops = {.recv = net_fd_recv,
                                                .send = net_fd_send,

@@ -244,28 +244,29 @@ static int configure(struct user *u, const struct net_backend_spec *s, struct er
         .nr = SYS_##name, .on = ON_LOOP                                                            \
     }
 const struct sandbox_list net_user_calls = {
-    "net user", (const struct sandbox_call[]){SOCKET(AF_INET),
-                                              SOCKET(AF_INET6),
-                                              CALL(connect),
-                                              CALL(bind),
-                                              CALL(listen),
-                                              CALL(accept),
-                                              CALL(shutdown),
-                                              CALL(sendto),
-                                              CALL(recvfrom),
-                                              CALL(recvmsg),
-                                              CALL(getsockopt),
-                                              CALL(setsockopt),
-                                              CALL(getsockname),
-                                              CALL(getpeername),
-                                              CALL(ioctl),
-                                              CALL(fcntl),
-                                              CALL(epoll_ctl),
-                                              CALL(epoll_wait),
-                                              /* The host's name server, looked up anew. */
-                                              CALL(openat),
-                                              CALL(newfstatat),
-                                              {0}}};
+    .name = "net user",
+    .calls = (const struct sandbox_call[]){SOCKET(AF_INET),
+                                           SOCKET(AF_INET6),
+                                           CALL(connect),
+                                           CALL(bind),
+                                           CALL(listen),
+                                           CALL(accept),
+                                           CALL(shutdown),
+                                           CALL(sendto),
+                                           CALL(recvfrom),
+                                           CALL(recvmsg),
+                                           CALL(getsockopt),
+                                           CALL(setsockopt),
+                                           CALL(getsockname),
+                                           CALL(getpeername),
+                                           CALL(ioctl),
+                                           CALL(fcntl),
+                                           CALL(epoll_ctl),
+                                           CALL(epoll_wait),
+                                           /* The host's name server, looked up anew. */
+                                           CALL(openat),
+                                           CALL(newfstatat),
+                                           {0}}};
 
 /* Its folder, where the file is replaced when the network changes; but not all of /etc. */
 static void allow_resolver(void)

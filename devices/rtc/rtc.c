@@ -248,7 +248,8 @@ static const struct opt_desc rtc_opts[] = {
 };
 
 static const struct sandbox_list rtc_calls = {
-    "rtc", (const struct sandbox_call[]){{.nr = SYS_adjtimex, .on = ON_LOOP}, {0}}};
+    .name = "rtc",
+    .calls = (const struct sandbox_call[]){{.nr = SYS_adjtimex, .on = ON_LOOP}, {0}}};
 
 extern const struct vdev_class rtc_class;
 const struct vdev_class rtc_class = {.name = "rtc",

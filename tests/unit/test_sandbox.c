@@ -50,9 +50,6 @@ static int try(const struct child *c, char said[1024])
         (void)dup2(p[1], STDERR_FILENO);
         if (sandbox_use(&sandbox_programs, &e) < 0 || sandbox_begin(c->live, &e) < 0)
             _exit(1);
-        sandbox_need(&sandbox_vcpu);
-        sandbox_need(&sandbox_machine);
-        sandbox_need(&sandbox_loop);
         if (c->list)
             sandbox_need(c->list);
         sandbox_path(dir, SANDBOX_WRITE);

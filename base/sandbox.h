@@ -38,6 +38,10 @@ struct sandbox_call {
     uint64_t value;  /* SANDBOX_OWN_PID: this process's id */
     const char *why; /* it stays, though no run of tests/sandbox is seen to need it; NULL: one is */
 };
+/* Reasons that are many rows'. */
+#define SANDBOX_BUG     "a bug's end: assert(), abort(), a signal that kills"
+#define SANDBOX_LIBC    "the C library's choice: by its version, the allocation, the host's clock"
+#define SANDBOX_LAB     "needs a real guest: tools/boot-test --seen"
 #define SANDBOX_OWN_PID 0x5eedf11du /* no process has so high a number */
 
 struct sandbox_list {

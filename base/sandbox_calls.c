@@ -4,37 +4,43 @@
 
 #include "base/sandbox.h"
 
-#define BUG "only a bug's end: assert(), abort(), what on_deadly() does"
-
 const struct sandbox_list sandbox_every_thread = {
     .name = "every thread",
     .calls =
         (const struct sandbox_call[]){
             {.nr = SYS_futex, .on = ON_ALL},
             {.nr = SYS_write, .on = ON_ALL},
-            {.nr = SYS_read, .on = ON_MAIN | ON_VCPU | ON_LOOP},
-            {.nr = SYS_close, .on = ON_ALL},
+            {.nr = SYS_read, .on = ON_MAIN | ON_LOOP},
+            {.nr = SYS_close, .on = ON_MAIN | ON_LOOP | ON_POOL},
             {.nr = SYS_poll, .on = ON_ALL}, /* the log's */
             /* The C library's memory; none of it is to be run. */
-            {.nr = SYS_brk, .on = ON_ALL},
-            {.nr = SYS_mmap, .on = ON_ALL, .arg = 2, .mask = PROT_EXEC},
+            {.nr = SYS_brk, .on = ON_ALL, .why = SANDBOX_LIBC},
+            {.nr = SYS_mmap, .on = ON_ALL, .arg = 2, .mask = PROT_EXEC, .why = SANDBOX_LIBC},
             {.nr = SYS_munmap, .on = ON_ALL},
-            {.nr = SYS_mremap, .on = ON_ALL},
+            {.nr = SYS_mremap, .on = ON_ALL, .why = SANDBOX_LIBC},
             {.nr = SYS_madvise, .on = ON_ALL}, /* a thread's stack, at its end */
-            {.nr = SYS_clock_gettime, .on = ON_ALL},
-            {.nr = SYS_restart_syscall, .on = ON_MAIN},
+            {.nr = SYS_clock_gettime, .on = ON_ALL, .why = SANDBOX_LIBC},
+            {.nr = SYS_restart_syscall,
+             .on = ON_MAIN,
+             .why = "poll() after somebody has stopped and continued us"},
             {.nr = SYS_rt_sigreturn, .on = ON_VCPU},
             {.nr = SYS_rt_sigprocmask, .on = ON_ALL}, /* a thread's end */
-            {.nr = SYS_getpid, .on = ON_ALL},
-            {.nr = SYS_gettid, .on = ON_ALL},
+            {.nr = SYS_getpid, .on = ON_ALL, .why = SANDBOX_BUG},
+            {.nr = SYS_gettid, .on = ON_ALL, .why = SANDBOX_BUG},
             {.nr = SYS_tgkill,
              .on = ON_ALL,
              .arg = 0,
              .mask = UINT32_MAX,
-             .value = SANDBOX_OWN_PID},
-            {.nr = SYS_ioctl, .on = ON_ALL, .arg = 1, .mask = UINT32_MAX, .value = TCSETS},
-            {.nr = SYS_exit, .on = ON_ALL},
-            {.nr = SYS_exit_group, .on = ON_ALL},
+             .value = SANDBOX_OWN_PID,
+             .why = SANDBOX_BUG},
+            {.nr = SYS_ioctl,
+             .on = ON_ALL,
+             .arg = 1,
+             .mask = UINT32_MAX,
+             .value = TCSETS,
+             .why = SANDBOX_BUG ", or a terminal, which is given back"},
+            {.nr = SYS_exit, .on = ON_VCPU | ON_LOOP | ON_POOL},
+            {.nr = SYS_exit_group, .on = ON_ALL, .why = "the end after a forbidden call"},
             {0}},
     .always = true};
 

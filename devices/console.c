@@ -461,8 +461,13 @@ static const struct vdev_ops console_ops = {
 };
 static const struct sandbox_list console_calls = {
     .name = "console",
-    .calls = (const struct sandbox_call[]){
-        {.nr = SYS_ioctl, .on = ON_LOOP, .arg = 1, .mask = UINT32_MAX, .value = TIOCGWINSZ}, {0}}};
+    .calls = (const struct sandbox_call[]){{.nr = SYS_ioctl,
+                                            .on = ON_LOOP,
+                                            .arg = 1,
+                                            .mask = UINT32_MAX,
+                                            .value = TIOCGWINSZ,
+                                            .why = "a terminal, which tests have none of"},
+                                           {0}}};
 
 extern const struct vdev_class console_class;
 const struct vdev_class console_class = {

@@ -7,25 +7,27 @@
 #include "base/chardev.h"
 #include "devices/virtio/vdev.h"
 
-#define KVM(request, threads)                                                                      \
+#define KVM(request, threads, ...)                                                                 \
     {                                                                                              \
-        .nr = SYS_ioctl, .on = (threads), .arg = 1, .mask = UINT32_MAX, .value = (request)         \
+        .nr = SYS_ioctl, .on = (threads), .arg = 1, .mask = UINT32_MAX, .value = (request),        \
+        __VA_ARGS__                                                                                \
     }
+#define PCI_RESET "a driver on PCI, or its reset: " SANDBOX_LAB
 
 const struct sandbox_list sandbox_vcpu = {
     .name = "vCPU",
     .calls =
         (const struct sandbox_call[]){
             KVM(KVM_RUN, ON_VCPU),
-            KVM(KVM_GET_REGS, ON_VCPU), /* where it went wrong */
+            KVM(KVM_GET_REGS, ON_VCPU, .why = "where the guest went wrong, for the log"),
             /* Vectors, lines and doorbells come and go as a driver asks; the loop has them when a
              * queue starts or stops there, and the main thread at a reset. */
-            KVM(KVM_IRQFD, ON_VCPU | ON_LOOP | ON_MAIN),
-            KVM(KVM_IOEVENTFD, ON_VCPU | ON_LOOP | ON_MAIN),
-            KVM(KVM_SET_GSI_ROUTING, ON_VCPU | ON_MAIN),
+            KVM(KVM_IRQFD, ON_VCPU | ON_LOOP | ON_MAIN, .why = PCI_RESET),
+            KVM(KVM_IOEVENTFD, ON_VCPU | ON_LOOP | ON_MAIN, .why = PCI_RESET),
+            KVM(KVM_SET_GSI_ROUTING, ON_VCPU | ON_MAIN, .why = PCI_RESET),
             {.nr = SYS_eventfd2, .on = ON_VCPU | ON_LOOP},
             /* A BAR with memory behind it moves. */
-            KVM(KVM_SET_USER_MEMORY_REGION, ON_VCPU | ON_MAIN),
+            KVM(KVM_SET_USER_MEMORY_REGION, ON_VCPU | ON_MAIN, .why = PCI_RESET),
             {.nr = SYS_timerfd_settime,
              .on = ON_VCPU}, /* a console that has no room is asked again */
             {0}},
@@ -35,13 +37,19 @@ const struct sandbox_list sandbox_machine = {
     .name = "machine",
     .calls =
         (const struct sandbox_call[]){
-            {.nr = SYS_rt_sigaction, .on = ON_MAIN}, /* to die by a signal */
-            {.nr = SYS_pread64, .on = ON_MAIN},      /* a reset: the kernel, once more */
+            {.nr = SYS_rt_sigaction,
+             .on = ON_MAIN,
+             .why = "to die by the signal that came"}, /* to die by a signal */
+            {.nr = SYS_pread64, .on = ON_MAIN},        /* a reset: the kernel, once more */
             {.nr = SYS_newfstatat, .on = ON_MAIN},
             {.nr = SYS_fstat, .on = ON_MAIN, .why = "another C library's fstat()"},
-            {.nr = SYS_getrandom, .on = ON_MAIN},
-            {.nr = SYS_fallocate, .on = ON_MAIN}, /* RAM in a memory file is thrown away */
-            KVM(KVM_CHECK_EXTENSION, ON_VCPU | ON_LOOP | ON_MAIN), /* how doorbells may be */
+            {.nr = SYS_getrandom, .on = ON_MAIN, .why = "a reset, with a generation ID"},
+            {.nr = SYS_fallocate,
+             .on = ON_MAIN,
+             .why = "a reset with --mem shared or hugepages"}, /* RAM in a memory file is thrown
+                                                                  away */
+            KVM(KVM_CHECK_EXTENSION, ON_VCPU | ON_LOOP | ON_MAIN,
+                .why = PCI_RESET), /* how doorbells may be */
             KVM(KVM_GET_SREGS, ON_MAIN),
             KVM(KVM_SET_IRQCHIP, ON_MAIN),
             KVM(KVM_SET_REGS, ON_MAIN),
@@ -69,8 +77,8 @@ const struct sandbox_list sandbox_api = {
         {.nr = SYS_sendmsg, .on = ON_MAIN},
         {.nr = SYS_shutdown, .on = ON_MAIN},
         {.nr = SYS_openat, .on = ON_MAIN}, /* another log, other metrics */
-        {.nr = SYS_fcntl, .on = ON_MAIN},
-        {.nr = SYS_dup3, .on = ON_MAIN},
+        {.nr = SYS_fcntl, .on = ON_MAIN, .why = "PUT /logger while the guest runs"},
+        {.nr = SYS_dup3, .on = ON_MAIN, .why = "PUT /logger while the guest runs"},
         {.nr = SYS_writev, .on = ON_MAIN},
         {.nr = SYS_unlink, .on = ON_MAIN}, /* its socket */
         {0}}};

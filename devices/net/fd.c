@@ -182,10 +182,11 @@ void net_fd_free(struct net_backend *b)
 
 const struct sandbox_list net_fd_calls = {
     .name = "net by descriptor",
-    .calls = (const struct sandbox_call[]){{.nr = SYS_readv, .on = ON_LOOP},
-                                           {.nr = SYS_writev, .on = ON_LOOP},
-                                           {.nr = SYS_getsockopt, .on = ON_LOOP},
-                                           {0}}};
+    .calls =
+        (const struct sandbox_call[]){{.nr = SYS_readv, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_writev, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_getsockopt, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {0}}};
 
 int net_fd_new(struct loop *l, const char *what, const int *fds, unsigned n, bool vnet,
                const struct net_backend_ops *ops, struct net_backend **out, struct err *e)

@@ -126,8 +126,9 @@ static void pcap_free(struct net_backend *b)
 
 const struct sandbox_list net_pcap_calls = {
     .name = "net pcap",
-    .calls = (const struct sandbox_call[]){
-        {.nr = SYS_writev, .on = ON_LOOP}, {.nr = SYS_ftruncate, .on = ON_LOOP}, {0}}};
+    .calls = (const struct sandbox_call[]){{.nr = SYS_writev, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                           {.nr = SYS_ftruncate, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                           {0}}};
 
 static const struct net_backend_ops pcap_ops = {.recv = pcap_recv,
                                                 .send = pcap_send,

@@ -237,11 +237,12 @@ static int configure(struct user *u, const struct net_backend_spec *s, struct er
 
 #define SOCKET(domain)                                                                             \
     {                                                                                              \
-        .nr = SYS_socket, .on = ON_LOOP, .arg = 0, .mask = UINT32_MAX, .value = (domain)           \
+        .nr = SYS_socket, .on = ON_LOOP, .arg = 0, .mask = UINT32_MAX, .value = (domain),          \
+        .why = SANDBOX_LAB                                                                         \
     }
 #define CALL(name)                                                                                 \
     {                                                                                              \
-        .nr = SYS_##name, .on = ON_LOOP                                                            \
+        .nr = SYS_##name, .on = ON_LOOP, .why = SANDBOX_LAB                                        \
     }
 const struct sandbox_list net_user_calls = {
     .name = "net user",

@@ -223,11 +223,12 @@ static const struct vdev_ops scsi_ops = {
 /* What is inserted while the guest runs is opened there and then. */
 static const struct sandbox_list scsi_calls = {
     .name = "scsi",
-    .calls = (const struct sandbox_call[]){{.nr = SYS_openat, .on = ON_LOOP | IF_LIVE},
-                                           {.nr = SYS_newfstatat, .on = ON_LOOP | IF_LIVE},
-                                           {.nr = SYS_fcntl, .on = ON_LOOP | IF_LIVE},
-                                           {.nr = SYS_fallocate, .on = ON_LOOP | IF_LIVE},
-                                           {0}}};
+    .calls = (const struct sandbox_call[]){
+        {.nr = SYS_openat, .on = ON_LOOP | IF_LIVE, .why = SANDBOX_LAB},
+        {.nr = SYS_newfstatat, .on = ON_LOOP | IF_LIVE, .why = SANDBOX_LAB},
+        {.nr = SYS_fcntl, .on = ON_LOOP | IF_LIVE, .why = SANDBOX_LAB},
+        {.nr = SYS_fallocate, .on = ON_LOOP | IF_LIVE, .why = SANDBOX_LAB},
+        {0}}};
 
 extern const struct vdev_class scsi_class;
 const struct vdev_class scsi_class = {

@@ -156,22 +156,37 @@ static const struct opt_desc vsock_opts[] = {
 
 static const struct sandbox_list vsock_calls = {
     .name = "vsock",
-    .calls = (const struct sandbox_call[]){
-        {.nr = SYS_socket, .on = ON_LOOP, .arg = 0, .mask = UINT32_MAX, .value = AF_UNIX},
-        {.nr = SYS_connect, .on = ON_LOOP},
-        {.nr = SYS_accept4, .on = ON_LOOP},
-        {.nr = SYS_setsockopt, .on = ON_LOOP},
-        {.nr = SYS_shutdown, .on = ON_LOOP},
-        {.nr = SYS_sendto, .on = ON_LOOP},
-        {.nr = SYS_sendmsg, .on = ON_LOOP},
-        {.nr = SYS_recvfrom, .on = ON_LOOP},
-        {.nr = SYS_recvmsg, .on = ON_LOOP},
-        {.nr = SYS_ioctl, .on = ON_LOOP, .arg = 1, .mask = UINT32_MAX, .value = SIOCOUTQ},
-        {.nr = SYS_ioctl, .on = ON_LOOP, .arg = 1, .mask = UINT32_MAX, .value = SIOCINQ},
-        {.nr = SYS_epoll_ctl, .on = ON_LOOP},
-        {.nr = SYS_epoll_wait, .on = ON_LOOP},
-        {.nr = SYS_unlink, .on = ON_MAIN},
-        {0}}};
+    .calls =
+        (const struct sandbox_call[]){{.nr = SYS_socket,
+                                       .on = ON_LOOP,
+                                       .arg = 0,
+                                       .mask = UINT32_MAX,
+                                       .value = AF_UNIX,
+                                       .why = SANDBOX_LAB},
+                                      {.nr = SYS_connect, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_accept4, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_setsockopt, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_shutdown, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_sendto, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_sendmsg, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_recvfrom, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_recvmsg, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_ioctl,
+                                       .on = ON_LOOP,
+                                       .arg = 1,
+                                       .mask = UINT32_MAX,
+                                       .value = SIOCOUTQ,
+                                       .why = SANDBOX_LAB},
+                                      {.nr = SYS_ioctl,
+                                       .on = ON_LOOP,
+                                       .arg = 1,
+                                       .mask = UINT32_MAX,
+                                       .value = SIOCINQ,
+                                       .why = SANDBOX_LAB},
+                                      {.nr = SYS_epoll_ctl, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_epoll_wait, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_unlink, .on = ON_MAIN, .why = SANDBOX_LAB},
+                                      {0}}};
 
 extern const struct vdev_class vsock_class;
 const struct vdev_class vsock_class = {

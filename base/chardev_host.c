@@ -12,6 +12,7 @@
 #include <termios.h>
 
 #include "base/chardev_priv.h"
+#include "base/jail.h"
 
 enum { HOLD_MAX = 256 * 1024, HOLD_DIRECT = 4096 };
 
@@ -154,6 +155,7 @@ static int open_unix(struct chardev *c, const char *path, struct err *e)
     sandbox_path(path, SANDBOX_REMOVE);
     c->path_dev = st.st_dev;
     c->path_ino = st.st_ino;
+    jail_remove_at_end(path);
     r = open_timer(c, e);
     return r < 0 ? r : hold_init(c, HOLD_MAX, e);
 }

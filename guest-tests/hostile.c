@@ -307,7 +307,8 @@ static void run_all(const struct attack *list, struct target *t)
             i++;
         if (i == 0)
             continue;
-        out("case %s %s: %s x%u\n", a->name, label, no ? "REJECT" : "PASS", i);
+        out("case %s %s: %s x%u%s%s\n", a->name, label, no ? "REJECT" : "PASS", i,
+            a->rows ? ", rows " : "", a->rows ? a->rows : "");
         n_attacks += i;
         n_passed += !no;
         n_rejected += no;

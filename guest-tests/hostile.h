@@ -40,6 +40,7 @@ struct attack {
     unsigned only; /* enum run */
     enum expect expect;
     bool spoils; /* the driver's side of the ring is unknown behind it: reset the device first */
+    const char *rows; /* of tests/attacks/attacks.tsv; NULL: of none */
 };
 extern const struct attack register_attacks[], queue_attacks[], chain_attacks[], ring_attacks[],
     flight_attacks[], pci_attacks[], fuzz_attacks[]; /* each ends with a NULL name */

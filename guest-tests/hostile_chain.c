@@ -319,25 +319,56 @@ static bool indirect_unasked(struct target *t, unsigned i)
     return true;
 }
 
+/* Descriptors become others and the same again, while the device looks at them: no place that they
+ * lead to meanwhile is memory. */
+static bool changes_its_mind(struct target *t, unsigned i)
+{
+    enum { LINKS = 3, CHANGES = 20000 };
+    static const struct {
+        unsigned word; /* of a descriptor */
+        uint64_t bits; /* of it */
+    } changes[] = {{0, 1ull << 40}, {1, 0xfffffff0}, {1, 0xffffull << 32}, {1, 0xffffull << 48}};
+    const struct ring *r = &t->ring;
+    uint64_t at = here(2 * MIB);
+    struct link l[] = {{at, 16, N}, {at + 64, 512, N | W}, {at + 1024, 1, W}};
+    if (i == 4 * ARRAY_SIZE(changes))
+        return false;
+    volatile uint64_t *d =
+        r->packed ? (void *)(r->slots + r->next_avail) : (void *)(r->desc + r->size / 2);
+    memset((void *)at, 0, 16);
+    if (i % 2) {
+        for (unsigned k = 0; k < LINKS; k++)
+            entry(t, k, &l[k], (uint16_t)(k + 1));
+        d = (void *)here(0);
+        submit_table(t, LINKS * TABLE);
+    } else {
+        raw_submit(t, l, LINKS);
+    }
+    for (unsigned k = 0; k < CHANGES; k++)
+        d[i / 2 % 2 * 2 + changes[i / 4].word] ^= changes[i / 4].bits;
+    return true;
+}
+
 const struct attack chain_attacks[] = {
-    {"chain-address", address, .expect = REJECTS},
-    {"chain-length", length, .expect = REJECTS},
-    {"chain-zero-length", zero_length, .expect = PASSES},
-    {"chain-one-byte", one_byte, .expect = PASSES},
-    {"chain-sum", sum, .expect = REJECTS},
-    {"chain-write-then-read", write_then_read, .expect = REJECTS},
+    {"chain-address", address, .expect = REJECTS, .rows = "25 28 23a"},
+    {"chain-length", length, .expect = REJECTS, .rows = "21d 23a"},
+    {"chain-zero-length", zero_length, .expect = PASSES, .rows = "24a"},
+    {"chain-one-byte", one_byte, .expect = PASSES, .rows = "24a"},
+    {"chain-sum", sum, .expect = REJECTS, .rows = "21a 21b"},
+    {"chain-write-then-read", write_then_read, .expect = REJECTS, .rows = "19c"},
     {"chain-flag-bits", flag_bits, .expect = PASSES},
-    {"chain-loop", chain_loop, .only = ON_SPLIT, .expect = REJECTS},
-    {"chain-next-range", next_range, .only = ON_SPLIT, .expect = REJECTS},
-    {"chain-too-long", list_too_long, .only = ON_PACKED, .expect = REJECTS},
-    {"indirect-length", indirect_length, .expect = REJECTS},
-    {"indirect-address", indirect_address, .expect = REJECTS},
-    {"indirect-entry", indirect_entry, .expect = REJECTS},
+    {"chain-loop", chain_loop, .only = ON_SPLIT, .expect = REJECTS, .rows = "21a"},
+    {"chain-next-range", next_range, .only = ON_SPLIT, .expect = REJECTS, .rows = "16c"},
+    {"chain-too-long", list_too_long, .only = ON_PACKED, .expect = REJECTS, .rows = "19a"},
+    {"chain-changes", changes_its_mind, .spoils = true},
+    {"indirect-length", indirect_length, .expect = REJECTS, .rows = "19b"},
+    {"indirect-address", indirect_address, .expect = REJECTS, .rows = "25"},
+    {"indirect-entry", indirect_entry, .expect = REJECTS, .rows = "25"},
     {"indirect-next", indirect_next, .expect = REJECTS},
-    {"indirect-nested", indirect_nested, .only = ON_SPLIT, .expect = REJECTS},
+    {"indirect-nested", indirect_nested, .only = ON_SPLIT, .expect = REJECTS, .rows = "19c"},
     {"indirect-is-ring", indirect_is_ring, .spoils = true},
-    {"indirect-huge", indirect_huge, .expect = REJECTS},
-    {"indirect-range", indirect_range, .only = ON_SPLIT, .expect = REJECTS},
-    {"indirect-unasked", indirect_unasked, .expect = REJECTS},
+    {"indirect-huge", indirect_huge, .expect = REJECTS, .rows = "19a 24a"},
+    {"indirect-range", indirect_range, .only = ON_SPLIT, .expect = REJECTS, .rows = "16c"},
+    {"indirect-unasked", indirect_unasked, .expect = REJECTS, .rows = "15"},
     {.name = NULL},
 };

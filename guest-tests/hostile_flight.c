@@ -113,10 +113,12 @@ static bool ready_storm(struct target *t, unsigned i)
 }
 
 const struct attack flight_attacks[] = {
-    {"reset-in-flight", reset_in_flight, .only = ON_BLK, .expect = PASSES},
-    {"queue-reset-in-flight", queue_reset_in_flight, .only = ON_BLK | ON_MODERN, .expect = PASSES},
-    {"program-in-flight", program_in_flight, .only = ON_BLK, .expect = PASSES},
-    {"pfn-0-in-flight", pfn_0_in_flight, .only = ON_BLK | ON_LEGACY, .expect = PASSES},
-    {"ready-storm", ready_storm, .only = ON_BLK | ON_MODERN, .spoils = true},
+    {"reset-in-flight", reset_in_flight, .only = ON_BLK, .expect = PASSES, .rows = "27a"},
+    {"queue-reset-in-flight", queue_reset_in_flight, .only = ON_BLK | ON_MODERN, .expect = PASSES,
+     .rows = "27a"},
+    {"program-in-flight", program_in_flight, .only = ON_BLK, .expect = PASSES, .rows = "1 5"},
+    {"pfn-0-in-flight", pfn_0_in_flight, .only = ON_BLK | ON_LEGACY, .expect = PASSES,
+     .rows = "27a"},
+    {"ready-storm", ready_storm, .only = ON_BLK | ON_MODERN, .spoils = true, .rows = "5"},
     {.name = NULL},
 };

@@ -257,16 +257,18 @@ static bool pfn_units(struct target *t, unsigned i)
 }
 
 const struct attack queue_attacks[] = {
-    {"queue-size", queue_size, .only = ON_MODERN, .spoils = true},
-    {"queue-address", queue_address, .only = ON_MODERN, .expect = REJECTS},
+    {"queue-size", queue_size, .only = ON_MODERN, .spoils = true, .rows = "2"},
+    {"queue-address", queue_address, .only = ON_MODERN, .expect = REJECTS, .rows = "7"},
     {"queue-unaligned", queue_unaligned, .only = ON_MODERN, .expect = REJECTS},
-    {"queue-across-end", queue_across_end, .only = ON_MODERN, .expect = REJECTS},
-    {"queue-frozen", queue_frozen, .only = ON_MODERN, .expect = PASSES},
-    {"queue-not-ready", queue_not_ready, .only = ON_SPLIT, .expect = PASSES, .spoils = true},
-    {"queue-early", queue_early, .only = ON_MODERN, .expect = PASSES, .spoils = true},
-    {"queue-longest", queue_longest, .only = ON_MODERN | ON_SPLIT, .spoils = true},
-    {"pfn-live", pfn_live, .only = ON_LEGACY, .expect = PASSES},
-    {"pfn-bad", pfn_bad, .only = ON_LEGACY, .expect = REJECTS},
+    {"queue-across-end", queue_across_end, .only = ON_MODERN, .expect = REJECTS, .rows = "7"},
+    {"queue-frozen", queue_frozen, .only = ON_MODERN, .expect = PASSES, .rows = "1"},
+    {"queue-not-ready", queue_not_ready, .only = ON_SPLIT, .expect = PASSES, .spoils = true,
+     .rows = "22a"},
+    {"queue-early", queue_early, .only = ON_MODERN, .expect = PASSES, .spoils = true,
+     .rows = "22a"},
+    {"queue-longest", queue_longest, .only = ON_MODERN | ON_SPLIT, .spoils = true, .rows = "2 21c"},
+    {"pfn-live", pfn_live, .only = ON_LEGACY, .expect = PASSES, .rows = "1"},
+    {"pfn-bad", pfn_bad, .only = ON_LEGACY, .expect = REJECTS, .rows = "7"},
     {"pfn-units", pfn_units, .only = ON_LEGACY | ON_MMIO, .spoils = true},
     {.name = NULL},
 };

@@ -220,13 +220,15 @@ static bool buffer_is_ring(struct target *t, unsigned i)
 }
 
 const struct attack ring_attacks[] = {
-    {"avail-jump", avail_jump, .only = ON_SPLIT, .expect = REJECTS},
-    {"head-range", head_range, .only = ON_SPLIT, .expect = REJECTS},
-    {"head-twice", head_twice, .only = ON_SPLIT | ON_BLK, .spoils = true},
-    {"head-twice-at-once", head_twice_at_once, .only = ON_SPLIT | ON_BLK, .expect = REJECTS},
+    {"avail-jump", avail_jump, .only = ON_SPLIT, .expect = REJECTS, .rows = "16b"},
+    {"head-range", head_range, .only = ON_SPLIT, .expect = REJECTS, .rows = "16c"},
+    {"head-twice", head_twice, .only = ON_SPLIT | ON_BLK, .spoils = true, .rows = "17"},
+    {"head-twice-at-once", head_twice_at_once, .only = ON_SPLIT | ON_BLK, .expect = REJECTS,
+     .rows = "17"},
     {"used-written", used_written, .only = ON_SPLIT, .expect = PASSES},
-    {"packed-bits", packed_bits, .only = ON_PACKED, .spoils = true},
-    {"packed-id-twice", packed_id_twice, .only = ON_PACKED | ON_BLK, .expect = REJECTS},
+    {"packed-bits", packed_bits, .only = ON_PACKED, .spoils = true, .rows = "16c"},
+    {"packed-id-twice", packed_id_twice, .only = ON_PACKED | ON_BLK, .expect = REJECTS,
+     .rows = "17"},
     {"packed-any-id", packed_any_id, .only = ON_PACKED, .expect = PASSES, .spoils = true},
     {"event-garbage", event_garbage, .expect = PASSES},
     {"overlap", overlap, .only = ON_MODERN, .spoils = true},

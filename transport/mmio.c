@@ -58,9 +58,16 @@ static void listen(struct vdev_port *p, unsigned queue, bool on)
 
 /* --- what both versions have --- */
 
+/* An administration virtqueue is PCI's alone (2.13): there is none behind the others here. */
+static const struct vq_config *selected(const struct mmio *m)
+{
+    return m->queue_sel < vdev_queue_count(m->t.dev) ? vdev_queue_config(m->t.dev, m->queue_sel)
+                                                     : NULL;
+}
+
 static uint32_t common_read(struct mmio *m, uint64_t off)
 {
-    const struct vq_config *q = vdev_queue_config(m->t.dev, m->queue_sel);
+    const struct vq_config *q = selected(m);
     switch (off) {
     case VIRTIO_MMIO_MAGIC_VALUE:
         return MAGIC;
@@ -144,7 +151,7 @@ static uint32_t shm_word(struct mmio *m, uint64_t off)
 
 static uint32_t modern_read(struct mmio *m, uint64_t off)
 {
-    const struct vq_config *q = vdev_queue_config(m->t.dev, m->queue_sel);
+    const struct vq_config *q = selected(m);
     switch (off) {
     case VIRTIO_MMIO_DEVICE_FEATURES:
         return vdev_features(m->t.dev, m->device_features_sel);
@@ -215,7 +222,7 @@ static void modern_write(struct mmio *m, uint64_t off, uint32_t v)
 
 static uint32_t legacy_read(struct mmio *m, uint64_t off)
 {
-    const struct vq_config *q = vdev_queue_config(m->t.dev, m->queue_sel);
+    const struct vq_config *q = selected(m);
     switch (off) {
     case VIRTIO_MMIO_DEVICE_FEATURES:
         return m->device_features_sel == 0 ? vdev_legacy_features(m->t.dev) : 0;
@@ -228,7 +235,7 @@ static uint32_t legacy_read(struct mmio *m, uint64_t off)
 
 static void legacy_write(struct mmio *m, uint64_t off, uint32_t v)
 {
-    const struct vq_config *q = vdev_queue_config(m->t.dev, m->queue_sel);
+    const struct vq_config *q = selected(m);
     switch (off) {
     case VIRTIO_MMIO_DRIVER_FEATURES:
         if (m->driver_features_sel == 0)

@@ -5,6 +5,7 @@
 #include "arch/x86_64/platform.h"
 #include "base/chardev.h"
 #include "base/gmem.h"
+#include "base/jail.h"
 #include "base/log.h"
 #include "devices/virtio/vdev.h"
 #include "transport/transport.h"
@@ -41,7 +42,8 @@ struct vm_config {
     int watchdog;                       /* enum watchdog: what it does when it is not fed */
     const char *dump_dtb;               /* NULL: no */
     const char *api_sock, *config_file; /* NULL: none */
-    int sandbox;                        /* enum sandbox_wish */
+    struct jail_config jail;
+    int sandbox; /* enum sandbox_wish */
     enum log_level log;
 };
 

@@ -12,6 +12,7 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 
+#include "base/jail.h"
 #include "base/loop.h"
 #include "vmm/machine_priv.h"
 
@@ -322,12 +323,16 @@ static int build(struct machine *m, struct err *e)
     await(m, &m->cpuid_asked);
     if (m->cpuid && check_memory(m, e) < 0) /* it is the better reason */
         return -EINVAL;
-    if (rc == 0 && !m->cpuid)
+    if (rc == 0 && !m->cpuid) {
+        sandbox_abandon(); /* which they wait for */
         rc = vcpus_prepared(&m->team, m->vcpus, m->platform.cpus, e);
+    }
     if (rc == 0)
         rc = devices_build(m, e);
     if (rc == 0 && (rc = chardev_start(m->console)) < 0)
         (void)err_host(e, rc, "console");
+    if (rc == 0) /* all is open, and no thread does anything yet */
+        rc = jail_enter(e);
     if (rc == 0) {
         sandbox_seal();
         rc = loops_start(m, e);

@@ -2,8 +2,10 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/wait.h>
 
 #include "arch/x86_64/cpu.h"
+#include "base/jail.h"
 #include "base/log.h"
 #include "base/sandbox.h"
 #include "vmm/api/api.h"
@@ -58,7 +60,9 @@ static int die_by(int signo)
 static void on_deadly(int signo)
 {
     chardev_restore_terminal(); /* NOLINT(bugprone-signal-handler,cert-sig30-c): tcsetattr() is */
-    (void)raise(signo);         /* not caught again */
+    if (getpid() == 1)          /* in a jail: no signal of its own ends the first process */
+        _exit(128 + signo);
+    (void)raise(signo); /* not caught again */
 }
 
 static void prepare_signals(void)
@@ -125,10 +129,23 @@ static int run_api(const struct vm_config *cfg)
     return rc < 0 ? complain(&e) : status_of(end, signo);
 }
 
-/* All that runs a guest. */
-static int run_confined(const struct vm_config *cfg)
+/* How the process in the jail ended is how this one does. */
+static int end_as(int wait_status)
+{
+    if (WIFSIGNALED(wait_status))
+        return die_by(WTERMSIG(wait_status));
+    int status = WEXITSTATUS(wait_status);
+    return status > 128 ? die_by(status - 128) : status;
+}
+
+static int run_guest(const struct vm_config *cfg)
 {
     struct err e;
+    int wait_status, rc = jail_begin(&cfg->jail, &wait_status, &e);
+    if (rc < 0)
+        return complain(&e);
+    if (rc > 0)
+        return end_as(wait_status);
     if (cfg->sandbox == SANDBOX_OFF)
         (void)fprintf(stderr, "vmm: --sandbox off: nothing confines this process\n");
     else if (sandbox_use(&sandbox_programs, &e) < 0)
@@ -160,7 +177,7 @@ static int act(enum options_action action, const struct vm_config *cfg)
         break;
     }
     if (!cfg->dump_dtb)
-        return run_confined(cfg);
+        return run_guest(cfg);
     return machine_dump_dtb(cfg, &e) < 0 ? complain(&e) : EXIT_SUCCESS;
 }
 

@@ -107,6 +107,8 @@ static int check_whole(const struct option_parse *p, uint64_t given, struct err 
     if (cfg->dump_dtb && (cfg->api_sock || cfg->config_file))
         return err_input(e, 0, "--dump-dtb and --%s contradict: it runs no guest",
                          cfg->api_sock ? "api-sock" : "config-file");
+    if (cfg->dump_dtb && cfg->jail.dir)
+        return err_input(e, 0, "--dump-dtb and --jail contradict: it runs no guest");
     if (!cfg->kernel && !cfg->dump_dtb && !cfg->api_sock && !cfg->config_file)
         return err_input(e, 0, "no kernel: --kernel FILE is needed (see vmm --help)");
     return 0;
@@ -134,6 +136,7 @@ static int parse_all(int argc, char *const *argv, struct option_parse *p, struct
             return 0; /* a question: answered, whatever else is on the line */
     }
     rc = check_whole(p, given, e);
+    option_finish_jail(&p->cfg);
     if (rc < 0 || p->action == OPTIONS_CHECK_HOST || options_unfinished(&p->cfg))
         return rc;
     return option_finish_devices(&p->cfg, e);

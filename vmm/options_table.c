@@ -252,9 +252,9 @@ static const char *const log_names[] = {
     [LOG_INFO] = "info", [LOG_DEBUG] = "debug", NULL};
 
 const char *const option_group_names[GROUP_COUNT] = {
-    [GROUP_BOOT] = "What to boot",        [GROUP_MACHINE] = "The machine",
-    [GROUP_DEVICES] = "Its devices",      [GROUP_CONTROL] = "Control from outside",
-    [GROUP_TOOLS] = "Help and diagnosis",
+    [GROUP_BOOT] = "What to boot",       [GROUP_MACHINE] = "The machine",
+    [GROUP_DEVICES] = "Its devices",     [GROUP_CONTROL] = "Control from outside",
+    [GROUP_CONFINEMENT] = "Confinement", [GROUP_TOOLS] = "Help and diagnosis",
 };
 
 const struct option_row option_rows[] = {
@@ -486,12 +486,21 @@ const struct option_row option_rows[] = {
      .group = GROUP_CONTROL,
      .man = "It has the bodies that the control socket takes, by the names of its resources.\n"
             "Devices on the command line come behind those in the file.\n"},
+    {.d = {.key = "jail",
+           .type = OPT_STR,
+           .metavar = "DIR",
+           .help = "run the guest in a process apart from the host, with DIR for a root"},
+     .group = GROUP_CONFINEMENT,
+     .keys = option_jail_keys,
+     .parse = option_parse_jail,
+     .man = "DIR is best an empty folder of root's; see\n"
+            ".Sx JAIL .\n"},
     {.d = {.key = "sandbox",
            .type = OPT_ENUM,
            .offset = offsetof(struct vm_config, sandbox),
            .help = "confine each thread to the system calls and files that it needs",
            .names = sandbox_names},
-     .group = GROUP_CONTROL,
+     .group = GROUP_CONFINEMENT,
      .default_text = "on",
      .man = "A thread that asks for anything else ends vmm; see\n"
             ".Sx SANDBOX .\n"

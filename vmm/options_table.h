@@ -10,6 +10,7 @@ enum option_group {
     GROUP_MACHINE,
     GROUP_DEVICES,
     GROUP_CONTROL,
+    GROUP_CONFINEMENT,
     GROUP_TOOLS,
     GROUP_COUNT
 };
@@ -47,6 +48,13 @@ struct mem_opts option_mem_get(const struct vm_config *cfg);
 /* `what` and `value` are for the message. */
 int CHECKED option_mem_set(struct vm_config *cfg, const struct mem_opts *o, const char *what,
                            const char *value, struct err *e);
+
+/* options_jail.c */
+extern const struct opt_desc option_jail_keys[];
+int option_parse_jail(const struct option_row *row, const char *value, struct option_parse *p,
+                      struct err *e);
+/* When all is read. */
+void option_finish_jail(struct vm_config *cfg);
 
 /* A device in the making: `opts` holds the defaults, and what is set by a row of `keys`, which are
  * the class's and those that all devices have. */

@@ -1,6 +1,7 @@
 /* devices/fs/tree.c - see tree.h: setting up, letting go. */
 #include "devices/fs/tree.h"
 
+#include "base/jail.h"
 #include "devices/fs/tree_priv.h"
 
 enum { BUCKETS_MIN = 256, BUCKETS_MAX = 1 << 17 };
@@ -29,7 +30,7 @@ static int open_root(struct tree *t, const char *dir, struct err *e)
         tree_give_slot(t, &t->nodes);
         return err_host(e, -ENOMEM, "shared folder %s", dir);
     }
-    n->fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    n->fd = jail_open_folder(dir);
     if (n->fd < 0)
         return err_input(e, -errno, "shared folder %s", dir);
     struct statx st;

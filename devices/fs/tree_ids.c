@@ -6,6 +6,7 @@
 #include <sys/fsuid.h>
 #include <sys/syscall.h>
 
+#include "base/jail.h"
 #include "devices/fs/tree_priv.h"
 
 #define NO_ID UINT32_MAX
@@ -113,6 +114,8 @@ int tree_ids_init(struct tree *t, const struct tree_config *c, struct err *e)
     for (unsigned i = 0; i < ARRAY_SIZE(needed); i++)
         t->privileged &= !!(caps[0] & CAP_TO_MASK(needed[i]));
     t->keeps_suid = caps[0] & CAP_TO_MASK(CAP_FSETID);
+    if (jail_will_be(&t->uid, &t->gid))
+        t->privileged = t->keeps_suid = false;
     int rc = parse(&t->uids, "uid-map", &c->uid_map, e);
     if (rc == 0)
         rc = parse(&t->gids, "gid-map", &c->gid_map, e);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "base/jail.h"
 #include "devices/vsock/vsock_priv.h"
 
 enum { EVENTS = 64, ACCEPTS = 16, BACKLOG = 128, LISTENER = -1, FD_RESERVE = 128 };
@@ -213,6 +214,7 @@ static int bind_path(struct vsock *v, struct err *e)
     sandbox_path(v->path, SANDBOX_REMOVE);
     v->path_dev = st.st_dev;
     v->path_ino = st.st_ino;
+    jail_remove_at_end(v->path);
     return listen(v->listen_fd, BACKLOG) < 0 ? err_host(e, -errno, "vsock: %s", v->path) : 0;
 }
 

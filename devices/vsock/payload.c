@@ -98,7 +98,7 @@ int host_send(struct conn *c, const struct iovec *iov, unsigned n, size_t skip, 
         (end_of_message || !messages)) {
         struct iovec part[VSOCK_SEGMENTS];
         size_t total;
-        unsigned k = iov_part(iov, n, skip, len, part, &total);
+        unsigned k = iov_part(iov, n, skip, len, part, VSOCK_SEGMENTS, &total);
         ssize_t sent = total == len || !messages ? send_iov(c, part, k) : 0;
         if (sent < 0)
             return (int)sent;

@@ -1,8 +1,17 @@
-/* devices/vsock/rx.c - packets to the driver (virtio 1.4, 5.10.6). Connections take turns, a packet
- * each; nothing is read from a socket before there is a buffer and credit for it. */
+/* devices/vsock/rx.c - packets to the driver (virtio 1.4, 5.10.6). Connections take turns, of a
+ * packet or of as much as a packet has at most; nothing is read from a socket before there is a
+ * buffer and credit for it. */
 #include "devices/vsock/vsock_priv.h"
 
 enum { TURNS = 1024 }; /* of connections, before other devices have theirs */
+
+/* Buffers that were taken and are empty yet, in the order of the ring. */
+struct rx {
+    struct vsock *v;
+    struct vq *q;
+    struct vq_req *req[VSOCK_GATHER];
+    unsigned n;
+};
 
 static void put_header(struct vq_req *req, const struct virtio_vsock_hdr *h, size_t payload)
 {
@@ -67,58 +76,111 @@ static void send_due(struct conn *c, struct vq_req *req)
     }
 }
 
-/* False if there was nothing after all. */
-static bool send_data(struct conn *c, struct vq_req *req)
+/* There is an i-th buffer, and where need be it is taken. */
+static bool at_hand(struct rx *rx, unsigned i)
 {
-    struct iovec to[VSOCK_SEGMENTS];
-    size_t room = MIN(conn_credit(c), (uint32_t)VSOCK_PACKET_MAX);
-    bool end = false;
-    /* What there is of it, behind the header. */
-    unsigned n = iov_part(req->iov + req->n_out, req->n_in, VSOCK_HDR, room, to, &room);
-    if (room == 0) { /* the header's place, and no more */
-        c->v->count.short_buffers++;
-        return true;
-    }
-    ssize_t len = host_recv(c, to, n, room, &end);
-    if (len < 0) {
-        conn_end(c, false);
-        return false;
-    }
-    conn_settle(c);
-    if (len == 0)
-        return false;
-    c->tx_cnt += (uint32_t)len;
-    c->v->count.rx_bytes += (uint64_t)len;
-    send_packet(c, req, VIRTIO_VSOCK_OP_RW, end ? VIRTIO_VSOCK_SEQ_EOM : 0, (size_t)len);
-    return true;
+    if (i == rx->n && (rx->req[i] = vq_next(rx->q)))
+        rx->n++;
+    return i < rx->n;
 }
 
-static bool take_turn(struct conn *c, struct vq_req *req)
+/* The first n of them are the driver's again. */
+static void give(struct rx *rx, unsigned n)
 {
-    bool used = true;
+    for (unsigned i = 0; i < n; i++) {
+        rx->v->count.rx_packets += rx->req[i]->written > 0;
+        vq_complete(rx->q, rx->req[i]);
+    }
+    rx->n -= n;
+    memmove(rx->req, rx->req + n, rx->n * sizeof(rx->req[0]));
+}
+
+/* The first buffer at hand can hold a packet. One that cannot is given back when it is the first,
+ * and no earlier: what was taken before it may have to go back into the ring, and in its order. */
+static bool ready(struct rx *rx)
+{
+    while (at_hand(rx, 0) && rx->req[0]->in_len < VSOCK_HDR) {
+        rx->v->count.short_buffers++;
+        give(rx, 1);
+    }
+    return rx->n > 0;
+}
+
+/* Where the next data goes: behind the headers of some buffers, with one system call for all of
+ * them. Of one, unless there was more the last time; then of twice as many as were filled, so that
+ * who says little takes no more buffers than it needs. */
+struct gathered {
+    struct iovec iov[VSOCK_SEGMENTS];
+    unsigned n_iov;
+    size_t part[VSOCK_GATHER], room; /* of each, and of all */
+    unsigned n;
+};
+
+static void gather(const struct conn *c, struct rx *rx, struct gathered *g)
+{
+    unsigned most = MIN(c->filled * 2u + 1, (unsigned)VSOCK_GATHER);
+    size_t want = MIN(conn_credit(c), (uint32_t)VSOCK_PACKET_MAX);
+    g->n = g->n_iov = 0;
+    g->room = 0;
+    while (g->n < most && g->n_iov < VSOCK_SEGMENTS && g->room < want && at_hand(rx, g->n)) {
+        const struct vq_req *req = rx->req[g->n];
+        size_t *part = &g->part[g->n];
+        g->n_iov += iov_part(req->iov + req->n_out, req->n_in, VSOCK_HDR, want - g->room,
+                             g->iov + g->n_iov, VSOCK_SEGMENTS - g->n_iov, part);
+        if (*part == 0)
+            break; /* no more than a header's place */
+        g->room += *part;
+        g->n++;
+    }
+}
+
+/* A packet in each buffer that something came into. */
+static void send_data(struct conn *c, struct rx *rx)
+{
+    struct gathered g;
+    bool end = false;
+    gather(c, rx, &g);
+    if (g.n == 0) {
+        rx->v->count.short_buffers++;
+        give(rx, 1);
+        return;
+    }
+    ssize_t len = host_recv(c, g.iov, g.n_iov, g.room, &end);
+    if (len < 0) {
+        conn_end(c, false);
+        return;
+    }
+    conn_settle(c);
+    size_t left = (size_t)len;
+    unsigned i = 0;
+    for (; left > 0; i++) {
+        size_t part = MIN(g.part[i], left);
+        left -= part;
+        c->tx_cnt += (uint32_t)part;
+        send_packet(c, rx->req[i], VIRTIO_VSOCK_OP_RW,
+                    end && left == 0 ? VIRTIO_VSOCK_SEQ_EOM : 0, part);
+    }
+    c->filled = end || (size_t)len == g.room ? (uint8_t)i : 0;
+    rx->v->count.rx_bytes += (uint64_t)len;
+    give(rx, i);
+}
+
+/* With a buffer at hand. */
+static void take_turn(struct conn *c, struct rx *rx)
+{
     TAILQ_REMOVE(&c->v->turns, c, turn);
     c->queued = false;
     if (c->state == CONN_ENDED) {
-        send_packet(c, req, VIRTIO_VSOCK_OP_RST, 0, 0);
+        send_packet(c, rx->req[0], VIRTIO_VSOCK_OP_RST, 0, 0);
+        give(rx, 1);
         conn_ended(c);
     } else if (c->due) {
-        send_due(c, req);
-    } else {
-        used = conn_has_data(c) && send_data(c, req);
+        send_due(c, rx->req[0]);
+        give(rx, 1);
+    } else if (conn_has_data(c)) {
+        send_data(c, rx);
     }
     conn_turn(c);
-    return used;
-}
-
-/* A buffer that can hold a packet. */
-static struct vq_req *next_buffer(struct vsock *v, struct vq *q)
-{
-    struct vq_req *req;
-    while ((req = vq_next(q)) && req->in_len < VSOCK_HDR) {
-        v->count.short_buffers++;
-        vq_complete(q, req);
-    }
-    return req;
 }
 
 static bool something_to_say(const struct vsock *v)
@@ -128,27 +190,23 @@ static bool something_to_say(const struct vsock *v)
 
 void vsock_rx(struct vsock *v)
 {
-    struct vq *q = vdev_queue(v->dev, VSOCK_RX), *tx = vdev_queue(v->dev, VSOCK_TX);
-    struct vq_req *req = NULL;
+    struct vq *tx = vdev_queue(v->dev, VSOCK_TX);
+    struct rx rx = {.v = v, .q = vdev_queue(v->dev, VSOCK_RX)};
     unsigned turns = 0;
-    while (q && something_to_say(v) && turns++ < TURNS) {
-        if (!req && !(req = next_buffer(v, q)))
+    while (rx.q && something_to_say(v) && turns++ < TURNS) {
+        if (!ready(&rx))
             break; /* the driver's turn, or others' */
-        bool used = true;
-        if (v->reply_n > 0)
-            send_reply(v, req);
-        else
-            used = take_turn(TAILQ_FIRST(&v->turns), req);
-        if (used) {
-            v->count.rx_packets += req->written > 0;
-            vq_complete(q, req);
-            req = NULL;
+        if (v->reply_n > 0) {
+            send_reply(v, rx.req[0]);
+            give(&rx, 1);
+        } else {
+            take_turn(TAILQ_FIRST(&v->turns), &rx);
         }
     }
-    if (req)
-        vq_unpop(q, req);
+    while (rx.n > 0)
+        vq_unpop(rx.q, rx.req[--rx.n]); /* the newest first */
     if (turns > TURNS)
-        vq_poke(q);
+        vq_poke(rx.q);
     if (tx && v->tx_waits && v->reply_n < VSOCK_REPLIES)
         vq_poke(tx);
 }

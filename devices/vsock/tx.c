@@ -10,15 +10,26 @@ struct packet {
     uint64_t src_cid, dst_cid;
     uint32_t src_port, dst_port, len, flags, buf_alloc, fwd_cnt;
     uint16_t type, op;
-    const struct vq_req *req;
+    struct vq_req *req;
 };
 
-unsigned iov_part(const struct iovec *v, unsigned n, size_t skip, size_t len,
-                  struct iovec to[VSOCK_SEGMENTS], size_t *total)
+/* Packets with data of one stream, one behind the other, which goes to the host with one system
+ * call; the driver has them back after that. */
+struct run {
+    struct vq *q;
+    struct conn *c; /* NULL: there are none */
+    struct vq_req *req[VSOCK_GATHER];
+    struct iovec iov[VSOCK_SEGMENTS];
+    unsigned n, n_iov;
+    size_t len;
+};
+
+unsigned iov_part(const struct iovec *v, unsigned n, size_t skip, size_t len, struct iovec *to,
+                  unsigned room, size_t *total)
 {
     unsigned k = 0;
     *total = 0;
-    for (unsigned i = 0; i < n && len > 0 && k < VSOCK_SEGMENTS; i++) {
+    for (unsigned i = 0; i < n && len > 0 && k < room; i++) {
         if (skip >= v[i].iov_len) {
             skip -= v[i].iov_len;
             continue;
@@ -109,23 +120,76 @@ static void shut_down(struct conn *c, uint32_t flags)
     conn_settle(c);
 }
 
-static void data(struct conn *c, const struct packet *p)
+static void pass(struct conn *c, const struct iovec *iov, unsigned n, size_t skip, size_t len,
+                 bool end)
 {
-    if (c->guest_shut & VIRTIO_VSOCK_SHUTDOWN_SEND || p->len > p->req->out_len - VSOCK_HDR ||
-        p->len > VSOCK_BUF - (c->rx_cnt - c->fwd_cnt)) {
-        violated(c);
-        return;
-    }
-    c->rx_cnt += p->len;
-    c->v->count.tx_bytes += p->len;
-    bool end = c->type == VIRTIO_VSOCK_TYPE_SEQPACKET && p->flags & VIRTIO_VSOCK_SEQ_EOM;
-    if (host_send(c, p->req->iov, p->req->n_out, VSOCK_HDR, p->len, end) < 0)
+    if (host_send(c, iov, n, skip, len, end) < 0)
         conn_end(c, false);
     else
         conn_settle(c);
 }
 
-static void dispatch(struct conn *c, const struct packet *p)
+static void run_end(struct run *r)
+{
+    if (!r->c)
+        return;
+    pass(r->c, r->iov, r->n_iov, 0, r->len, false);
+    for (unsigned i = 0; i < r->n; i++)
+        vq_complete(r->q, r->req[i]);
+    r->c = NULL;
+    r->n = r->n_iov = 0;
+    r->len = 0;
+}
+
+static bool run_goes_on(const struct run *r, const struct packet *p)
+{
+    return r->c && p->op == VIRTIO_VSOCK_OP_RW && p->type == r->c->type &&
+           p->src_port == r->c->guest_port && p->dst_port == r->c->host_port;
+}
+
+/* False: it has too many segments. */
+static bool run_add(struct run *r, struct conn *c, const struct packet *p)
+{
+    size_t total;
+    unsigned k = iov_part(p->req->iov, p->req->n_out, VSOCK_HDR, p->len, r->iov + r->n_iov,
+                          VSOCK_SEGMENTS - r->n_iov, &total);
+    if (total < p->len || r->n == VSOCK_GATHER)
+        return false;
+    r->c = c;
+    r->req[r->n++] = p->req;
+    r->n_iov += k;
+    r->len += total;
+    return true;
+}
+
+static bool run_has(const struct run *r, const struct vq_req *req)
+{
+    return r->n > 0 && r->req[r->n - 1] == req;
+}
+
+static void data(struct conn *c, const struct packet *p, struct run *r)
+{
+    bool messages = c->type == VIRTIO_VSOCK_TYPE_SEQPACKET;
+    bool good = !(c->guest_shut & VIRTIO_VSOCK_SHUTDOWN_SEND) &&
+                p->len <= p->req->out_len - VSOCK_HDR &&
+                p->len <= VSOCK_BUF - (c->rx_cnt - c->fwd_cnt);
+    if (good) {
+        c->rx_cnt += p->len;
+        c->v->count.tx_bytes += p->len;
+        if (!messages && run_add(r, c, p))
+            return;
+    }
+    run_end(r); /* what was said before it still counts, */
+    if (c->state != CONN_OPEN)
+        return; /* and did not go well */
+    if (!good)
+        violated(c);
+    else if (messages || !run_add(r, c, p))
+        pass(c, p->req->iov, p->req->n_out, VSOCK_HDR, p->len,
+             messages && p->flags & VIRTIO_VSOCK_SEQ_EOM);
+}
+
+static void dispatch(struct conn *c, const struct packet *p, struct run *r)
 {
     bool open = c->state == CONN_OPEN;
     if (p->op == VIRTIO_VSOCK_OP_RST) {
@@ -144,7 +208,7 @@ static void dispatch(struct conn *c, const struct packet *p)
     if (p->op == VIRTIO_VSOCK_OP_RESPONSE)
         response(c);
     else if (open && p->op == VIRTIO_VSOCK_OP_RW)
-        data(c, p);
+        data(c, p, r);
     else if (open && p->op == VIRTIO_VSOCK_OP_SHUTDOWN)
         shut_down(c, p->flags);
     else if (open && p->op == VIRTIO_VSOCK_OP_CREDIT_REQUEST)
@@ -154,7 +218,7 @@ static void dispatch(struct conn *c, const struct packet *p)
     conn_turn(c); /* there may be credit now */
 }
 
-static bool parse(struct vsock *v, const struct vq_req *req, struct packet *p)
+static bool parse(struct vsock *v, struct vq_req *req, struct packet *p)
 {
     struct virtio_vsock_hdr h;
     if (vq_req_read(req, 0, &h, sizeof(h)) < 0) {
@@ -175,8 +239,10 @@ static bool parse(struct vsock *v, const struct vq_req *req, struct packet *p)
     return true;
 }
 
-static void handle(struct vsock *v, const struct packet *p)
+static void handle(struct vsock *v, const struct packet *p, struct run *r)
 {
+    if (!run_goes_on(r, p))
+        run_end(r);
     if (p->src_cid != v->cid || p->dst_cid != VSOCK_CID_HOST) {
         v->count.bad_packets++;
         refuse(v, p);
@@ -184,7 +250,7 @@ static void handle(struct vsock *v, const struct packet *p)
     }
     struct conn *c = conn_find(v, p->src_port, p->dst_port);
     if (c)
-        dispatch(c, p);
+        dispatch(c, p, r);
     else if (p->op == VIRTIO_VSOCK_OP_REQUEST && vsock_has_type(v, p->type))
         request(v, p);
     else
@@ -195,19 +261,16 @@ static void handle(struct vsock *v, const struct packet *p)
  */
 void vsock_tx(struct vsock *v, struct vq *q)
 {
-    for (;;) {
-        v->tx_waits = v->reply_n == VSOCK_REPLIES;
-        if (v->tx_waits) {
-            v->count.held_up++;
-            return;
-        }
-        struct vq_req *req = vq_next(q);
-        if (!req)
-            return;
+    struct run run = {.q = q};
+    struct vq_req *req;
+    while (!(v->tx_waits = v->reply_n == VSOCK_REPLIES) && (req = vq_next(q))) {
         struct packet p;
         v->count.tx_packets++;
         if (parse(v, req, &p))
-            handle(v, &p);
-        vq_complete(q, req);
+            handle(v, &p, &run);
+        if (!run_has(&run, req))
+            vq_complete(q, req);
     }
+    run_end(&run);
+    v->count.held_up += v->tx_waits;
 }

@@ -28,7 +28,8 @@ enum {
     VSOCK_BUF = 128 * 1024,          /* our buf_alloc, of each connection */
     VSOCK_MESSAGE_MAX = 1024 * 1024, /* of the host's, if the driver has room for it */
     VSOCK_PACKET_MAX = 64 * 1024,    /* payload of a packet to the driver */
-    VSOCK_SEGMENTS = 64,             /* of a buffer, in one system call */
+    VSOCK_SEGMENTS = 64,             /* in one system call: of one buffer, or of */
+    VSOCK_GATHER = 16,               /* that many of the driver's rx buffers */
     VSOCK_LINE_MAX = 32,             /* "CONNECT 4294967295\n" */
 };
 
@@ -86,6 +87,7 @@ struct conn {
     struct store out;
     uint8_t *message; /* seqpacket: one of the host's that did not fit whole */
     size_t message_len, message_at;
+    uint8_t filled; /* rx buffers by the last turn, if there may be more */
     bool queued, hashed;
     TAILQ_ENTRY(conn) turn; /* of those with something for the driver */
     LIST_ENTRY(conn) link;  /* of a bucket, or of the free ones */
@@ -162,9 +164,9 @@ void vsock_tx(struct vsock *v, struct vq *q);
 void vsock_rx(struct vsock *v); /* as many packets as there are buffers */
 void vsock_event(struct vsock *v);
 bool CHECKED vsock_has_type(const struct vsock *v, uint16_t type);
-/* The part [skip, skip+len) of segments, as far as VSOCK_SEGMENTS lead; returns how many. */
-unsigned iov_part(const struct iovec *v, unsigned n, size_t skip, size_t len,
-                  struct iovec to[VSOCK_SEGMENTS], size_t *total);
+/* The part [skip, skip+len) of segments, as far as `room` of them lead; returns how many. */
+unsigned iov_part(const struct iovec *v, unsigned n, size_t skip, size_t len, struct iovec *to,
+                  unsigned room, size_t *total);
 
 /* --- host.c --- */
 

@@ -248,17 +248,6 @@ static bool device_up(unsigned d, const char *name, const char *opts)
     return transport_new(TRANSPORT_MMIO, dev[d], &tenv, &at, &transport[d]) == 0;
 }
 
-/* Loops that a guest leads to the same bytes race for them, and only the guest has a part in that.
- * Of the sanitizer's runtime; without it there is none to tell. */
-void AnnotateBenignRaceSized(const char *file, int line, const volatile void *mem, uintptr_t size,
-                             const char *why) __attribute__((weak));
-
-static void guest_ram_is_the_guests(void)
-{
-    if (AnnotateBenignRaceSized)
-        AnnotateBenignRaceSized(__FILE__, __LINE__, gmem_at(m.mem, GPA(0), RAM), RAM, "guest RAM");
-}
-
 /* Long enough to meet most of what comes, and short enough to sleep as well. */
 enum { POLL_NS = 50000 };
 
@@ -279,7 +268,7 @@ static bool machine_up(enum loop_backend backend, const char *disk, unsigned pol
     (void)pthread_rwlock_init(&m.parked, NULL);
     if (gmem_new(&ram, 1, &plain, &m.mem, &e) < 0)
         return false;
-    guest_ram_is_the_guests();
+    guest_ram_is_the_guests(RAM);
     return bus_new("race", &m.bus) == 0 && loops_up(backend, poll_ns) &&
            device_up(RNG, "rng", NULL) && device_up(BLK, "blk", disk) && loop_start(m.loop) == 0 &&
            loop_start(m.second) == 0;

@@ -2,6 +2,7 @@
  * what the core asks of it, it answers as a test says. One at a time in a process. */
 #pragma once
 
+#include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
 
 #include "tests/rig/held.h"
@@ -36,7 +37,7 @@ static const struct vdev_ops core_ops = {.config_len = 8,
 static inline int core_create(const void *opts, const struct build_env *env, struct vdev **out,
                               struct err *e);
 static const struct vdev_class core_class = {
-    .name = "core", .virtio_id = 62, .ops = &core_ops, .create = core_create};
+    .name = "core", .virtio_id = VIRTIO_ID_9P, .ops = &core_ops, .create = core_create};
 
 static inline int core_create(const void *opts, const struct build_env *env, struct vdev **out,
                               struct err *e)

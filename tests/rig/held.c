@@ -19,6 +19,8 @@ void held_kick(struct vdev *d, struct vq *q)
         if (!req)
             break;
         taken++;
+        if (held.on_take)
+            held.on_take();
         if (held.unpop_once) {
             held.unpop_once = false;
             vq_unpop(q, req);

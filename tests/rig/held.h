@@ -14,6 +14,7 @@ extern struct held {
     uint8_t config; /* the first byte of eight that count up; the driver can write it */
     bool hold, unpop_once;
     unsigned take_at_most; /* a kick; 0: all */
+    void (*on_take)(void); /* whenever one was taken; NULL: nothing */
 } held;
 
 extern const struct vdev_class held_class;

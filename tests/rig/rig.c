@@ -18,6 +18,8 @@ const char *const rig_transport_names[] = {
     [RIG_PCI_LEGACY] = "pci-legacy",
 };
 
+struct rig_way rig_way;
+
 static const struct {
     enum transport_kind kind;
     const struct rig_regs *regs;
@@ -30,6 +32,14 @@ static const struct {
     [RIG_PCI_TRANSITIONAL_LEGACY] = {TRANSPORT_PCI_TRANSITIONAL, &rig_pci_legacy_regs, true},
     [RIG_PCI_LEGACY] = {TRANSPORT_PCI_LEGACY, &rig_pci_legacy_regs, true},
 };
+
+const char *rig_where(const struct rig *r)
+{
+    static char where[80];
+    (void)snprintf(where, sizeof(where), "%s %s", rig_transport_names[r->o.transport],
+                   rig_has(r, VIRTIO_F_RING_PACKED) ? "packed" : "split");
+    return where;
+}
 
 /* --- lifetime --- */
 
@@ -196,6 +206,9 @@ struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const str
 {
     struct rig *r = calloc(1, sizeof(*r));
     r->o = o ? *o : (struct rig_options){0};
+    if (r->o.transport == RIG_MMIO)
+        r->o.transport = rig_way.transport;
+    r->o.packed |= rig_way.packed;
     struct err e = {0};
     machine_up(r);
     cr_assert_eq(device_new(r, c, opts, &e), 0, "%s", e.msg);

@@ -50,6 +50,12 @@ struct rig_options {
     void *doorbell_ctx;
     bool no_window; /* the machine shows no device's memory */
 };
+/* Of the options that say nothing of these two: the test's own, while ways.h has it at work. */
+struct rig_way {
+    enum rig_transport transport;
+    bool packed;
+};
+extern struct rig_way rig_way;
 /* Memory of the device's that the machine shows to the guest. */
 struct rig_window {
     gpa_t at;
@@ -138,7 +144,8 @@ struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const str
 void rig_down(struct rig *r);
 /* It cannot be made, and the one sentence about it has these words. */
 void rig_refuses(const char *device, const struct rig_options *o, const char *words);
-void rig_up_again(struct rig *r); /* the machine was reset: found anew, negotiated */
+void rig_up_again(struct rig *r);           /* the machine was reset: found anew, negotiated */
+const char *rig_where(const struct rig *r); /* "pci packed": for HOLDS(), until the next call */
 
 /* The options that are left when "size=4M" is given for such a device, at run time. */
 int CHECKED rig_update(struct rig *r, const char *text, struct err *e);

@@ -1,6 +1,7 @@
 /* tests/rig/test_balloon.c - the balloon (virtio 1.4, 5.5): what is put into it leaves the host,
  * whatever else a driver may say does not. Reports, hints, statistics: test_balloon_more.c. */
 #include "tests/rig/balloon_fixture.h"
+#include "tests/rig/ways.h"
 
 Test(balloon, pages_in_the_balloon_leave_the_host)
 {
@@ -73,9 +74,10 @@ Test(balloon, pages_that_were_taken_back_are_left_alone)
     rig_down(r);
 }
 
-Test(balloon, what_is_no_ram_is_ignored)
+TEST_EACH_WAY(ALL_WAYS, balloon, what_is_no_ram_is_ignored)
 {
     struct rig *r = rig_up("balloon", NULL);
+    HOLDS(r, "32d");
     gpa_t at = pages(r, 4);
     uint32_t pfn = (uint32_t)(at.v / PAGE), end = RIG_RAM / PAGE;
     /* The same page, if its address were cut to 32 bits; the edges of RAM; of everything. */
@@ -128,9 +130,10 @@ static void begin_giant(struct rig *r)
     (void)loop_step(r->loop, -1);
 }
 
-Test(balloon, a_giant_request_leaves_others_their_turn)
+TEST_EACH_WAY(ALL_WAYS, balloon, a_giant_request_leaves_others_their_turn)
 {
     struct rig *r = rig_up("balloon", NULL);
+    HOLDS(r, "18b");
     uint32_t id, len, pfn = 1;
     begin_giant(r);
     struct rig_seg s = bytes(r, &pfn, 4);
@@ -150,9 +153,10 @@ Test(balloon, a_giant_request_leaves_others_their_turn)
     rig_down(r);
 }
 
-Test(balloon, a_giant_request_may_be_given_up)
+TEST_EACH_WAY(ALL_WAYS, balloon, a_giant_request_may_be_given_up)
 {
     struct rig *r = rig_up("balloon", NULL);
+    HOLDS(r, "27c");
     begin_giant(r);
     uint64_t named = reported(r, "inflated_bytes");
     rig_status_set(r, 0);

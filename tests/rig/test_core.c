@@ -22,7 +22,7 @@ Test(core, what_a_transport_may_ask)
     gpa_t base = GPA(1);
     uint64_t n = 1;
     cr_assert_str_eq(vdev_name(r->dev), "core");
-    cr_assert_eq(vdev_id(r->dev), 62);
+    cr_assert_eq(vdev_id(r->dev), VIRTIO_ID_9P);
     cr_assert_eq(vdev_config_len(r->dev), 8);
     cr_assert_eq(vdev_queue_count(r->dev), 2);
     cr_assert_eq(vdev_features(r->dev, VDEV_FEATURE_WORDS), 0);

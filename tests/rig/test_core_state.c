@@ -18,7 +18,7 @@ struct vdev_image {
 
 static struct vdev_image image_of(const struct rig *r)
 {
-    struct vdev_image v = {.id = 62, .status = 15, .n = 2};
+    struct vdev_image v = {.id = VIRTIO_ID_9P, .status = 15, .n = 2};
     for (unsigned i = 0; i < 2; i++) {
         v.features[i] = (uint32_t)(r->features >> 32 * i);
         v.q[i].desc = r->q[i].desc.v;

@@ -7,6 +7,7 @@
 #include <sys/xattr.h>
 
 #include "tests/rig/fs_fixture.h"
+#include "tests/rig/ways.h"
 
 static struct stat host_stat(const char *name)
 {
@@ -102,12 +103,13 @@ Test(fs_files, links)
     down();
 }
 
-Test(fs_files, special_files)
+TEST_EACH_WAY(W_PLAIN, fs_files, special_files)
 {
     const struct fuse_mknod_in fifo = {.mode = S_IFIFO | 0600}, file = {.mode = S_IFREG | 0640},
                                disk = {.mode = S_IFBLK | 0600, .rdev = 0x800};
     struct fuse_entry_out e;
     up();
+    HOLDS(rig, "33b");
     cr_assert_eq(ask_for(FUSE_MKNOD, FUSE_ROOT_ID, ARGS(VALUE(file), TEXT("r")), &e, sizeof(e)), 0);
     cr_assert_eq(host_stat("r").st_mode, S_IFREG | 0640);
     (void)ask_for(FUSE_MKNOD, FUSE_ROOT_ID, ARGS(VALUE(fifo), TEXT("p")), &e, sizeof(e));
@@ -442,9 +444,10 @@ Test(fs_files, data_in_many_pieces)
     down();
 }
 
-Test(fs_files, setuid_goes_when_somebody_writes)
+TEST_EACH_WAY(W_PLAIN, fs_files, setuid_goes_when_somebody_writes)
 {
     up();
+    HOLDS(rig, "33d");
     write_file("f", "x", 1);
     cr_assert_eq(chmod(in_folder("f"), 04755), 0);
     uint64_t fh = open_name("f", O_RDWR);

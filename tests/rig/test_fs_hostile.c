@@ -1,6 +1,7 @@
 /* tests/rig/test_fs_hostile.c - requests that no driver sends: cut off, giant, without room for an
  * answer, with names that are none. Each is answered or used, and the device goes on. */
 #include "tests/rig/fs_fixture.h"
+#include "tests/rig/ways.h"
 
 static void still_well(void)
 {
@@ -78,12 +79,13 @@ Test(fs_hostile, lengths_that_lie)
 }
 
 /* An argument longer than any: refused before it is copied. */
-Test(fs_hostile, arguments_that_are_too_long)
+TEST_EACH_WAY(W_PLAIN, fs_hostile, arguments_that_are_too_long)
 {
     static uint8_t much[100 << 10];
     struct fuse_attr_out out;
     struct fuse_entry_out e;
     up();
+    HOLDS(rig, "33g");
     memset(much, 'a', sizeof(much));
     cr_assert_eq(ask(FUSE_LOOKUP, 1, ARGS(RAW(much, sizeof(much))), &e, sizeof(e)), -E2BIG);
     cr_assert_eq(ask(FUSE_SETXATTR, 1, ARGS(RAW(much, sizeof(much))), NULL, 0), -E2BIG);
@@ -135,7 +137,7 @@ Test(fs_hostile, one_byte_at_a_time)
     down();
 }
 
-Test(fs_hostile, names_that_are_none)
+TEST_EACH_WAY(W_PLAIN, fs_hostile, names_that_are_none)
 {
     static const struct {
         const char *bytes;
@@ -150,6 +152,7 @@ Test(fs_hostile, names_that_are_none)
     const struct fuse_rename2_in rn = {.newdir = FUSE_ROOT_ID};
     uint8_t room[256];
     up();
+    HOLDS(rig, "33c");
     write_file("f", "x", 1);
     cr_assert_eq(mkdir(in_folder("d"), 0755), 0);
     const struct fuse_link_in ln = {.oldnodeid = node_of("f")};
@@ -181,11 +184,12 @@ Test(fs_hostile, names_that_are_none)
 }
 
 /* A link of the guest's leads nowhere on the host's side. */
-Test(fs_hostile, links_out_of_the_folder)
+TEST_EACH_WAY(W_PLAIN, fs_hostile, links_out_of_the_folder)
 {
     struct fuse_entry_out e;
     uint64_t fh;
     up();
+    HOLDS(rig, "33e");
     cr_assert_eq(symlink("/etc", in_folder("etc")), 0);
     cr_assert_eq(symlink("/etc/passwd", in_folder("passwd")), 0);
     cr_assert_eq(lookup(node_of("etc"), "passwd", &e), -ENOTDIR);

@@ -147,6 +147,33 @@ Test(hostile_state, any_byte_may_be_any_other)
     each_stream(forge);
 }
 
+/* More of them, or fewer, than the device has. What a suspended one shows is in between. */
+static void count_queues(struct rig *r, struct state_out *s, const char *name)
+{
+    enum {
+        COUNT = HEADER + 2 + 1 + 4 + 1 + 16
+    }; /* behind id, status, generation, flags, features */
+    static const uint32_t numbers[] = {0, 2, 3, 255, 65537, UINT32_MAX};
+    uint8_t *section = s->buf;
+    if (rig_status(r) & VDEV_S_SUSPEND)
+        return;
+    HOLDS(r, "35c");
+    while (memcmp(section, "VDEV", 4) != 0)
+        section += HEADER + get_bytes(section + LENGTH, 4);
+    cr_assert_eq(get_bytes(section + COUNT, 4), 1);
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+        put_bytes(section + COUNT, numbers[i], 4);
+        reseal(section);
+        cr_assert_eq(rig_load(r, s->buf, s->len), -EBADMSG, "%s: %u", name, numbers[i]);
+    }
+    revive(r);
+}
+
+Test(hostile_state, another_number_of_queues)
+{
+    each_stream(count_queues);
+}
+
 /* The devices with state of their own; what is said of each section there is true of theirs. */
 static void forge_device(const char *spec)
 {

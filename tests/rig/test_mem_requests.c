@@ -1,6 +1,7 @@
 /* tests/rig/test_mem_requests.c - the memory device's requests (virtio 1.4, 5.15.6): what is
  * refused, what a host cannot do, and what is saved. */
 #include "tests/rig/mem_try.h"
+#include "tests/rig/ways.h"
 
 /* --- PLUG, UNPLUG, STATE --- */
 
@@ -35,12 +36,13 @@ Test(mem, what_means_nothing_is_ignored)
     ignores_what_means_nothing(VIRTIO_MEM_REQ_STATE, false);
 }
 
-Test(mem, ranges_that_are_not_in_the_region) /* row 32 */
+TEST_EACH_WAY(W_PLAIN, mem, ranges_that_are_not_in_the_region)
 {
     PROVES("Device Types / Memory Device / Device Operation / PLUG request#03");
     PROVES("Device Types / Memory Device / Device Operation / UNPLUG request#03");
     PROVES("Device Types / Memory Device / Device Operation / STATE request#03");
     struct rig *r = rig_up("mem,size=512M,requested=128M", NULL);
+    HOLDS(r, "32e 32g");
     cr_assert_eq(plug(r, 0, 32), VIRTIO_MEM_RESP_ACK);
     const uint64_t a = FIELD(r, addr), usable = FIELD(r, usable_region_size);
     cr_assert_lt(usable, SIZE);

@@ -5,6 +5,7 @@
 #include <linux/virtio_mmio.h>
 
 #include "tests/rig/rig.h"
+#include "tests/rig/ways.h"
 
 enum { QUEUE_RESET = 0x0c0, A = 1, D = 2, OK = 4, FOK = 8, FAILED = 128 };
 
@@ -394,9 +395,10 @@ Test(rng, fills_what_it_is_given)
     rig_down(r);
 }
 
-Test(rng, a_giant_request_is_served_in_part) /* row 32 */
+TEST_EACH_WAY(ALL_WAYS, rng, a_giant_request_is_served_in_part)
 {
     struct rig *r = up();
+    HOLDS(r, "32a");
     struct rig_seg in = {GPA(0x100000), 8 << 20};
     uint32_t id, len;
     rig_add(r, 0, NULL, 0, &in, 1);

@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 
 #include "tests/rig/net_fixture.h"
+#include "tests/rig/ways.h"
 
 #define WITHOUT(...) (&(struct rig_options){.without = __VA_ARGS__})
 
@@ -295,9 +296,10 @@ Test(net, more_segments_than_a_system_call_takes)
     fx_down(f);
 }
 
-Test(net, frames_that_are_none)
+TEST_EACH_WAY(ALL_WAYS, net, frames_that_are_none)
 {
     struct fx *f = fx_up(1, true, NULL, NULL);
+    HOLDS(f->r, "30c");
     uint32_t id, len;
     unsigned used = 0;
     struct rig_seg in = {.at = rig_alloc(f->r, 64), .len = 64};

@@ -2,6 +2,7 @@
  * offloads, announcements, statistics. */
 #include "devices/net/net_priv.h"
 #include "tests/rig/net_fixture.h"
+#include "tests/rig/ways.h"
 
 #define WITHOUT(...) (&(struct rig_options){.without = __VA_ARGS__})
 
@@ -208,13 +209,14 @@ Test(net_ctrl, mac_address)
     fx_down(f);
 }
 
-Test(net_ctrl, vlans)
+TEST_EACH_WAY(ALL_WAYS, net_ctrl, vlans)
 {
     PROVES(
         "Device Types / Network Device / Device Operation / Control Virtqueue / VLAN Filtering#03");
     PROVES(
         "Device Types / Network Device / Device Operation / Control Virtqueue / VLAN Filtering#02");
     struct fx *f = fx_up(1, true, NULL, NULL);
+    HOLDS(f->r, "30g");
     uint16_t id = 0x123, edge = 4095, beyond = 4096;
     cr_expect_not(hears_vlan(f, id));
     cr_expect(hears(f, TO_GUEST), "without a tag");

@@ -4,6 +4,7 @@
 
 #include "devices/net/rss.h"
 #include "tests/rig/net_fixture.h"
+#include "tests/rig/ways.h"
 
 #define WITHOUT(...) (&(struct rig_options){.without = __VA_ARGS__})
 
@@ -188,7 +189,7 @@ static uint32_t expected_hash(void)
     return net_toeplitz(&t, frame + 26, 12); /* addresses and ports stand in the right order */
 }
 
-Test(net_mq, rss)
+TEST_EACH_WAY(W_MODERN, net_mq, rss)
 {
     PROVES("stray:Device Types / Network Device / Device Operation / Processing of Incoming "
            "Packets / Hash calculation for incoming packets#02");
@@ -197,6 +198,7 @@ Test(net_mq, rss)
     PROVES("Device Types / Network Device / Device Operation / Control Virtqueue / Receive-side "
            "scaling (RSS) / RSS processing#02");
     struct fx *f = fx_up(4, true, ",rss,hash", NULL);
+    HOLDS(f->r, "30a");
     const uint8_t *b;
     struct rss c = {.types = 4, .mask = 7, .unclassified = 3, .max_tx = 4, .key_len = 40};
     f->hdr = 20;
@@ -226,9 +228,10 @@ Test(net_mq, rss)
     fx_down(f);
 }
 
-Test(net_mq, rss_configurations_that_make_no_sense)
+TEST_EACH_WAY(W_MODERN, net_mq, rss_configurations_that_make_no_sense)
 {
     struct fx *f = fx_up(2, true, ",rss,hash", NULL);
+    HOLDS(f->r, "30b");
     static const struct rss good = {.types = 0x1ff, .mask = 127, .max_tx = 2, .key_len = 40};
     struct rss c = good;
     cr_expect_eq(rss_config(f, &c), VIRTIO_NET_OK);
@@ -266,7 +269,7 @@ static int hash_config(struct fx *f, const uint8_t c[53])
 }
 
 /* With one pair of queues, and with two that flows are steered to. */
-Test(net_mq, hash_report_without_rss)
+TEST_EACH_WAY(W_MODERN, net_mq, hash_report_without_rss)
 {
     PROVES("stray:Device Types / Network Device / Device Operation / Processing of Incoming "
            "Packets / Hash calculation for incoming packets#01");
@@ -276,6 +279,7 @@ Test(net_mq, hash_report_without_rss)
            "receive steering in multiqueue mode / Hash calculation#01");
     for (unsigned queues = 1; queues <= 2; queues++) {
         struct fx *f = fx_up(queues, true, ",hash", NULL);
+        HOLDS(f->r, "30a");
         const uint8_t *b;
         uint8_t c[12 + 1 + 40] = {0};
         f->hdr = 20;

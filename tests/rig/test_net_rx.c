@@ -2,6 +2,7 @@
  * into buffers of every size, and none. */
 #include "tests/rig/net_fixture.h"
 #include "tests/rig/reported.h"
+#include "tests/rig/ways.h"
 
 #define WITHOUT(...) (&(struct rig_options){.without = __VA_ARGS__})
 
@@ -146,9 +147,10 @@ Test(net_rx, several_buffers_for_a_frame)
 }
 
 /* CVE-2020-16843: a ring that was empty must not stop reception for ever. */
-Test(net_rx, no_buffers_and_then_some)
+TEST_EACH_WAY(ALL_WAYS, net_rx, no_buffers_and_then_some)
 {
     struct fx *f = fx_up(1, true, NULL, NULL);
+    HOLDS(f->r, "30f");
     uint32_t len;
     for (unsigned i = 0; i < 5; i++) {
         fx_frame(frame, TO_GUEST, 0x0800, 600);
@@ -206,9 +208,10 @@ Test(net_rx, a_ring_too_small_for_a_frame)
     fx_down(f);
 }
 
-Test(net_rx, runt_buffers)
+TEST_EACH_WAY(ALL_WAYS, net_rx, runt_buffers)
 {
     struct fx *f = fx_up(1, true, NULL, NULL);
+    HOLDS(f->r, "24b 30d");
     uint32_t len;
     fx_post(f, 0, 1, 1);
     fx_post(f, 0, 1, HDR - 1);
@@ -425,9 +428,10 @@ Test(net_rx, mtu)
     fx_down(f);
 }
 
-Test(net_rx, frames_shorter_than_an_ethernet_header)
+TEST_EACH_WAY(ALL_WAYS, net_rx, frames_shorter_than_an_ethernet_header)
 {
     struct fx *f = fx_up(1, true, NULL, NULL);
+    HOLDS(f->r, "30c");
     net_hdr_t out;
     fx_post(f, 0, 60, 2000);
     rig_kick(f->r, 0);

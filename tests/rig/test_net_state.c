@@ -1,6 +1,7 @@
 /* tests/rig/test_net_state.c - a network device's state, saved and loaded; and as hostile input. */
 #include "base/log.h"
 #include "tests/rig/net_fixture.h"
+#include "tests/rig/ways.h"
 
 enum { HEADER = 16, LENGTH = 8, CHECKSUM = 12 };
 
@@ -121,12 +122,13 @@ static void use(struct fx *f, const struct state_out *s, size_t at)
 }
 
 /* CVE-2013-4148, 4150 and 4151: counts, queues and tables that are not what they may be. */
-Test(net_state, any_byte_may_be_any_other)
+TEST_EACH_WAY(W_MODERN, net_state, any_byte_may_be_any_other)
 {
     static const uint8_t with[] = {0x01, 0x10, 0x80, 0xff};
     log_set_level(LOG_ERROR);
     for (unsigned rss = 0; rss < 2; rss++) {
         struct fx *f = up(rss);
+        HOLDS(f->r, "35b");
         struct state_out s = save(f);
         uint8_t *net = s.buf;
         while (memcmp(net, "NET ", 4) != 0)
@@ -152,10 +154,11 @@ Test(net_state, any_byte_may_be_any_other)
 
 /* A table of addresses as long as there is room for, and longer, in a stream that is otherwise as
  * it should be. */
-Test(net_state, more_addresses_than_there_is_room_for)
+TEST_EACH_WAY(W_MODERN, net_state, more_addresses_than_there_is_room_for)
 {
     enum { COUNT_AT = HEADER + 4 + 8 + 1 + 8 + 4 + 1, MOST = 64 };
     struct fx *f = up(false);
+    HOLDS(f->r, "35a");
     struct state_out s = save(f);
     for (uint32_t n = MOST; n <= 2 * MOST; n += MOST / 4) {
         size_t more = (n - 1) * 6u;

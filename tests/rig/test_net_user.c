@@ -359,6 +359,7 @@ Test(net_user, timers_are_set_when_needed)
 /* Frames of every length whose every byte is wrong: the router survives, and so do we. */
 Test(net_user, noise)
 {
+    HOLDS_HERE("36a");
     struct rig *r = up("");
     unsigned seed = 1;
     say_hello(r);

@@ -1,6 +1,7 @@
 /* tests/rig/test_scsi_units.c - the SCSI host's configuration, its event queue (virtio 1.4, 5.6.4,
  * 5.6.6.3), units that come and go, and saved state. */
 #include "tests/rig/scsi_try.h"
+#include "tests/rig/ways.h"
 
 static char second[SCRATCH_PATH];
 
@@ -63,9 +64,10 @@ Test(scsi_units, configuration)
 }
 
 /* Where the CDB, the data and the sense are follows the sizes. */
-Test(scsi_units, sizes_move_the_data)
+TEST_EACH_WAY(ALL_WAYS, scsi_units, sizes_move_the_data)
 {
     struct rig *r = up();
+    HOLDS(r, "29f");
     set_config(r, SENSE_SIZE, 8);
     set_config(r, CDB_SIZE, 10);
     gpa_t at = rig_alloc(r, 29 + 20 + 512);

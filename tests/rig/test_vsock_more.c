@@ -1,6 +1,7 @@
 /* tests/rig/test_vsock_more.c - the socket device's messages (virtio 1.4, 5.10.6.6), its state,
  * with the event that follows a load (5.10.6.7), and a hundred connections at once. */
 #include "tests/rig/vsock_fixture.h"
+#include "tests/rig/ways.h"
 
 enum { EOM = VIRTIO_VSOCK_SEQ_EOM };
 
@@ -172,9 +173,10 @@ static gpa_t post_event(struct guest *g, uint32_t len)
     return in.at;
 }
 
-Test(vsock_more, a_load_is_told_to_the_driver)
+TEST_EACH_WAY(W_PLAIN, vsock_more, a_load_is_told_to_the_driver)
 {
     struct guest *g = guest_up(NULL, 8);
+    HOLDS(g->r, "35e");
     uint32_t id, used;
     int fd = guest_connects(g, STREAM);
     gpa_t at = post_event(g, 4);
@@ -240,9 +242,10 @@ Test(vsock_more, a_driver_that_begins_anew_is_told_nothing)
     guest_down(g);
 }
 
-Test(vsock_more, replies_that_are_held_do_not_stop_a_loaded_device)
+TEST_EACH_WAY(W_PLAIN, vsock_more, replies_that_are_held_do_not_stop_a_loaded_device)
 {
     struct guest *g = guest_up(NULL, 0);
+    HOLDS(g->r, "35e");
     for (unsigned i = 0; i < VSOCK_REPLIES; i++)
         guest_op(g, OP(REQUEST), 0);
     struct virtio_vsock_hdr h = header(g, OP(CREDIT_REQUEST));

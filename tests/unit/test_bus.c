@@ -8,6 +8,7 @@
 
 #include "base/bus.h"
 #include "base/log.h"
+#include "tests/rig/proves.h"
 
 /* A region that answers with its own number, and remembers what was asked of it. */
 struct owner {
@@ -104,6 +105,7 @@ Test(bus, nobody_answers_outside)
 
 Test(bus, straddling_is_nobodys)
 {
+    HOLDS_HERE("12c");
     struct owner a = {.number = 1}, b = {.number = 2};
     cr_assert_eq(map(0x1000, 0x10, &a), 0);
     cr_assert_eq(map(0x1010, 0x10, &b), 0);

@@ -6,6 +6,7 @@
 #include "devices/net/filter.h"
 #include "devices/net/rss.h"
 #include "devices/net/text.h"
+#include "tests/rig/proves.h"
 
 static const uint8_t key[NET_RSS_KEY_MAX] = {
     0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3,
@@ -116,6 +117,7 @@ Test(net_parts, extension_headers)
 /* A frame that ends anywhere, and lengths that lie: nothing is read past what is there. */
 Test(net_parts, frames_cut_short)
 {
+    HOLDS_HERE("30e");
     uint8_t home[1 + 24] = {IPPROTO_DSTOPTS, 0, 2, 0, 0, 0, 0, 0xc9, 16};
     uint8_t whole[NET_HEAD_MAX];
     unsigned seed = 3;

@@ -4,6 +4,37 @@
 
 /* What is understood. */
 
+Test(options, jail)
+{
+    ACCEPT("--kernel=k");
+    cr_assert_null(cfg.jail.dir);
+    ACCEPT("--kernel=k", "--jail=d,uid=1000,gid=1001,cgroup=/c");
+    cr_assert_str_eq(cfg.jail.dir, "d");
+    cr_assert_eq(cfg.jail.uid, 1000);
+    cr_assert_eq(cfg.jail.gid, 1001);
+    cr_assert_str_eq(cfg.jail.cgroup, "/c");
+}
+
+Test(options, network_of_a_jail)
+{
+    ACCEPT("--kernel=k", "--jail=d");
+    cr_assert(cfg.jail.own_net);
+    ACCEPT("--kernel=k", "--net=user", "--jail=d"); /* the interface needs the host's */
+    cr_assert_not(cfg.jail.own_net);
+    ACCEPT("--config-file=c", "--jail=d"); /* and so may one that is named later */
+    cr_assert_not(cfg.jail.own_net);
+    ACCEPT("--api-sock=s", "--jail=d");
+    cr_assert_not(cfg.jail.own_net);
+    ACCEPT("--api-sock=s", "--kernel=k", "--jail=d");
+    cr_assert(cfg.jail.own_net);
+    ACCEPT("--kernel=k", "--net=user", "--jail=d,netns=new");
+    cr_assert(cfg.jail.own_net);
+    cr_assert_null(cfg.jail.netns);
+    ACCEPT("--kernel=k", "--jail=d,netns=n");
+    cr_assert_not(cfg.jail.own_net);
+    cr_assert_str_eq(cfg.jail.netns, "n");
+}
+
 Test(options, a_kernel_is_enough)
 {
     ACCEPT("--kernel", "bzImage");

@@ -5,10 +5,10 @@
 
 /* Spelled out, so that a row that is lost from the table is missed here. */
 static const char *const all_options[] = {
-    "kernel",   "initrd",      "cmdline",    "cpus",      "mem",       "disk",
-    "device",   "console",     "log",        "version",   "help",      "check-host",
-    "dump-dtb", "on-reboot",   "watchdog",   "discovery", "transport", "net",
-    "api-sock", "config-file", "io-threads", "io-poll-us"};
+    "kernel",   "initrd",      "cmdline",    "cpus",       "mem",       "disk",
+    "device",   "console",     "log",        "version",    "help",      "check-host",
+    "dump-dtb", "on-reboot",   "watchdog",   "discovery",  "transport", "net",
+    "api-sock", "config-file", "io-threads", "io-poll-us", "jail"};
 
 Test(options, help_tells_every_option_and_key)
 {

@@ -2,6 +2,7 @@
  * much there may be; and what a set-up is refused for. */
 #include "tree_try.h"
 
+#include "tests/rig/proves.h"
 #include <linux/capability.h>
 #include <linux/fs.h>
 #include <sched.h>
@@ -85,6 +86,7 @@ static void in_a_group(void)
 
 Test(tree_ids, no_group_that_is_ours, .init = in_a_group, .fini = teardown)
 {
+    HOLDS_HERE("33d");
     struct tree_entry en;
     cr_assert_eq(chown(share, 0, GROUP), 0);
     cr_assert_eq(chmod(share, 02777), 0);

@@ -6,13 +6,16 @@
  * The guest says "@ready", then answers each line with "@OPERATIONS NANOSECONDS", or "@failed
  * WHAT":
  *
- *   null                                  nothing: what asking costs
- *   blk read|write random|seq SIZE DEPTH OPERATIONS  of /dev/vda past the page cache, DEPTH in
- * flight, by Linux's asynchronous I/O tcp ADDRESS send|recv|ping N          N MiB one way, or N
- * bytes there and back, one by one vsock send|recv|ping N                the same with the host
- *   mount OPTIONS                         the shared folder "shared" on /mnt
- *   file N                                reads /mnt/data, N MiB that the guest has not cached
- *   off                                   powers off
+ *   null                       nothing: what asking costs
+ *   blk read|write random|seq SIZE DEPTH OPERATIONS
+ *                              of /dev/vda past the page cache, DEPTH in flight, by Linux's
+ *                              asynchronous I/O
+ *   tcp ADDRESS send|recv|ping N
+ *                              N MiB one way, or N bytes there and back, one by one
+ *   vsock send|recv|ping N     the same with the host
+ *   mount OPTIONS              the shared folder "shared" on /mnt
+ *   file N                     reads /mnt/data, N MiB that the guest has not cached
+ *   off                        powers off
  *
  * usage: guest peer UNIX_SOCKET    serves TCP and vsock at PORT and what comes to UNIX_SOCKET */
 #define _GNU_SOURCE

@@ -2,22 +2,26 @@
  * on its console what to do (tools/benchlib/guest.c), and counts what the VMM and KVM did
  * meanwhile.
  *
- * usage: host NAME SAMPLES ROWS COMMAND [ARG]...
+ * usage: host NAME SAMPLES|modes|counts ROWS COMMAND [ARG]...
  *
  * ROWS is a file of lines "ROW<tab>COMMAND OF THE GUEST". Each is done once to get warm, SAMPLES
- * times for its time, with nothing of this program's in the way, and once more to be counted: by
- * the kernel's own trace points, as perf counters of each thread of the VMM. What asking the guest
- * costs (its command "null") is taken off. Prints, for tools/benchlib/lab.py:
+ * times for its time, with nothing of this program's in the way, ten times to see where the time
+ * goes, and five times to be counted: by the kernel's own trace points, as perf counters of each
+ * thread of the VMM. What asking the guest costs (its command "null") is taken off. A ROW without
+ * a name is done once and not measured. Prints, for tools/benchlib/lab.py:
  *
- *   bench boot NAME NANOSECONDS                    execve() to the first word of process 1
- *   bench modes NAME USER KERNEL GUEST             of it, when SAMPLES is 0: nanoseconds of each,
- *                                                  asked every 20 us (which makes the boot longer)
- *   bench time NAME ROW OPERATIONS NANOSECONDS
- *   bench count NAME ROW OPERATIONS COUNT...       in the order of "points"
- *   bench end NAME                                 the guest has powered off
- *   bench stopped NAME WHAT                        or it did not: no figure of this boot is good
- *
- * A ROW without a name is done once and not measured. */
+ *   bench start NAME
+ *   bench boot NAME NS                       execve() to the first word of process 1
+ *   bench modes NAME USER KERNEL GUEST       with "modes": ns of it in each, asked every 20 us
+ *                                            (which makes the boot longer)
+ *   bench counts NAME COUNT...               with "counts": of the boot, in the order of "points"
+ *                                            (which makes it longer too)
+ *   bench row NAME ROW                       its first operation begins
+ *   bench time NAME ROW OPERATIONS NS
+ *   bench split NAME ROW OPERATIONS USER KERNEL GUEST    ns of it in each, asked every 100 us
+ *   bench count NAME ROW OPERATIONS COUNT... in the order of "points"
+ *   bench end NAME                           the guest has powered off
+ *   bench stopped NAME WHAT                  or it did not */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -38,7 +42,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { POINTS = 5, THREADS_MAX = 128, LIMIT_MS = 30000, MODES_NS = 20000, MODES_PAGES = 256 };
+enum { POINTS = 5, THREADS_MAX = 128, COUNTED = 5, LIMIT_MS = 8000, MODES_SIZE = 2 << 20 };
 
 static const char *const points[POINTS] = {"kvm/kvm_exit", "kvm/kvm_userspace_exit",
                                            "raw_syscalls/sys_enter", "kvm/kvm_inj_virq",
@@ -85,6 +89,20 @@ static uint64_t point_id(const char *point)
     return strtoull(text, NULL, 10);
 }
 
+static void count_thread(unsigned t, pid_t tid, bool from_exec)
+{
+    for (unsigned p = 0; p < POINTS; p++) {
+        struct perf_event_attr attr = {.type = PERF_TYPE_TRACEPOINT,
+                                       .config = point_id(points[p]),
+                                       .disabled = from_exec,
+                                       .enable_on_exec = from_exec,
+                                       .inherit = 1};
+        counters[p][t] = perf_open(&attr, tid, -1);
+        if (counters[p][t] < 0 && errno != ESRCH)
+            stopped("no counter");
+    }
+}
+
 /* Of the threads that are there; what they start is counted with them. */
 static void start_counting(void)
 {
@@ -97,15 +115,8 @@ static void start_counting(void)
         if (e->d_name[0] != '.')
             tids[threads++] = (pid_t)strtol(e->d_name, NULL, 10);
     (void)closedir(tasks);
-    for (unsigned p = 0; p < POINTS; p++) {
-        struct perf_event_attr attr = {
-            .type = PERF_TYPE_TRACEPOINT, .config = point_id(points[p]), .inherit = 1};
-        for (unsigned t = 0; t < threads; t++) {
-            counters[p][t] = perf_open(&attr, tids[t], -1);
-            if (counters[p][t] < 0 && errno != ESRCH)
-                stopped("no counter");
-        }
-    }
+    for (unsigned t = 0; t < threads; t++)
+        count_thread(t, tids[t], false);
 }
 
 static void stop_counting(uint64_t *counts)
@@ -121,43 +132,76 @@ static void stop_counting(uint64_t *counts)
     }
 }
 
-/* ---- Modes of the processor ---- */
+/* ---- What the processor does ---- */
 
+enum mode { VMM, KERNEL, GUEST, ELSEWHERE, MODES };
+
+static int modes_fd;
+static uint64_t modes_period;
 static struct perf_event_mmap_page *modes_ring;
 
-/* From the VMM's execve() on, of all its threads: there is one processor. */
-static void start_modes(void)
+/* Asks it every so often: there is one processor. */
+static void start_modes(uint64_t period_ns)
 {
     struct perf_event_attr attr = {.type = PERF_TYPE_SOFTWARE,
                                    .config = PERF_COUNT_SW_CPU_CLOCK,
-                                   .sample_period = MODES_NS,
-                                   .disabled = 1,
-                                   .enable_on_exec = 1,
-                                   .inherit = 1};
-    int fd = perf_open(&attr, vmm, 0);
-    size_t page = (size_t)getpagesize();
-    modes_ring = mmap(NULL, (1 + MODES_PAGES) * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (fd < 0 || modes_ring == MAP_FAILED)
+                                   .sample_period = period_ns,
+                                   .sample_type = PERF_SAMPLE_TID,
+                                   .disabled = 1};
+    modes_period = period_ns;
+    modes_fd = perf_open(&attr, -1, 0);
+    modes_ring = mmap(NULL, MODES_SIZE + (size_t)getpagesize(), PROT_READ | PROT_WRITE, MAP_SHARED,
+                      modes_fd, 0);
+    if (modes_fd < 0 || modes_ring == MAP_FAILED || ioctl(modes_fd, PERF_EVENT_IOC_ENABLE, 0) < 0)
         stopped("no samples of the processor");
+}
+
+/* The other end of a connection is elsewhere, and so is idleness. */
+static enum mode mode_of(unsigned misc, uint32_t pid)
+{
+    switch (misc & PERF_RECORD_MISC_CPUMODE_MASK) {
+    case PERF_RECORD_MISC_USER:
+        return pid == (uint32_t)vmm ? VMM : ELSEWHERE;
+    case PERF_RECORD_MISC_KERNEL:
+        return pid ? KERNEL : ELSEWHERE;
+    default:
+        return GUEST;
+    }
+}
+
+static void stop_modes(uint64_t *ns)
+{
+    (void)ioctl(modes_fd, PERF_EVENT_IOC_DISABLE, 0);
+    memset(ns, 0, MODES * sizeof(*ns));
+    const char *data = (const char *)modes_ring + getpagesize();
+    for (uint64_t at = 0; at < modes_ring->data_head;) {
+        const struct perf_event_header *h = (const void *)(data + at);
+        if (h->type == PERF_RECORD_LOST || modes_ring->data_head > MODES_SIZE)
+            stopped("lost samples of the processor");
+        if (h->type == PERF_RECORD_SAMPLE)
+            ns[mode_of(h->misc, ((const uint32_t *)(h + 1))[0])] += modes_period;
+        at += h->size;
+    }
+    (void)munmap(modes_ring, MODES_SIZE + (size_t)getpagesize());
+    (void)close(modes_fd);
 }
 
 static void print_modes(void)
 {
-    uint64_t sum[3] = {0}, size = MODES_PAGES * (uint64_t)getpagesize();
-    const char *data = (const char *)modes_ring + getpagesize();
-    for (uint64_t at = 0; at < modes_ring->data_head;) {
-        const struct perf_event_header *h = (const void *)(data + at % size);
-        unsigned mode = h->misc & PERF_RECORD_MISC_CPUMODE_MASK;
-        if (h->type == PERF_RECORD_LOST)
-            stopped("lost samples of the processor");
-        if (h->type == PERF_RECORD_SAMPLE)
-            sum[mode == PERF_RECORD_MISC_USER     ? 0
-                : mode == PERF_RECORD_MISC_KERNEL ? 1
-                                                  : 2] += MODES_NS;
-        at += h->size;
-    }
-    printf("bench modes %s %lu %lu %lu\n", name, (unsigned long)sum[0], (unsigned long)sum[1],
-           (unsigned long)sum[2]);
+    uint64_t ns[MODES];
+    stop_modes(ns);
+    printf("bench modes %s %lu %lu %lu\n", name, (unsigned long)ns[VMM], (unsigned long)ns[KERNEL],
+           (unsigned long)ns[GUEST]);
+}
+
+static void print_counts(void)
+{
+    uint64_t counts[POINTS];
+    stop_counting(counts);
+    printf("bench counts %s", name);
+    for (unsigned p = 0; p < POINTS; p++)
+        printf(" %lu", (unsigned long)counts[p]);
+    printf("\n");
 }
 
 /* ---- The guest ---- */
@@ -217,17 +261,34 @@ static void ask(const char *command, uint64_t *operations, uint64_t *ns)
     *operations = a, *ns = b;
 }
 
+/* Of several rounds: one alone may fall together in another way than those for the time. */
 static void count(const char *command, uint64_t *operations, uint64_t *counts)
 {
-    uint64_t ns;
+    uint64_t some, ns;
+    *operations = 0;
     start_counting();
-    ask(command, operations, &ns);
+    for (int i = 0; i < COUNTED; i++, *operations += some)
+        ask(command, &some, &ns);
     stop_counting(counts);
+}
+
+/* Ten times, and seldom: each sample makes a guest exit. */
+static void split(const char *row, const char *command)
+{
+    uint64_t operations, all = 0, spent, ns[MODES];
+    start_modes(100000);
+    for (int i = 0; i < 10; i++, all += operations)
+        ask(command, &operations, &spent);
+    stop_modes(ns);
+    printf("bench split %s %s %lu %lu %lu %lu\n", name, row, (unsigned long)all,
+           (unsigned long)ns[VMM], (unsigned long)ns[KERNEL], (unsigned long)ns[GUEST]);
 }
 
 static void do_row(const char *row, const char *command, int samples)
 {
     uint64_t operations, ns, counts[POINTS], null[POINTS];
+    if (*row)
+        printf("bench row %s %s\n", name, row);
     ask(command, &operations, &ns);
     if (!*row)
         return;
@@ -236,6 +297,7 @@ static void do_row(const char *row, const char *command, int samples)
         printf("bench time %s %s %lu %lu\n", name, row, (unsigned long)operations,
                (unsigned long)ns);
     }
+    split(row, command);
     count("null", &operations, null);
     count(command, &operations, counts);
     printf("bench count %s %s %lu", name, row, (unsigned long)operations);
@@ -244,7 +306,7 @@ static void do_row(const char *row, const char *command, int samples)
     printf("\n");
 }
 
-static void start_vmm(char **argv, bool modes, uint64_t *start)
+static void start_vmm(char **argv, bool modes, bool count, uint64_t *start)
 {
     int in[2], out[2], go[2];
     if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 || pipe2(go, O_CLOEXEC) < 0)
@@ -260,7 +322,9 @@ static void start_vmm(char **argv, bool modes, uint64_t *start)
     (void)close(in[0]), (void)close(out[1]);
     to_guest = in[1], from_guest = out[0];
     if (modes)
-        start_modes();
+        start_modes(20000);
+    if (count)
+        count_thread(0, vmm, true), threads = 1;
     *start = now();
     (void)!write(go[1], "!", 1);
 }
@@ -271,16 +335,20 @@ int main(int argc, char **argv)
     if (!rows)
         return 2;
     name = argv[1];
+    bool modes = !strcmp(argv[2], "modes"), counts = !strcmp(argv[2], "counts");
     int samples = (int)strtol(argv[2], NULL, 10);
     char line[256];
     uint64_t start;
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
     (void)mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL);
-    start_vmm(argv + 4, !samples, &start);
+    printf("bench start %s\n", name);
+    start_vmm(argv + 4, modes, counts, &start);
     hear(line, sizeof(line));
     printf("bench boot %s %lu\n", name, (unsigned long)(now() - start));
-    if (!samples)
+    if (modes)
         print_modes();
+    if (counts)
+        print_counts();
     while (fgets(line, sizeof(line), rows)) {
         char *command = strchr(line, '\t');
         line[strcspn(line, "\n")] = 0;

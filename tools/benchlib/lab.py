@@ -6,9 +6,8 @@ is one laboratory, in which every VMM boots the same kernel and does the same wo
 (host.c and guest.c, which say how). The disk and the shared folder are in the laboratory's
 memory.
 
-A laboratory that stops is started again for what is missing, and how often is in the section. A
-row that was whole by then is kept; one that was not is thrown away and done again from its
-beginning. Of a VMM that stops, with the laboratory still there, everything is thrown away.
+A laboratory that stops is started again for what is missing, and a VMM that stops loses what it was
+about; rows that were whole by then are kept. What was done again is in the section.
 """
 
 import collections
@@ -19,6 +18,7 @@ import subprocess
 
 from benchlib import results
 
+SPLIT = ("VMM ns", "host kernel ns", "guest ns")
 COUNTS = ("exits", "exits to the VMM", "system calls", "interrupts", "switches")
 CMDLINE = "console=hvc0 quiet panic=-1"
 MICROVM, Q35 = "QEMU microvm", "QEMU q35"
@@ -139,59 +139,68 @@ def script(group, boots, attempt):
 
 
 class Found:
-    """What laboratories said: rows that are whole, by VMM and number, and boots that ended."""
+    """What laboratories said: rows that are whole, by VMM and number; boots that ended, their modes
+    and counts; and what of it stopped, as words."""
 
-    def __init__(self):
-        self.rows, self.boots, self.modes = {}, collections.defaultdict(list), {}
+    def __init__(self, group):
+        self.group = group
+        self.rows, self.boots = {}, collections.defaultdict(list)
+        self.modes, self.counts, self.stopped = {}, {}, []
+
+    def stop(self, vmm, row):
+        work = GROUPS[self.group].work
+        self.stopped.append(f"{vmm}, {'its boot or end' if row is None else work[row][0]}")
 
     def take(self, lines):
-        """Returns how many VMMs stopped."""
-        bad, vmm, boot, times, rows = 0, None, None, collections.defaultdict(list), {}
-
-        def keep():
-            for number, counts in rows.items():
-                self.rows[vmm, number] = (times[number], counts)
-
+        """Returns whether a VMM was under way when they ended."""
+        vmm, row, boot, times, split = None, None, None, [], []
         for line in lines:
-            match = re.search(r"bench (boot|modes|time|count|end|stopped) (\S+) ?(.*)", line)
+            match = re.search(r"bench (start|boot|modes|counts|row|time|split|count|end|stopped) "
+                              r"(\S+) ?(.*)", line)
             if not match:
                 continue
-            kind, rest = match[1], match[3].split()
-            if kind == "boot":
-                keep()
-                vmm, boot, modes = match[2].replace("~", " "), int(rest[0]), None
-                times, rows = collections.defaultdict(list), {}
-            elif kind == "stopped":
-                bad, boot, rows = bad + 1, None, {}
-            elif boot is None:
+            kind, words = match[1], match[3].split()
+            if kind == "start":
+                vmm, row, boot = match[2].replace("~", " "), None, None
+            elif vmm is None:
                 continue
-            elif kind == "modes":
-                modes = [int(word) for word in rest]
+            elif kind == "stopped":
+                self.stop(vmm, row)
+                vmm = None
+            elif kind == "boot":
+                boot = int(words[0])
+            elif kind in ("modes", "counts"):
+                getattr(self, kind)[vmm], boot = [int(word) for word in words], None
+            elif kind == "row":
+                row, times = int(words[0]), []
             elif kind == "time":
-                times[int(rest[0])].append(round(int(rest[2]) / int(rest[1]), 1))
+                times.append(round(int(words[2]) / int(words[1]), 1))
+            elif kind == "split":
+                split = [int(n) / int(words[1]) for n in words[2:]]
             elif kind == "count":
-                rows[int(rest[0])] = [int(word) / int(rest[1]) for word in rest[2:]]
-            elif modes:
-                self.modes[vmm] = modes
+                self.rows[vmm, row] = (times, [int(n) / int(words[1]) for n in words[2:]], split)
+                row = None
             else:
-                self.boots[vmm].append(boot)
-        keep()
-        return bad
+                self.boots[vmm] += [boot] if boot else []
+                vmm = None
+        if vmm:
+            self.stop(vmm, row)
+        return vmm is not None
 
-    def missing(self, group):
-        """Boots, in turns, the other way around every other time: (vmm, samples, numbers of rows).
-        0 samples are for the modes of the processor."""
-        spec, todo = GROUPS[group], []
+    def missing(self, wanted):
+        """Boots, in turns, the other way around every other time: (vmm, samples, numbers of rows);
+        instead of samples, what is asked of a boot whose time is not used."""
+        spec, todo = GROUPS[self.group], []
         if spec.work:
             for vmm in spec.vmms:
-                rows = {i for i, (title, _, _) in enumerate(spec.work)
-                        if title and (vmm, i) not in self.rows}
+                rows = {i for i in wanted if (vmm, i) not in self.rows}
                 todo += [(vmm, SAMPLES, rows)] if rows else []
             return todo
         for turn in range(BOOTS):
             for vmm in spec.vmms[::1 - 2 * (turn % 2)]:
                 todo += [(vmm, 1, ())] if len(self.boots[vmm]) <= turn else []
-        return todo + [(vmm, 0, ()) for vmm in spec.vmms if vmm not in self.modes]
+        return todo + [(vmm, what, ()) for what in ("modes", "counts") for vmm in spec.vmms
+                       if vmm not in getattr(self, what)]
 
 
 class Lab:
@@ -206,9 +215,9 @@ class Lab:
         self.kernels = {"vmlinux": f"{micro}/vmlinux", "bzImage": f"{micro}/bzImage",
                         "stock": f"{stock}/vmlinuz"}
 
-    def boot(self, group, boots, attempt):
-        """Its output, and whether it came to an end."""
-        spec = GROUPS[group]
+    def boot(self, found, boots, attempt):
+        """Whether it came to an end; what it says is taken as it comes."""
+        group, spec = found.group, GROUPS[found.group]
         (self.work / "boots.sh").write_text(script(group, boots, attempt))
         initrd = "stock" if spec.kernel == "stock" else "micro"
         puts = [f"{self.build}/vmm:vmm", f"{self.kernels[spec.kernel]}:kernel",
@@ -216,45 +225,51 @@ class Lab:
                 f"{self.programs}/guest:guest", f"{self.work}/boots.sh:boots.sh",
                 shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin"),
                 shutil.which("qemu-system-x86_64")]
-        command = [results.ROOT / "tools/lab", "--icount", "--timeout", "900", "--put-tree",
+        command = [results.ROOT / "tools/lab", "--icount", "--timeout", "3600", "--put-tree",
                    "/usr/share/qemu", "--put-tree", "/usr/share/seabios"]
         for put in puts:
             command += ["--put", put]
-        lab = subprocess.Popen([*command, "--", "sh", "boots.sh"], stdout=subprocess.PIPE,
-                               stdin=subprocess.DEVNULL)
-        try:
-            text = lab.communicate()[0].decode(errors="replace")
-        finally:
-            lab.terminate()  # if this program was told to end: QEMU must not be left behind
-            lab.wait()
-        (self.work / f"{group}-{attempt + 1}.log").write_text(text)
-        return text.splitlines(), lab.returncode == 0
+        with (subprocess.Popen([*command, "--", "sh", "boots.sh"], stdout=subprocess.PIPE, text=True,
+                               errors="replace", stdin=subprocess.DEVNULL) as lab,
+              (self.work / f"{group}-{attempt + 1}.log").open("w", buffering=1) as log):
+            try:
+                under_way = found.take(self.read(lab.stdout, log))
+            finally:
+                lab.terminate()  # if this program was told to end: QEMU must not be left behind
+        if lab.returncode != 0 and not under_way:
+            found.stopped.append("the laboratory itself")
 
-    def group(self, group):
-        """Sections, each with more than the one before, until everything is there or it stops too
-        often."""
-        found, repeated = Found(), 0
+    def read(self, lines, log):
+        for line in lines:
+            log.write(line)
+            if "bench stopped" in line:
+                self.say(line.strip())
+            yield line
+
+    def group(self, group, wanted):
+        """Sections of these rows, each with more than the one before, until everything is there or
+        it stops too often."""
+        found = Found(group)
         for attempt in range(ATTEMPTS):
-            todo = found.missing(group)
+            todo = found.missing(wanted)
             if not todo:
                 break
             self.say(f"in the laboratory: {group}, {len(todo)} boots")
             # Another one first each time: it may be the one that stops.
             first = attempt % len(todo)
-            lines, ended = self.boot(group, todo[first:] + todo[:first], attempt)
-            repeated += found.take(lines) + (not ended)
-            for line in lines:
-                if "bench stopped" in line:
-                    self.say(line.strip())
-            yield {"command": f"tools/bench lab --only {group}", "environment": self.environment,
-                   "repeated": repeated, "rows": rows_of(group, found),
-                   "missing": sum(len(rows) or 1 for _, _, rows in found.missing(group))}
+            self.boot(found, todo[first:] + todo[:first], attempt)
+            yield {"command": f"tools/bench lab {group}", "environment": self.environment,
+                   "repeated": found.stopped, "rows": rows_of(found),
+                   "all": rows_when_whole(GROUPS[group])}
 
 
 # ---- Rows ----
 
-def rows_of(group, found):
-    spec = GROUPS[group]
+OF_A_BOOT = (("VMM's own code", 0), ("host's kernel", 1), ("guest", 2))
+
+
+def rows_of(found):
+    spec = GROUPS[found.group]
     base = Q35 if Q35 in spec.vmms else spec.vmms[0]
     if not spec.work:
         return boot_rows(f"to process 1, {spec.kernel}", spec, found)
@@ -262,10 +277,10 @@ def rows_of(group, found):
     for i, (title, unit, _) in enumerate(spec.work):
         for vmm in spec.vmms:
             if (vmm, i) in found.rows:
-                times, counts = found.rows[vmm, i]
+                times, counts, split = found.rows[vmm, i]
                 made.append(results.row(
                     title, vmm, unit, times, **({"base": base} if len(spec.vmms) > 1 else {}),
-                    counts=dict(zip(COUNTS, (round(n, 3) for n in counts)))))
+                    counts=dict(zip(COUNTS + SPLIT, (round(n, 3) for n in counts + split)))))
     return made
 
 
@@ -274,8 +289,9 @@ def boot_rows(title, spec, found):
     for vmm in spec.vmms:
         times = [round(ns / 1e6, 3) for ns in found.boots[vmm]]
         if times:
-            rows.append(results.row(title, vmm, "ms", times, base=MICROVM))
-    for what, mode in (("VMM's own code", 0), ("host's kernel", 1), ("guest", 2)):
+            counts = {"counts": dict(zip(COUNTS, found.counts[vmm]))} if vmm in found.counts else {}
+            rows.append(results.row(title, vmm, "ms", times, base=MICROVM, **counts))
+    for what, mode in OF_A_BOOT:
         for vmm in spec.vmms:
             if vmm in found.modes:
                 rows.append(results.row(f"{title}: of it the {what}", vmm, "ms",
@@ -283,6 +299,23 @@ def boot_rows(title, spec, found):
     return rows
 
 
-def run(work, only, say):
+def rows_when_whole(spec):
+    titles = sum(1 for title, _, _ in spec.work if title) if spec.work else 1 + len(OF_A_BOOT)
+    return len(spec.vmms) * titles
+
+
+def rows_named(name):
+    """(group, numbers of its rows) of "GROUP", or of "GROUP/TEXT": rows with the text in them."""
+    group, _, text = name.partition("/")
+    if group not in GROUPS:
+        raise ValueError(f"there is no group {group}")
+    rows = {i for i, (title, _, _) in enumerate(GROUPS[group].work) if title and text in title}
+    if text and not rows:
+        raise ValueError(f"no row of {group} has this in it: {text}")
+    return group, rows
+
+
+def run(work, names, say):
     lab = Lab(work, say)
-    return ((f"lab {group}", section) for group in only for section in lab.group(group))
+    return ((f"lab {group}", section) for group, rows in map(rows_named, names)
+            for section in lab.group(group, rows))

@@ -1,5 +1,7 @@
 """Tables on the terminal, and docs/performance.md with its pictures, of results.py's sections."""
 
+import collections
+
 from benchlib import aims, results, stats, svg
 
 TITLES = {
@@ -97,21 +99,31 @@ def busy(name, section):
 
 
 def repeated(section):
-    """Of laboratories, or VMMs in them, that stopped."""
+    """What stopped in the laboratory."""
     if not section["repeated"]:
         return ""
-    return (f"Stopped and repeated: {section['repeated']} laboratories, or VMMs in them; no row "
-            "that was not whole by then is here.")
+    times = collections.Counter(section["repeated"])
+    return ("Stopped and done again: "
+            + "; ".join(what + (f" ({n} times)" if n > 1 else "") for what, n in times.items()) + ".")
 
 
 def missing(section):
-    if not section.get("missing"):
-        return ""
-    return f"Not there: {section['missing']} rows, before which laboratories stopped too often."
+    n = section.get("all", 0) - len(section["rows"])
+    return f"Not there: {n} rows, at which laboratories stopped too often." if n > 0 else ""
+
+
+def older(section):
+    """Rows that are of another commit than the section."""
+    of = {}
+    for row in section["rows"]:
+        if "commit" in row:
+            of.setdefault(row["commit"], {})[row["group"]] = None
+    return " ".join(f"Of commit {commit}: {', '.join(rows)}." for commit, rows in of.items())
 
 
 def notes(name, section):
-    return [note for note in (busy(name, section), repeated(section), missing(section)) if note]
+    return [note for note in (busy(name, section), repeated(section), missing(section),
+                              older(section)) if note]
 
 
 # ---- The page ----

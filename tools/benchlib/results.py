@@ -1,10 +1,10 @@
 """What a run of tools/bench leaves: sections of rows, as JSON, and where they were measured.
 
-A section is {"command", "environment", "repeated", "rows"}, and "missing" if that many rows could
-not be had. A row is {"group", "name", "unit"}
-and either "samples", a list of numbers, or "exact", one; "base" names the row of the same group
-and unit that its ratio is against; "counts" has further exact figures by their names, of one
-operation.
+A section is {"command", "environment", "repeated", "rows"}: what stopped and was done again, in
+words; "all" says how many rows there would be if none were missing. A row is {"group", "name",
+"unit"} and either "samples", a list of numbers, or "exact", one; "base" names the row of the same
+group and unit that its ratio is against; "counts" has further exact figures by their names, of one
+operation. "commit" is of a row that is not of its section's commit.
 """
 
 import json
@@ -65,6 +65,18 @@ def save(path, sections):
         fields.append(f'"rows": [\n  {rows}\n ]')
         parts.append(json.dumps(name) + ": {\n " + ",\n ".join(fields) + "}")
     path.write_text("{\n" + ",\n".join(parts) + "\n}\n")
+
+
+def merged(old, new):
+    """The new section; if it is only a part, with those groups of the old one that it has not."""
+    if not old or len(new["rows"]) >= new.get("all", 0):
+        return new
+    groups = {row["group"] for row in new["rows"]}
+    commit = old["environment"]["commit"]
+    mark = {"commit": commit} if commit != new["environment"]["commit"] else {}
+    rows = [mark | row for row in old["rows"] if row["group"] not in groups] + new["rows"]
+    order = list(dict.fromkeys(row["group"] for row in old["rows"] + new["rows"]))
+    return new | {"rows": sorted(rows, key=lambda row: order.index(row["group"]))}
 
 
 def row(group, name, unit, samples=None, **fields):

@@ -41,5 +41,5 @@ def run(work):
     environment["fio"] = results.output_of("fio", "--version")
     program = subprocess.run([build / "tests/bench_rig"], cwd=work, stdout=subprocess.PIPE,
                              stdin=subprocess.DEVNULL, text=True, check=True)
-    return {"rig": {"command": "tools/bench rig", "environment": environment, "repeated": 0,
+    return {"rig": {"command": "tools/bench rig", "environment": environment, "repeated": [],
                     "rows": collect(program.stdout.splitlines())}}

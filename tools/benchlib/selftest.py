@@ -13,22 +13,35 @@ from benchlib import aims, lab, report, results, rig, stats, svg
 PEER = "QEMU microvm"
 ENVIRONMENT = {"host": "2 x CPU", "kernel": "Linux 6", "kvm": "KVM: none", "vmm": "vmm 0",
                "commit": "c0ffee", "qemu": ["QEMU 7"], "load": 0.5}
-OUTPUT = """bench boot vmm 1000000000
+OUTPUT = """bench start vmm
+bench boot vmm 1000000000
+bench row vmm 0
 bench time vmm 0 10 1000
 bench time vmm 0 10 3000
+bench split vmm 0 100 1000 2000 3000
 bench count vmm 0 10 5 10 20 0 1
 bench end vmm
-junk bench boot QEMU~microvm 2000000000
+junk bench start QEMU~microvm
+bench boot QEMU~microvm 2000000000
+bench row QEMU~microvm 0
 bench time QEMU~microvm 0 10 4000
+bench split QEMU~microvm 0 100 1000 2000 3000
 bench count QEMU~microvm 0 10 50 10 20 0 1
+bench row QEMU~microvm 1
+bench time QEMU~microvm 1 10 4000
 bench stopped QEMU~microvm the guest says nothing
 bench end QEMU~microvm
+bench start QEMU~q35
 bench boot QEMU~q35 3000000000
+bench row QEMU~q35 0
 bench time QEMU~q35 0 10 8000
+bench split QEMU~q35 0 100 1000 2000 3000
 bench count QEMU~q35 0 10 50 10 20 0 1
+bench row QEMU~q35 1
 bench time QEMU~q35 1 10 9000
 """.splitlines()
-MODES = ["bench boot vmm 5", "bench modes vmm 1 2 3", "bench end vmm"]
+BOOTS = ["bench start vmm", "bench boot vmm 5", "bench modes vmm 1 2 3", "bench end vmm",
+         "bench start vmm", "bench boot vmm 6", "bench end vmm"]
 
 
 def check(what, found, wanted):
@@ -52,30 +65,36 @@ def check_stats():
 
 
 def check_parsers():
-    found, modes, rings = lab.Found(), lab.Found(), lab.Found()
-    bad = found.take(OUTPUT)
-    modes.take(MODES)
-    rings.take(["bench boot vmm~event_idx=off 5", "bench end vmm~event_idx=off"])
-    todo = [(vmm, len(rows)) for vmm, _, rows in found.missing("blk")]
-    boots = [(vmm, samples) for vmm, samples, _ in modes.missing("boot")]
+    found, boots, rings = lab.Found("blk"), lab.Found("boot"), lab.Found("rings")
+    under_way = found.take(OUTPUT)
+    boots.take(BOOTS)
+    rings.take(["bench start vmm~event_idx=off", "bench boot vmm~event_idx=off 5",
+                "bench end vmm~event_idx=off"])
+    wanted = lab.rows_named("blk")[1]
+    todo = [(vmm, len(rows)) for vmm, _, rows in found.missing(wanted)]
+    ended = dict(boots.boots)
+    again = [(vmm, samples) for vmm, samples, _ in boots.missing(())]
     others = [PEER, "QEMU q35"]
     lines = ['noise', '{"group": "g", "name": "a", "unit": "u", "sample": 1.0}',
              '{"group": "g", "name": "b", "unit": "u", "exact": 3}',
              '{"group": "g", "name": "a", "unit": "c", "exact": 4}',
              '{"group": "g", "name": "a", "unit": "u", "sample": 2.0, "base": "b"}']
     return [
-        check("rows that are whole, of a lab that stopped too", list(found.rows),
-              [("vmm", 0), ("QEMU q35", 0)]),
-        check("VMMs that stopped", bad, 1),
-        check("boots that ended", dict(found.boots), {"vmm": [1000000000]}),
+        check("rows that are whole, whatever stopped", list(found.rows),
+              [("vmm", 0), (PEER, 0), ("QEMU q35", 0)]),
+        check("what stopped", (under_way, found.stopped),
+              (True, [f"{vmm}, 4 KiB random read, depth 8" for vmm in (PEER, "QEMU q35")])),
+        check("boots that ended, and are for their time", ended, {"vmm": [6]}),
         check("time and counts of an operation", found.rows["vmm", 0],
-              ([100.0, 300.0], [0.5, 1.0, 2.0, 0.0, 0.1])),
-        check("rows that are missing", todo, [("vmm", 9), (PEER, 10), ("QEMU q35", 9)]),
-        check("boots that are missing, in turns", boots,
-              [(vmm, 1) for vmm in ["vmm", *others, "QEMU q35", PEER, "vmm", "vmm", *others]]
-              + [(vmm, 0) for vmm in others]),
+              ([100.0, 300.0], [0.5, 1.0, 2.0, 0.0, 0.1], [10.0, 20.0, 30.0])),
+        check("rows that are missing", todo, [("vmm", 9), (PEER, 9), ("QEMU q35", 9)]),
+        check("boots that are missing, in turns", again,
+              [(vmm, 1) for vmm in [*others, "QEMU q35", PEER, "vmm", "vmm", *others]]
+              + [(vmm, "modes") for vmm in others]
+              + [(vmm, "counts") for vmm in ["vmm", *others]]),
+        check("a row by its name", lab.rows_named("blk/random read, depth 8"), ("blk", {1})),
         check("a name with a space", list(rings.boots), ["vmm event_idx=off"]),
-        check("modes", modes.modes, {"vmm": [1, 2, 3]}),
+        check("modes", boots.modes, {"vmm": [1, 2, 3]}),
         check("the rig's lines", rig.collect(lines),
               [{"group": "g", "name": "a", "unit": "u", "samples": [1.0, 2.0], "base": "b",
                 "counts": {"c": 4}}, {"group": "g", "name": "b", "unit": "u", "exact": 3}]),
@@ -90,15 +109,15 @@ def example():
             rows.append(results.row(f"4 KiB random {way}, depth 32", name, f"ns/{way}",
                                     [ns + i for i in range(10)], base="QEMU microvm",
                                     counts={"exits": exits, "system calls": exits}))
-    return {"lab blk": {"command": "tools/bench lab --only blk", "environment": ENVIRONMENT,
-                        "repeated": 2, "rows": rows}}
+    return {"lab blk": {"command": "tools/bench lab blk", "environment": ENVIRONMENT,
+                        "repeated": ["vmm, its boot or end"] * 2, "rows": rows}}
 
 
 def example_rig(direct):
     rows = [results.row("block", f"{who}, {how}, depth 8", "requests/s", [of] * 10)
             for who, how, of in (("fio", "direct", 100), ("device", "direct", direct),
                                  ("fio", "page cache", 100), ("device", "page cache", 500))]
-    return {"rig": {"command": "tools/bench rig", "environment": ENVIRONMENT, "repeated": 0,
+    return {"rig": {"command": "tools/bench rig", "environment": ENVIRONMENT, "repeated": [],
                     "rows": rows}}
 
 
@@ -116,7 +135,7 @@ def check_report():
     busy = {"environment": ENVIRONMENT | {"load": 1.5}}
     page, drawn = report.page(sections)
     some = copy.deepcopy(sections)
-    some["lab blk"]["missing"] = 3
+    some["lab blk"]["all"] = 7
     block = "block, rig, page cache and O_DIRECT"
     many = example_rig(1)
     many["rig"]["rows"] = [
@@ -138,7 +157,7 @@ def check_report():
                "| 0.05 | 0.05 |"]),
         check("missing ones are told", "Not there: 3 rows" in report.page(some)[0], True),
         check("and no others", "Not there" in page, False),
-        check("repeated ones are told", "Stopped and repeated: 2" in page, True),
+        check("repeated ones are told", "done again: vmm, its boot or end (2 times)." in page, True),
         check("many names have one colour", (">name 5</text>" in crowded["rig.svg"],
                                              svg.COLOURS[1] in crowded["rig.svg"]), (True, False)),
         check("a busy host is told", bool(report.busy("start", busy)), True),
@@ -162,7 +181,16 @@ def check_files():
         loaded = results.load(root / "all.json")
         report.write(loaded, root)
         files = sorted(str(path.relative_to(root)) for path in root.glob("docs/**/*.*"))
-    return [check("figures survive their file", loaded, example()),
+    old, new = example()["lab blk"], example()["lab blk"]
+    new["environment"] = ENVIRONMENT | {"commit": "f00d"}
+    new["rows"], new["all"] = [row | {"unit": "s"} for row in new["rows"][2:]], 4
+    part = results.merged(old, new)
+    return [check("a part of a section", [(row.get("commit"), row["unit"]) for row in part["rows"]],
+                  [("c0ffee", "ns/read")] * 2 + [(None, "s")] * 2),
+            check("of which its commit is told", report.older(part),
+                  "Of commit c0ffee: 4 KiB random read, depth 32."),
+            check("all of a section", results.merged(old, new | {"all": 2})["rows"], new["rows"]),
+            check("figures survive their file", loaded, example()),
             check("no file, no figures", results.load(root / "none.json"), {}),
             check("files of the page", files,
                   ["docs/performance.md", "docs/performance/lab-blk.svg"])]

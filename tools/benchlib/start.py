@@ -118,5 +118,5 @@ def run(work, runs, rounds):
         made = first_instruction(programs, rows_of(build / "vmm", programs, disk, name, net), runs)
         made += create_and_destroy(programs, build / "vmm", disk, name, net, rounds, cpus)
     made.sort(key=lambda row: ORDER.index(row["group"]))
-    return {"start": {"command": "tools/bench start", "environment": environment, "repeated": 0,
+    return {"start": {"command": "tools/bench start", "environment": environment, "repeated": [],
                       "rows": made}}

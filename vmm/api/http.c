@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "base/jail.h"
 #include "base/lib.h"
 #include "vmm/api/api_priv.h"
 
@@ -207,6 +208,7 @@ static int listen_at(const char *path, struct err *e)
         (void)unlink(path);
         return err_host(e, rc, "--api-sock %s", path);
     }
+    jail_remove_at_end(path);
     return TAKE_FD(fd);
 }
 

@@ -12,11 +12,11 @@ const struct sandbox_list sandbox_every_thread = {
             {.nr = SYS_write, .on = ON_ALL},
             {.nr = SYS_read, .on = ON_MAIN | ON_LOOP},
             {.nr = SYS_close, .on = ON_MAIN | ON_LOOP | ON_POOL},
-            {.nr = SYS_poll, .on = ON_ALL}, /* the log's */
+            {.nr = SYS_poll, .on = ON_ALL, .why = "a line for the log"},
             /* The C library's memory; none of it is to be run. */
             {.nr = SYS_brk, .on = ON_ALL, .why = SANDBOX_LIBC},
             {.nr = SYS_mmap, .on = ON_ALL, .arg = 2, .mask = PROT_EXEC, .why = SANDBOX_LIBC},
-            {.nr = SYS_munmap, .on = ON_ALL},
+            {.nr = SYS_munmap, .on = ON_ALL, .why = SANDBOX_LIBC},
             {.nr = SYS_mremap, .on = ON_ALL, .why = SANDBOX_LIBC},
             {.nr = SYS_madvise, .on = ON_ALL}, /* a thread's stack, at its end */
             {.nr = SYS_clock_gettime, .on = ON_ALL, .why = SANDBOX_LIBC},
@@ -46,7 +46,9 @@ const struct sandbox_list sandbox_every_thread = {
 
 const struct sandbox_list sandbox_loop = {
     .name = "loop",
-    .calls = (const struct sandbox_call[]){{.nr = SYS_timerfd_settime, .on = ON_LOOP}, {0}},
+    .calls =
+        (const struct sandbox_call[]){
+            {.nr = SYS_timerfd_settime, .on = ON_LOOP, .why = SANDBOX_LAB}, {0}},
     .always = true};
 
 const struct sandbox_list sandbox_loop_uring = {

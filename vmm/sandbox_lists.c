@@ -25,11 +25,10 @@ const struct sandbox_list sandbox_vcpu = {
             KVM(KVM_IRQFD, ON_VCPU | ON_LOOP | ON_MAIN, .why = PCI_RESET),
             KVM(KVM_IOEVENTFD, ON_VCPU | ON_LOOP | ON_MAIN, .why = PCI_RESET),
             KVM(KVM_SET_GSI_ROUTING, ON_VCPU | ON_MAIN, .why = PCI_RESET),
-            {.nr = SYS_eventfd2, .on = ON_VCPU | ON_LOOP},
+            {.nr = SYS_eventfd2, .on = ON_VCPU | ON_LOOP, .why = PCI_RESET},
+            {.nr = SYS_close, .on = ON_VCPU, .why = "what was made for KVM, and KVM refused"},
             /* A BAR with memory behind it moves. */
             KVM(KVM_SET_USER_MEMORY_REGION, ON_VCPU | ON_MAIN, .why = PCI_RESET),
-            {.nr = SYS_timerfd_settime,
-             .on = ON_VCPU}, /* a console that has no room is asked again */
             {0}},
     .always = true};
 
@@ -37,19 +36,14 @@ const struct sandbox_list sandbox_machine = {
     .name = "machine",
     .calls =
         (const struct sandbox_call[]){
-            {.nr = SYS_rt_sigaction,
-             .on = ON_MAIN,
-             .why = "to die by the signal that came"}, /* to die by a signal */
-            {.nr = SYS_pread64, .on = ON_MAIN},        /* a reset: the kernel, once more */
+            {.nr = SYS_rt_sigaction, .on = ON_MAIN, .why = "to die by the signal that came"},
+            {.nr = SYS_pread64, .on = ON_MAIN}, /* a reset: the kernel, once more */
             {.nr = SYS_newfstatat, .on = ON_MAIN},
             {.nr = SYS_fstat, .on = ON_MAIN, .why = "another C library's fstat()"},
             {.nr = SYS_getrandom, .on = ON_MAIN, .why = "a reset, with a generation ID"},
-            {.nr = SYS_fallocate,
-             .on = ON_MAIN,
-             .why = "a reset with --mem shared or hugepages"}, /* RAM in a memory file is thrown
-                                                                  away */
-            KVM(KVM_CHECK_EXTENSION, ON_VCPU | ON_LOOP | ON_MAIN,
-                .why = PCI_RESET), /* how doorbells may be */
+            {.nr = SYS_fallocate, .on = ON_MAIN, .why = "a reset with --mem shared or hugepages"},
+            /* Which doorbells there can be. */
+            KVM(KVM_CHECK_EXTENSION, ON_VCPU | ON_LOOP | ON_MAIN, .why = PCI_RESET),
             KVM(KVM_GET_SREGS, ON_MAIN),
             KVM(KVM_SET_IRQCHIP, ON_MAIN),
             KVM(KVM_SET_REGS, ON_MAIN),

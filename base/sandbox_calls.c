@@ -4,6 +4,13 @@
 
 #include "base/sandbox.h"
 
+#define IS_TERMINAL "standard input is a terminal: tests/cli"
+#define TERMINAL(request, threads)                                                                 \
+    {                                                                                              \
+        .nr = SYS_ioctl, .on = (threads), .arg = 1, .mask = UINT32_MAX, .value = (request),        \
+        .why = IS_TERMINAL                                                                         \
+    }
+
 const struct sandbox_list sandbox_every_thread = {
     .name = "every thread",
     .calls =
@@ -33,12 +40,10 @@ const struct sandbox_list sandbox_every_thread = {
              .mask = UINT32_MAX,
              .value = SANDBOX_OWN_PID,
              .why = SANDBOX_BUG},
-            {.nr = SYS_ioctl,
-             .on = ON_ALL,
-             .arg = 1,
-             .mask = UINT32_MAX,
-             .value = TCSETS,
-             .why = SANDBOX_BUG ", or a terminal, which is given back"},
+            TERMINAL(TCSETS, ON_ALL), /* it is given back, if it is still ours */
+            TERMINAL(TIOCGPGRP, ON_ALL),
+            {.nr = SYS_getpgrp, .on = ON_ALL, .why = IS_TERMINAL},
+            TERMINAL(TCGETS, ON_LOOP), /* help goes to a terminal only */
             {.nr = SYS_exit, .on = ON_VCPU | ON_LOOP | ON_POOL},
             {.nr = SYS_exit_group, .on = ON_ALL, .why = "the end after a forbidden call"},
             {0}},
@@ -48,7 +53,7 @@ const struct sandbox_list sandbox_loop = {
     .name = "loop",
     .calls =
         (const struct sandbox_call[]){
-            {.nr = SYS_timerfd_settime, .on = ON_LOOP, .why = SANDBOX_LAB}, {0}},
+            {.nr = SYS_timerfd_settime, .on = ON_LOOP | ON_MAIN, .why = SANDBOX_LAB}, {0}},
     .always = true};
 
 const struct sandbox_list sandbox_loop_uring = {

@@ -153,21 +153,27 @@ static void print_lists(void)
     }
 }
 
+/* How many calls the lists have together, of those that every machine needs or of all. */
+static unsigned count(unsigned kind, bool all)
+{
+    bool counted[CALLS_MAX] = {false};
+    unsigned n = 0;
+    const struct sandbox_list *l;
+    for (unsigned i = 0; (l = sandbox_lists(i)) != NULL; i++) {
+        for (const struct sandbox_call *c = l->calls; c->on && (all || l->always); c++) {
+            bool counts = c->on & 1u << kind && !counted[c->nr];
+            n += counts;
+            counted[c->nr] |= counts;
+        }
+    }
+    return n;
+}
+
 static void print_counts(void)
 {
-    for (unsigned k = 0; k < SANDBOX_THREADS; k++) {
-        bool seen[CALLS_MAX] = {false};
-        unsigned n = 0;
-        const struct sandbox_list *l;
-        for (unsigned i = 0; (l = sandbox_lists(i)) != NULL; i++) {
-            for (const struct sandbox_call *c = l->calls; c->on; c++) {
-                bool counts = c->on & 1u << k && !seen[c->nr];
-                n += counts;
-                seen[c->nr] |= counts;
-            }
-        }
-        (void)printf("%s %u\n", kinds[k], n);
-    }
+    for (unsigned k = 0; k < SANDBOX_THREADS; k++)
+        (void)printf("%s: %u in every machine, %u with all devices that there are\n", kinds[k],
+                     count(k, false), count(k, true));
 }
 
 int main(int argc, char **argv)

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 
 #include "base/lib.h"
 #include "devices/net/text.h"
@@ -260,12 +261,18 @@ const struct sandbox_list net_user_calls = {
                                            CALL(setsockopt),
                                            CALL(getsockname),
                                            CALL(getpeername),
-                                           CALL(ioctl),
+                                           {.nr = SYS_ioctl,
+                                            .on = ON_LOOP,
+                                            .arg = 1,
+                                            .mask = UINT32_MAX,
+                                            .value = FIONREAD,
+                                            .why = SANDBOX_LAB},
                                            CALL(fcntl),
                                            CALL(epoll_ctl),
                                            CALL(epoll_wait),
                                            /* The host's name server, looked up anew. */
                                            CALL(openat),
+                                           CALL(lseek),
                                            CALL(newfstatat),
                                            {0}}};
 

@@ -120,7 +120,7 @@ superfluous() {
         cat unseen
         failed=1
     fi
-    echo "system calls of each kind of thread, with all devices that there are:"
+    echo "system calls of each kind of thread:"
     "$gen" --counts
     return $failed
 }

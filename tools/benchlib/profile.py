@@ -93,5 +93,5 @@ def run(work):
         rows += [results.row(row, place, "% of the time", exact=round(share * 100, 1))
                  for place, share in shares(script).items()
                  if share >= 0.01]
-    return {"profile": {"command": "tools/bench profile", "environment": environment, "repeated": 0,
+    return {"profile": {"command": "tools/bench profile", "environment": environment, "repeated": [],
                         "rows": rows}}

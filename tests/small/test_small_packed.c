@@ -295,6 +295,20 @@ static void try_all(struct small_case c)
     }
 }
 
+Test(small_packed, areas) /* 2.8.10.1: aligned, and inside memory to their last byte */
+{
+    static const int align[] = {[DESC] = 16, [DRIVER] = 4, [DEVICE] = 4};
+    for (enum small_area a = DESC; a <= DEVICE; a++) {
+        for (uint16_t size = 1; size <= SMALL_SIZE; size++) {
+            const struct small_case c = {.packed = true, .size = size};
+            cr_assert_eq(small_open_moved(&c, a, 0), 0);
+            cr_assert_eq(small_open_moved(&c, a, -align[a]), 0);
+            cr_assert_eq(small_open_moved(&c, a, -align[a] / 2), -EINVAL);
+            cr_assert_eq(small_open_moved(&c, a, align[a]), -EINVAL);
+        }
+    }
+}
+
 Test(small_packed, one_entry)
 {
     try_all((struct small_case){.size = 1, .alphabet = SMALL_ALL, .rounds = 1});

@@ -309,6 +309,20 @@ Test(small_packed, areas) /* 2.8.10.1: aligned, and inside memory to their last 
     }
 }
 
+Test(small_packed, places) /* of a saved state's: each inside the ring, in either lap */
+{
+    for (uint16_t lap = 0; lap <= 1; lap++) {
+        uint16_t last = (uint16_t)(2 | lap << 15), behind = (uint16_t)(3 | lap << 15);
+        struct small_case c = {.packed = true, .size = 3, .next_avail = last, .next_used = last};
+        cr_assert_eq(small_open_moved(&c, DESC, 0), 0);
+        c.next_avail = behind;
+        cr_assert_eq(small_open_moved(&c, DESC, 0), -EINVAL);
+        c.next_avail = last;
+        c.next_used = behind;
+        cr_assert_eq(small_open_moved(&c, DESC, 0), -EINVAL);
+    }
+}
+
 Test(small_packed, one_entry)
 {
     try_all((struct small_case){.size = 1, .alphabet = SMALL_ALL, .rounds = 1});

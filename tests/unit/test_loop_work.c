@@ -168,4 +168,3 @@ BOTH(settling_waits_for_work)
     loop_pool_free(p);
     loop_pool_free(NULL);
 }
-

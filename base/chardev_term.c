@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/chardev_priv.h"
+#include "base/jail.h"
 
 enum { CTRL_A = 1 };
 
@@ -24,7 +25,7 @@ int term_open(struct chardev *c, struct err *e)
 {
     struct termios t;
 
-    if (in_background(c->in_fd))
+    if (in_background(c->in_fd) || jail_in_background())
         return err_input(e, 0,
                          "stdio: the terminal is not for processes in the background; "
                          "--console file=PATH, pty or none is");

@@ -32,6 +32,7 @@ struct request {
 static struct {
     const struct jail_config *config;
     int outside; /* a socket, to ask by */
+    bool background;
     struct request request;
 } jail = {.outside = -1};
 
@@ -300,6 +301,8 @@ int jail_begin(const struct jail_config *c, int *status, struct err *e)
     if (!c->dir)
         return 0;
     AUTO_FD dir = -1, cgroup = -1, netns = -1;
+    pid_t front = tcgetpgrp(STDIN_FILENO); /* fails when it is no terminal of our session */
+    bool background = front > 0 && front != getpgrp();
     int rc = check(c, root, e);
     if (rc == 0)
         rc = open_parts(c, &cgroup, &netns, e);
@@ -331,6 +334,7 @@ int jail_begin(const struct jail_config *c, int *status, struct err *e)
         rc = settle(root, e);
     if (rc == 0) {
         jail.config = c;
+        jail.background = background;
         jail.outside = TAKE_FD(outside);
     }
     return rc;
@@ -389,6 +393,11 @@ int jail_open_folder(const char *path)
     int tree =
         open_tree(fd, "", AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
     return tree < 0 && errno == EPERM ? TAKE_FD(fd) : tree;
+}
+
+bool jail_in_background(void)
+{
+    return jail.background;
 }
 
 bool jail_will_be(uid_t *uid, gid_t *gid)

@@ -22,7 +22,7 @@ struct jail_config {
  * *status is how the other ended, as wait() says it. */
 int CHECKED jail_begin(const struct jail_config *c, int *status, struct err *e);
 /* The root becomes that folder, for all threads; user, group and capabilities are given up. What is
- * opened after that is opened there. On failure the process has to end. */
+ * opened after that is opened there. No guest may run when it has failed; it fails ever after. */
 int CHECKED jail_enter(struct err *e);
 
 /* A socket that was just made here goes with the machine, which could not remove it from inside. */
@@ -30,5 +30,8 @@ void jail_remove_at_end(const char *path);
 /* Opens a folder (O_PATH) that nothing leads out of: what is mounted below it stays there, and ".."
  * ends at it. As open(). */
 int jail_open_folder(const char *path);
+/* Whether the terminal is somebody else's at the moment, as the outside saw it: job control is not
+ * seen from inside. */
+bool jail_in_background(void);
 /* Who this process is going to be; false: who it is. */
 bool jail_will_be(uid_t *uid, gid_t *gid);

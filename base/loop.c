@@ -306,7 +306,18 @@ void loop_slot_free(struct loop *l, struct loop_slot *s)
 
 void loop_io(struct loop *l, struct loop_io *io)
 {
+    io->tries = 0;
     loop_list_push(&l->backlog, io);
+}
+
+void loop_io_finish(struct loop *l, struct loop_io *io, int64_t result)
+{
+    bool put_off = result == -EINTR || result == -EAGAIN;
+    l->in_flight--;
+    if (put_off && ++io->tries < LOOP_IO_TRIES)
+        loop_list_push(&l->backlog, io);
+    else
+        io->done(io, result);
 }
 
 void loop_post(struct loop *l, struct loop_task *t)

@@ -53,8 +53,9 @@ struct loop_work {
 };
 struct loop_pool;
 struct sandbox_list;
-/* n threads, which may do what `calls` says (NULL: what all may). Any thread may make one, but for
- * those that are confined; `name` is static, at most 15 characters. -ENOMEM, or another -errno. */
+/* n threads (0: fn runs at once), which may do what `calls` says (NULL: what all may). Any thread
+ * may make one, but for those that are confined; `name` is static, at most 15 characters. -ENOMEM,
+ * or another -errno. */
 int CHECKED loop_pool_new(struct loop *l, const char *name, unsigned n,
                           const struct sandbox_list *calls, struct loop_pool **out);
 /* Any thread; nothing may be in flight any more. NULL is fine. */
@@ -63,7 +64,9 @@ void loop_pool_free(struct loop_pool *p);
 void loop_work(struct loop_pool *p, struct loop_work *w);
 
 /* One asynchronous file operation. The struct and what it points to must stay until done runs, on
- * this loop; result is bytes, or -errno. Never fails to be accepted. */
+ * this loop; result is bytes, or -errno. Never fails to be accepted. What the host puts off (EINTR,
+ * EAGAIN) is begun again, LOOP_IO_TRIES times at most: then that is its result. */
+enum { LOOP_IO_TRIES = 1000 };
 enum loop_io_op { LOOP_READV, LOOP_WRITEV, LOOP_FDATASYNC, LOOP_FALLOCATE };
 struct loop_io {
     enum loop_io_op op;
@@ -76,6 +79,7 @@ struct loop_io {
     uint64_t len; /* FALLOCATE */
     void (*done)(struct loop_io *io, int64_t result);
     int64_t result;        /* the loop's own */
+    unsigned tries;        /* the loop's own */
     struct loop_io *next;  /* the loop's own */
     struct loop *loop;     /* the loop's own */
     struct loop_work work; /* the loop's own */

@@ -100,8 +100,5 @@ unsigned loop_work_finish(struct loop *l);
 unsigned loop_poll_ready(struct loop *l);
 /* Nothing is there: looks, and then waits, until something is. */
 void loop_poll_idle(struct loop *l, int timeout_ms, bool (*wait)(struct loop *l, int timeout_ms));
-static inline void loop_io_finish(struct loop *l, struct loop_io *io, int64_t result)
-{
-    l->in_flight--;
-    io->done(io, result);
-}
+/* It ended so: done runs, or it is begun again. */
+void loop_io_finish(struct loop *l, struct loop_io *io, int64_t result);

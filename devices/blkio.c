@@ -99,11 +99,6 @@ int blkfile_measure(const struct blkfile *f, uint64_t *size)
 
 /* --- steps --- */
 
-static bool again(int64_t result)
-{
-    return result == -EINTR || result == -EAGAIN;
-}
-
 bool blkio_given_up(const struct blkio *o)
 {
     return o->cancel || vq_aborting(o->q);
@@ -114,7 +109,7 @@ static void step(struct blkio *o);
 /* Ends it, or goes on. */
 static void next(struct blkio *o, int64_t result, bool failed)
 {
-    if (failed && !again(result))
+    if (failed)
         o->done(o, result < 0 ? (int)result : -ENODATA);
     else if (o->left == 0)
         o->done(o, 0);

@@ -67,19 +67,10 @@ static void answer(struct vq *q, struct vq_req *req, bool ok)
     vq_complete(q, req);
 }
 
-static void sync_file(struct pmem_req *r);
-
 static void synced(struct loop_io *io, int64_t result)
 {
     struct pmem_req *r = container_of(io, struct pmem_req, io);
     struct pmem *p = r->p;
-    if (result == -EINTR || result == -EAGAIN) {
-        if (vq_aborting(r->q))
-            answer(r->q, r->req, false);
-        else
-            sync_file(r);
-        return;
-    }
     p->flushes++;
     if (result < 0) {
         p->failed = true;

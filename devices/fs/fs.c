@@ -142,7 +142,8 @@ static void interrupt(struct fs_req *r)
 
 /* --- queues --- */
 
-static void take(struct fs *fs, struct vq *q, struct vq_req *req)
+/* *now is what the loop may still read by itself. */
+static void take(struct fs *fs, struct vq *q, struct vq_req *req, size_t *now)
 {
     struct fs_req *r = vq_req_state(q, req);
     *r = (struct fs_req){.fs = fs, .q = q, .req = req, .queue = vq_index(q)};
@@ -165,10 +166,14 @@ static void take(struct fs *fs, struct vq *q, struct vq_req *req)
     default:
         break;
     }
-    if (req->in_len < sizeof(struct fuse_out_header)) /* nobody would hear of it: not done */
+    if (req->in_len < sizeof(struct fuse_out_header)) { /* nobody would hear of it: not done */
         fs_answer_error(r, -EINVAL);
-    else
+    } else if (fuse_serve_now(r, MIN(*now, (size_t)FS_NOW_MAX))) {
+        *now -= r->read_bytes;
+        answer(r);
+    } else {
         fs_try(r);
+    }
 }
 
 static void fs_kick(struct vdev *d, struct vq *q)
@@ -176,8 +181,9 @@ static void fs_kick(struct vdev *d, struct vq *q)
     struct fs *fs = vdev_priv(d);
     atomic_store(&fs->aborting[vq_index(q)], false);
     fs->draining[vq_index(q)] = false;
+    size_t now = FS_NOW_TURN;
     vq_for_each (req, q)
-        take(fs, q, req);
+        take(fs, q, req, &now);
 }
 
 static void fs_drain(struct vdev *d, struct vq *q)
@@ -352,8 +358,10 @@ static const struct vdev_ops fs_ops = {
     .load = fs_load,
     .free = fs_free,
 };
-static const struct sandbox_list fs_calls = {.name = "fs: its loop",
-                                             .calls = (const struct sandbox_call[]){{0}}};
+static const struct sandbox_list fs_calls = {
+    .name = "fs: its loop",
+    .calls =
+        (const struct sandbox_call[]){{.nr = SYS_preadv2, .on = ON_LOOP, .why = SANDBOX_LAB}, {0}}};
 static const struct sandbox_list *const fs_lists[] = {&fs_calls, &fs_files, NULL};
 
 extern const struct vdev_class fs_class;

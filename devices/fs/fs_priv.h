@@ -3,7 +3,8 @@
  * window of mapped files (dax.c). The host's folder is behind tree.h.
  *
  * The loop owns queues, requests and counters. A request is carried out by a thread of a pool, from
- * its arguments to its answer; what those threads share is the session, the tree and the window. */
+ * its arguments to its answer, or by the loop if it is a READ of what is in memory; what those
+ * threads share is the session, the tree and the window. */
 #pragma once
 
 #include <linux/fuse.h>
@@ -24,9 +25,11 @@ enum {
     FS_REQUEST = 1,
     FS_QUEUES_MAX = 64,
     FS_TRANSFER_MAX = 1 << 20, /* bytes of one READ or WRITE */
-    FS_PAGE = 4096,            /* FUSE counts a request's data in these */
-    FS_MAPPINGS_MAX = 4096,    /* of a window, */
-    FS_MAPPINGS_ALL = 16384,   /* of all: each is two or three of the process's 65530 */
+    FS_NOW_MAX = 128 << 10,  /* of one READ that the loop does by itself: less than a hop costs, */
+    FS_NOW_TURN = 1 << 20,   /* and of all of them, before threads share the rest */
+    FS_PAGE = 4096,          /* FUSE counts a request's data in these */
+    FS_MAPPINGS_MAX = 4096,  /* of a window, */
+    FS_MAPPINGS_ALL = 16384, /* of all: each is two or three of the process's 65530 */
     FS_MAP_SHIFT = 12,
     FUSE_MINOR = 37,
     FUSE_MINOR_MIN = 31, /* Linux 5.4, the first with a driver */
@@ -89,7 +92,7 @@ struct fs {
     } count;
 };
 
-enum fs_outcome { FS_DONE, FS_PARK };
+enum fs_outcome { FS_DONE, FS_PARK, FS_WAITS /* a thread has to do it */ };
 struct fs_req { /* vq_req_state() */
     struct loop_work work;
     struct fs *fs;
@@ -103,6 +106,7 @@ struct fs_req { /* vq_req_state() */
     int error;
     bool frees_locks;
     uint64_t read_bytes, write_bytes;
+    struct tree_file *late; /* what the loop could not put back, for a thread to do so */
     /* The loop's, of SETLKW. */
     bool waits, parked, interrupted;
     uint64_t freed;
@@ -114,6 +118,9 @@ struct fs_req { /* vq_req_state() */
 /* On a thread: does what is asked and writes the answer, or says in `outcome` that it must be tried
  * again. */
 void fuse_serve(struct fs_req *r);
+/* The same on the loop, of a READ of at most `most` bytes that need not be waited for. False:
+ * nothing is done, a thread has to. */
+bool CHECKED fuse_serve_now(struct fs_req *r, size_t most);
 void fuse_refuse(struct fs_req *r, int rc); /* with an error; anywhere */
 
 /* One request while it is carried out. */
@@ -127,6 +134,7 @@ struct fuse_call {
     uint8_t *out; /* becomes the answer's payload */
     size_t out_len, out_max;
     bool direct; /* the payload is where it belongs already, out_len bytes */
+    size_t now;  /* 0, or on the loop: the most that it may read, without waiting */
 };
 typedef int fuse_fn(struct fuse_call *c); /* 0 or what the guest is to see */
 struct fuse_op {

@@ -151,7 +151,8 @@ static void reply(struct fs_req *r, const struct fuse_call *c)
 }
 
 /* With the session's lock. `buf` has room for the argument, its zero, and the answer. */
-static void carry_out(struct fs_req *r, const struct fuse_op *op, size_t arg_len, uint8_t *buf)
+static void carry_out(struct fs_req *r, const struct fuse_op *op, size_t arg_len, uint8_t *buf,
+                      size_t now)
 {
     struct fuse_call c = {
         .fs = r->fs,
@@ -162,6 +163,7 @@ static void carry_out(struct fs_req *r, const struct fuse_op *op, size_t arg_len
         .arg_len = arg_len,
         .out = buf + arg_len + 1,
         .out_max = MIN((size_t)op->out_max, r->req->in_len - sizeof(struct fuse_out_header)),
+        .now = now,
     };
     if (vq_req_read(r->req, sizeof(r->h), buf, arg_len) < 0) {
         fuse_refuse(r, -EINVAL);
@@ -174,7 +176,7 @@ static void carry_out(struct fs_req *r, const struct fuse_op *op, size_t arg_len
     }
     int rc = op->fn(&c);
     r->frees_locks = op->frees_locks && rc == 0;
-    if (r->outcome == FS_PARK)
+    if (r->outcome != FS_DONE)
         return;
     if (rc < 0)
         fuse_refuse(r, rc);
@@ -196,8 +198,23 @@ static int argument(const struct fs_req *r, const struct fuse_op *op, size_t *le
     return 0;
 }
 
+bool fuse_serve_now(struct fs_req *r, size_t most)
+{
+    const struct fuse_op *op = &fuse_ops[FUSE_READ];
+    uint8_t buf[sizeof(struct fuse_read_in) + 1];
+    size_t arg_len;
+    if (r->h.opcode != FUSE_READ || most == 0 || argument(r, op, &arg_len) < 0 ||
+        pthread_rwlock_tryrdlock(&r->fs->session.lock) != 0)
+        return false;
+    r->outcome = FS_DONE;
+    carry_out(r, op, arg_len, buf, most);
+    (void)pthread_rwlock_unlock(&r->fs->session.lock);
+    return r->outcome == FS_DONE;
+}
+
 void fuse_serve(struct fs_req *r)
 {
+    tree_file_put(r->fs->tree, TAKE_PTR(r->late));
     const struct fuse_op *op = r->h.opcode < fuse_n_ops ? &fuse_ops[r->h.opcode] : NULL;
     size_t arg_len;
     int rc = op && op->fn ? argument(r, op, &arg_len) : -ENOSYS;
@@ -219,6 +236,6 @@ void fuse_serve(struct fs_req *r)
         (void)pthread_rwlock_wrlock(&r->fs->session.lock);
     else
         (void)pthread_rwlock_rdlock(&r->fs->session.lock);
-    carry_out(r, op, arg_len, big ? big : small);
+    carry_out(r, op, arg_len, big ? big : small, 0);
     (void)pthread_rwlock_unlock(&r->fs->session.lock);
 }

@@ -146,6 +146,18 @@ static bool in_a_file(uint64_t off, uint64_t len)
     return off <= INT64_MAX && len <= INT64_MAX - off;
 }
 
+/* What is in memory: all of it, or up to the end of the file. Whatever else there may be, a thread
+ * finds out. RWF_NOWAIT is refused by file systems that could not keep it, such as NFS. */
+static ssize_t read_now(int fd, const struct iovec *iov, int k, size_t len, off_t off)
+{
+    uint8_t byte;
+    const struct iovec next = {.iov_base = &byte, .iov_len = 1};
+    ssize_t got = preadv2(fd, iov, k, off, RWF_NOWAIT);
+    bool all =
+        got == (ssize_t)len || (got >= 0 && preadv2(fd, &next, 1, off + got, RWF_NOWAIT) == 0);
+    return all ? got : -1;
+}
+
 int fuse_read(struct fuse_call *c)
 {
     const struct fuse_read_in in = FUSE_ARG(c, struct fuse_read_in);
@@ -160,9 +172,21 @@ int fuse_read(struct fuse_call *c)
     if (fd < 0)
         return fd;
     int k = part_of(req->iov + req->n_out, req->n_in, sizeof(struct fuse_out_header), len, iov);
-    ssize_t got = preadv(fd, iov, k, (off_t)in.offset);
-    int rc = got < 0 ? -errno : 0;
-    tree_file_put(c->tree, f);
+    ssize_t got;
+    int rc = 0;
+    if (c->now) {
+        got = len <= c->now ? read_now(fd, iov, k, len, (off_t)in.offset) : -1;
+        if (!tree_file_put_open(c->tree, f))
+            c->r->late = f; /* to close a file may take long */
+        if (got < 0 || c->r->late) {
+            c->r->outcome = FS_WAITS;
+            return 0;
+        }
+    } else {
+        got = preadv(fd, iov, k, (off_t)in.offset);
+        rc = got < 0 ? -errno : 0;
+        tree_file_put(c->tree, f);
+    }
     if (rc < 0)
         return rc;
     c->direct = true;

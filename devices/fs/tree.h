@@ -51,6 +51,7 @@ struct tree_node *tree_get(struct tree *t, uint64_t id);
 void tree_put(struct tree *t, struct tree_node *n);
 struct tree_file *tree_file_get(struct tree *t, uint64_t handle);
 void tree_file_put(struct tree *t, struct tree_file *f);
+bool CHECKED tree_file_put_open(struct tree *t, struct tree_file *f); /* false: it would close it */
 
 /* Names. `n` is a folder in all of these. "/", ".", ".." and "" in a name are -EINVAL. */
 int CHECKED tree_lookup(struct tree *t, struct tree_node *n, const char *name,

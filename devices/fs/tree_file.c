@@ -239,6 +239,15 @@ void tree_close(struct tree *t, uint64_t handle)
     tree_file_put(t, f);
 }
 
+bool tree_file_put_open(struct tree *t, struct tree_file *f)
+{
+    pthread_mutex_lock(&t->lock);
+    bool others = f->refs > 1;
+    f->refs -= others;
+    pthread_mutex_unlock(&t->lock);
+    return others;
+}
+
 int tree_file_fd(const struct tree_file *f)
 {
     return f->fd;

@@ -32,10 +32,6 @@ static void punch_next(struct mem *m);
 static void punched(struct loop_io *io, int64_t result)
 {
     struct mem *m = container_of(io, struct mem, job.punch);
-    if (result == -EINTR || result == -EAGAIN) {
-        punch_next(m);
-        return;
-    }
     if (result < 0) /* it is out of the guest's reach all the same */
         log_limited(&m->errors, LOG_WARN, "mem: unplugged memory stays with us: %s",
                     strerror((int)-result));

@@ -46,7 +46,7 @@ static const struct opt_desc net_opts[] = {
      .type = OPT_U32,
      .offset = offsetof(struct net_opts, mtu),
      .metavar = "N",
-     .help = "longest packet, 68 to 65535 bytes; default: the host interface's, 65520 "
+     .help = "longest packet, 68 to 65535 bytes; default: the host interface's, 16384 "
              "with user, or 1500",
      .min = MTU_MIN,
      .max = MTU_MAX},

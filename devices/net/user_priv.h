@@ -11,7 +11,7 @@ enum {
     USER_WAITING_MAX = 1 << 20, /* bytes of frames that the guest has no buffer for yet */
     USER_TIMERS_MAX = 4,
     USER_MTU_MAX = 65521, /* libslirp's own limit */
-    USER_MTU = 65520,     /* there is no wire: what a connection costs is by the frame */
+    USER_MTU = 16384,     /* a quarter of the largest window of its TCP: docs/adr/0006 */
 };
 
 /* What is called of libslirp, which is loaded with the first such network. */

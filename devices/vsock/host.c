@@ -13,7 +13,7 @@
 #include "devices/vsock/vsock_priv.h"
 
 enum { EVENTS = 64, ACCEPTS = 16, BACKLOG = 128, LISTENER = -1, FD_RESERVE = 128 };
-static const char SUFFIX_MAX[] = "_4294967295";
+enum { SUFFIX_MAX = sizeof("_4294967295") };
 
 /* --- clients of the host's --- */
 
@@ -196,7 +196,7 @@ static int bind_path(struct vsock *v, struct err *e)
 {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     struct stat st;
-    size_t len = strlen(v->path), most = sizeof(at.sun_path) - sizeof(SUFFIX_MAX);
+    size_t len = strlen(v->path), most = sizeof(at.sun_path) - SUFFIX_MAX;
     if (len > most)
         return err_input(e, 0, "vsock: %s: the path of a socket has at most %zu characters here",
                          v->path, most);

@@ -79,8 +79,9 @@ static void send_due(struct conn *c, struct vq_req *req)
 /* There is an i-th buffer, and where need be it is taken. */
 static bool at_hand(struct rx *rx, unsigned i)
 {
-    if (i == rx->n && (rx->req[i] = vq_next(rx->q)))
-        rx->n++;
+    struct vq_req *req = i == rx->n ? vq_next(rx->q) : NULL;
+    if (req)
+        rx->req[rx->n++] = req;
     return i < rx->n;
 }
 
@@ -92,7 +93,8 @@ static void give(struct rx *rx, unsigned n)
         vq_complete(rx->q, rx->req[i]);
     }
     rx->n -= n;
-    memmove(rx->req, rx->req + n, rx->n * sizeof(rx->req[0]));
+    for (unsigned i = 0; i < rx->n; i++)
+        rx->req[i] = rx->req[i + n];
 }
 
 /* The first buffer at hand can hold a packet. One that cannot is given back when it is the first,
@@ -157,8 +159,8 @@ static void send_data(struct conn *c, struct rx *rx)
         size_t part = MIN(g.part[i], left);
         left -= part;
         c->tx_cnt += (uint32_t)part;
-        send_packet(c, rx->req[i], VIRTIO_VSOCK_OP_RW,
-                    end && left == 0 ? VIRTIO_VSOCK_SEQ_EOM : 0, part);
+        send_packet(c, rx->req[i], VIRTIO_VSOCK_OP_RW, end && left == 0 ? VIRTIO_VSOCK_SEQ_EOM : 0,
+                    part);
     }
     c->filled = end || (size_t)len == g.room ? (uint8_t)i : 0;
     rx->v->count.rx_bytes += (uint64_t)len;

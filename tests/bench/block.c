@@ -42,7 +42,7 @@ static uint64_t random_block(struct block_work *w)
 
 static unsigned operations(const struct block_work *w, bool once)
 {
-    return once ? COUNTED : w->shape->direct ? 2000 : 40000;
+    return once ? COUNTED : w->shape->direct ? 8000 : 100000; /* fio has whole milliseconds */
 }
 
 static struct block_work *work_new(const struct bench_row *r)

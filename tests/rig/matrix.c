@@ -237,7 +237,7 @@ static const struct matrix_class classes[] = {
     {"vsock", "cid=3,uds=%s", 1, 1, vsock_add, out_check, 0, 0, true},
 };
 
-static const struct matrix_class *class_named(const char *name)
+const struct matrix_class *matrix_class_named(const char *name)
 {
     for (size_t i = 0; i < ARRAY_SIZE(classes); i++) {
         if (strcmp(classes[i].name, name) == 0)
@@ -288,7 +288,7 @@ static bool decode(struct cell *c, unsigned n)
     c->transport = digit(&n, RIG_TRANSPORTS);
     if (n >= n_classes())
         return false;
-    c->class = class_named(vdev_classes[n]->name);
+    c->class = matrix_class_named(vdev_classes[n]->name);
     return true;
 }
 

@@ -23,6 +23,8 @@ struct matrix_class {
     bool socket;   /* the path in the options is of a socket that it makes */
 };
 
+const struct matrix_class *matrix_class_named(const char *name);
+
 struct cell {
     const struct matrix_class *class;
     enum rig_transport transport;

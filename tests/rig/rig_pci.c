@@ -25,8 +25,11 @@ static int msi_open(void *ctx, unsigned *id, int *fd)
 {
     struct rig_pci *p = ctx;
     cr_assert_lt(p->n_msi, RIG_VECTORS);
+    int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (event < 0)
+        return -errno;
     *id = p->n_msi++;
-    *fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    *fd = event;
     p->msi[*id] = (struct rig_msi){.fd = dup(*fd)};
     return 0;
 }
@@ -50,8 +53,12 @@ static int intx_open(void *ctx, unsigned pin, int *trigger, int *resample)
     struct rig_pci *p = ctx;
     (void)pin;
     cr_assert_lt(p->trigger, 0, "one function has one pin");
-    *trigger = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    *resample = eventfd(0, EFD_CLOEXEC);
+    AUTO_FD t = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    AUTO_FD r = eventfd(0, EFD_CLOEXEC);
+    if (t < 0 || r < 0)
+        return -errno;
+    *trigger = TAKE_FD(t);
+    *resample = TAKE_FD(r);
     p->trigger = dup(*trigger);
     p->resample = dup(*resample);
     return 0;

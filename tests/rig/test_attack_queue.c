@@ -138,9 +138,9 @@ TEST_EACH_WAY(ALL_WAYS, attack_queue, begins_where_nothing_is)
     cr_assert_eq(gmem_add(r->mem, &region), 0);
     HOLDS(r, "7 22b");
     const uint64_t ok = rig_alloc_at(r, 4096, 4096).v, before = RIG_PLACES - 4096;
-    const uint64_t ends[] = {before, RIG_RAM - 4096, RIG_BASE, 0xfffffffff000};
-    for (size_t i = 0; r->legacy && i < ARRAY_SIZE(ends); i++)
-        begin_outside(r, (const uint64_t[]){ends[i] == RIG_RAM - 4096 ? RIG_RAM : ends[i], 0, 0});
+    const uint64_t pages[] = {before, RIG_RAM - 4096, RIG_RAM, RIG_BASE, 0xfffffffff000};
+    for (size_t i = 0; r->legacy && i < ARRAY_SIZE(pages); i++) /* a legacy ring is two pages */
+        begin_outside(r, (const uint64_t[]){pages[i], 0, 0});
     for (unsigned area = 0; !r->legacy && area < 3; area++) {
         /* Descriptors are 128 bytes; a packed ring's other areas are four. */
         const uint64_t len = area == 0 ? 16 * SIZE : r->o.packed ? 4 : 8;

@@ -24,6 +24,17 @@ ssize_t __wrap_preadv(int fd, const struct iovec *iov, int n, off_t off)
     return __real_preadv(fd, iov, n, off);
 }
 
+/* And whoever may not wait is told so. */
+ssize_t __real_preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags);
+ssize_t __wrap_preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags);
+ssize_t __wrap_preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+    if (!hangs)
+        return __real_preadv2(fd, iov, n, off, flags);
+    errno = EAGAIN;
+    return -1;
+}
+
 static void hang(void)
 {
     sem_init(&begun, 0, 0);

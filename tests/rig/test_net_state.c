@@ -122,13 +122,12 @@ static void use(struct fx *f, const struct state_out *s, size_t at)
 }
 
 /* CVE-2013-4148, 4150 and 4151: counts, queues and tables that are not what they may be. */
-TEST_EACH_WAY(W_MODERN, net_state, any_byte_may_be_any_other)
+Test(net_state, any_byte_may_be_any_other)
 {
     static const uint8_t with[] = {0x01, 0x10, 0x80, 0xff};
     log_set_level(LOG_ERROR);
     for (unsigned rss = 0; rss < 2; rss++) {
         struct fx *f = up(rss);
-        HOLDS(f->r, "35b");
         struct state_out s = save(f);
         uint8_t *net = s.buf;
         while (memcmp(net, "NET ", 4) != 0)
@@ -154,6 +153,32 @@ TEST_EACH_WAY(W_MODERN, net_state, any_byte_may_be_any_other)
 
 /* A table of addresses as long as there is room for, and longer, in a stream that is otherwise as
  * it should be. */
+/* It has two pairs. */
+TEST_EACH_WAY(W_MODERN, net_state, more_queues_than_there_are)
+{
+    enum { MOST_AT = HEADER, PAIRS_AT = HEADER + 4 + 8 + 1 + 8 };
+    static const uint32_t bad[] = {0, 3, 4, 255, 32768, 65537, UINT32_MAX};
+    struct fx *f = up(false);
+    HOLDS(f->r, "35b");
+    struct state_out s = save(f);
+    uint8_t *net = s.buf;
+    while (memcmp(net, "NET ", 4) != 0)
+        net += HEADER + get_bytes(net + LENGTH, 4);
+    for (size_t at = MOST_AT; at <= PAIRS_AT; at += PAIRS_AT - MOST_AT) {
+        cr_assert_eq(get_bytes(net + at, 4), 2);
+        for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+            put_bytes(net + at, bad[i], 4);
+            reseal(net);
+            cr_assert_eq(load(f, s.buf, s.len), -EBADMSG, "%u", bad[i]);
+        }
+        put_bytes(net + at, 2, 4);
+    }
+    reseal(net);
+    cr_assert_eq(load(f, s.buf, s.len), 0);
+    state_out_free(&s);
+    fx_down(f);
+}
+
 TEST_EACH_WAY(W_MODERN, net_state, more_addresses_than_there_is_room_for)
 {
     enum { COUNT_AT = HEADER + 4 + 8 + 1 + 8 + 4 + 1, MOST = 64 };

@@ -4,35 +4,39 @@
 
 /* What is understood. */
 
+/* A jail of the command line, whose strings are gone when this returns. */
+static struct jail_config jail_of(const char *first, const char *second, const char *third)
+{
+    ACCEPT(first, second, third);
+    struct jail_config j = cfg.jail;
+    options_free(&cfg);
+    return j;
+}
+
 Test(options, jail)
 {
-    ACCEPT("--kernel=k");
-    cr_assert_null(cfg.jail.dir);
-    ACCEPT("--kernel=k", "--jail=d,uid=1000,gid=1001,cgroup=/c");
+    cr_assert_null(jail_of("--kernel=k", NULL, NULL).dir);
+    ACCEPT("--kernel=k", "--jail=d,uid=1000,gid=1001,cgroup=/c,netns=n");
     cr_assert_str_eq(cfg.jail.dir, "d");
     cr_assert_eq(cfg.jail.uid, 1000);
     cr_assert_eq(cfg.jail.gid, 1001);
     cr_assert_str_eq(cfg.jail.cgroup, "/c");
+    cr_assert_str_eq(cfg.jail.netns, "n");
+    cr_assert_not(cfg.jail.own_net);
+    options_free(&cfg);
 }
 
 Test(options, network_of_a_jail)
 {
-    ACCEPT("--kernel=k", "--jail=d");
-    cr_assert(cfg.jail.own_net);
-    ACCEPT("--kernel=k", "--net=user", "--jail=d"); /* the interface needs the host's */
-    cr_assert_not(cfg.jail.own_net);
-    ACCEPT("--config-file=c", "--jail=d"); /* and so may one that is named later */
-    cr_assert_not(cfg.jail.own_net);
-    ACCEPT("--api-sock=s", "--jail=d");
-    cr_assert_not(cfg.jail.own_net);
-    ACCEPT("--api-sock=s", "--kernel=k", "--jail=d");
-    cr_assert(cfg.jail.own_net);
-    ACCEPT("--kernel=k", "--net=user", "--jail=d,netns=new");
-    cr_assert(cfg.jail.own_net);
-    cr_assert_null(cfg.jail.netns);
-    ACCEPT("--kernel=k", "--jail=d,netns=n");
-    cr_assert_not(cfg.jail.own_net);
-    cr_assert_str_eq(cfg.jail.netns, "n");
+    cr_assert(jail_of("--kernel=k", "--jail=d", NULL).own_net);
+    cr_assert(jail_of("--api-sock=s", "--kernel=k", "--jail=d").own_net);
+    /* An interface needs the host's, and so may one that is named later. */
+    cr_assert_not(jail_of("--kernel=k", "--net=user", "--jail=d").own_net);
+    cr_assert_not(jail_of("--config-file=c", "--jail=d", NULL).own_net);
+    cr_assert_not(jail_of("--api-sock=s", "--jail=d", NULL).own_net);
+    struct jail_config j = jail_of("--kernel=k", "--net=user", "--jail=d,netns=new");
+    cr_assert(j.own_net);
+    cr_assert_null(j.netns);
 }
 
 Test(options, a_kernel_is_enough)

@@ -113,6 +113,15 @@ def beside(group, ours, peer, least):
     return judge
 
 
+def vsock(f):
+    """Each way against memcpy()."""
+    memcpy = f.value_of("rig", "vsock", "memcpy, 64 KiB")
+    worst, name = min((value(row) / memcpy, name) for (s, g, name), row in f.rows.items()
+                      if (s, g) == ("rig", "vsock")
+                      and name.startswith(("guest to host", "host to guest")))
+    return f"least: {worst:.2f} ({name})", worst >= 0.8
+
+
 def queue(f):
     """Not slower: their intervals do not say so."""
     words, good = [], True
@@ -142,7 +151,7 @@ AIMS = (
     ("queue alone, rig", "at least 20 million requests per second and core, packed not slower",
      queue),
     ("TCP stream through tap, lab", "at most 0.7 of the faster QEMU's time, both ways", tcp),
-    ("vsock, rig", "at least 0.8 of memcpy", beside("vsock", "guest to host", "memcpy", 0.8)),
+    ("vsock, rig", "at least 0.8 of memcpy", vsock),
     ("fs with DAX, rig", "at least 0.8 of plain file reads",
      beside("fs", "DAX, mapped", "pread, 128 KiB", 0.8)),
 )

@@ -8,7 +8,7 @@ import tempfile
 import xml.dom.minidom
 from pathlib import Path
 
-from benchlib import aims, lab, report, results, rig, stats, svg
+from benchlib import aims, lab, profile, report, results, rig, stats, svg
 
 PEER = "QEMU microvm"
 ENVIRONMENT = {"host": "2 x CPU", "kernel": "Linux 6", "kvm": "KVM: none", "vmm": "vmm 0",
@@ -99,6 +99,18 @@ def check_parsers():
               [{"group": "g", "name": "a", "unit": "u", "samples": [1.0, 2.0], "base": "b",
                 "counts": {"c": 4}}, {"group": "g", "name": "b", "unit": "u", "exact": 3}]),
     ]
+
+
+def check_profile():
+    """Where a copy is, a call is not; and what is around a sample is nowhere."""
+    def sample(*functions):
+        return "\n".join(["bench_rig", *(f"\t ffff {function}" for function in functions), ""])
+    script = "\n".join([sample("_copy_from_iter", "__sys_sendmsg", "do_syscall_64", "piece"),
+                        sample("skb_put", "__sys_sendmsg", "do_syscall_64", "piece"),
+                        sample("vq_next", "piece"), sample("vq_next", "piece"),
+                        sample("vq_next", "after")])
+    return [check("places of samples", profile.shares(script),
+                  {profile.USER: 0.5, "copying": 0.25, "sending": 0.25})]
 
 
 def example():
@@ -197,4 +209,4 @@ def check_files():
 
 
 def run():
-    return all(check_stats() + check_parsers() + check_report() + check_files())
+    return all(check_stats() + check_parsers() + check_profile() + check_report() + check_files())

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "vmm/api/json.h"
+
 /* No machine has room for so many devices; how many it has, machine_build() knows. */
 enum { DEVICES_MAX = 64 };
 enum { WHAT = 128, ID_MAX = 64, FILE_MAX = 1 << 20 };
@@ -350,8 +352,11 @@ int api_config_load(const char *path, json_t **to, struct err *e)
     int rc = read_file(path, &text, &len, e);
     if (rc < 0)
         return rc;
-    json_t *file = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
-    if (!file) {
+    json_t *file;
+    rc = api_json_load(text, len, &file, &why);
+    if (rc == -ENOMEM)
+        return err_host(e, rc, "--config-file %s", path);
+    if (rc < 0) {
         make_one_line(why.text, strlen(why.text));
         return err_input(e, 0, "--config-file %s: line %d: %s", path, why.line, why.text);
     }

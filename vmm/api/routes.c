@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "vmm/api/json.h"
+
 /* What Firecracker has and this machine does not, in words that say so. */
 static int no_snapshots(struct api_call *c, struct err *e)
 {
@@ -251,10 +253,10 @@ static int parse_body(struct api_call *c, const char *text, size_t len, struct e
         return 0;
     if (!len)
         return err_input(e, 0, "%s %s: the body is missing", c->route->verb, c->route->path);
-    c->body = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
-    if (c->body)
-        return 0;
-    return err_input(e, 0, "the body is not JSON: line %d: %s", why.line, why.text);
+    int rc = api_json_load(text, len, &c->body, &why);
+    if (rc == -ENOMEM)
+        return err_host(e, rc, "the body");
+    return rc == 0 ? 0 : err_input(e, 0, "the body is not JSON: line %d: %s", why.line, why.text);
 }
 
 /* The name at the path's end and that in the body are the same. */

@@ -53,8 +53,9 @@ struct loop_work {
 };
 struct loop_pool;
 struct sandbox_list;
-/* n threads, which may do what `calls` says (NULL: what all may). Any thread may make one, but for
- * those that are confined; `name` is static, at most 15 characters. -ENOMEM, or another -errno. */
+/* n threads (0: fn runs at once), which may do what `calls` says (NULL: what all may). Any thread
+ * may make one, but for those that are confined; `name` is static, at most 15 characters. -ENOMEM,
+ * or another -errno. */
 int CHECKED loop_pool_new(struct loop *l, const char *name, unsigned n,
                           const struct sandbox_list *calls, struct loop_pool **out);
 /* Any thread; nothing may be in flight any more. NULL is fine. */

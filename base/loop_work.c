@@ -102,10 +102,17 @@ void loop_work(struct loop_pool *p, struct loop_work *w)
     p->in_flight++;
     p->loop->working++;
     (void)pthread_mutex_lock(&p->lock);
-    *p->todo_tail = w;
-    p->todo_tail = &w->next;
-    (void)pthread_cond_signal(&p->more);
+    bool alone = p->n == 0;
+    if (!alone) {
+        *p->todo_tail = w;
+        p->todo_tail = &w->next;
+        (void)pthread_cond_signal(&p->more);
+    }
     (void)pthread_mutex_unlock(&p->lock);
+    if (alone) {
+        w->fn(w);
+        hand_back(p->loop, w);
+    }
 }
 
 unsigned loop_work_finish(struct loop *l)

@@ -43,7 +43,7 @@ const struct sandbox_list sandbox_every_thread = {
             TERMINAL(TCSETS, ON_ALL), /* it is given back, if it is still ours */
             TERMINAL(TIOCGPGRP, ON_ALL),
             {.nr = SYS_getpgrp, .on = ON_ALL, .why = IS_TERMINAL},
-            TERMINAL(TCGETS, ON_LOOP), /* help goes to a terminal only */
+            TERMINAL(TCGETS, ON_ALL), /* as tcsetattr() looks at what it has set */
             {.nr = SYS_exit, .on = ON_VCPU | ON_LOOP | ON_POOL},
             {.nr = SYS_exit_group, .on = ON_ALL, .why = "the end after a forbidden call"},
             {0}},

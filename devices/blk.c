@@ -529,12 +529,6 @@ static const struct vdev_ops blk_ops = {
     .report = blk_report,
     .free = blk_free,
 };
-static const struct sandbox_list blk_calls = {
-    .name = "blk",
-    .calls = (const struct sandbox_call[]){
-        {.nr = SYS_timerfd_create, .on = ON_LOOP | IF_LIVE}, /* a limit where there was none */
-        {0}}};
-
 extern const struct vdev_class blk_class;
 const struct vdev_class blk_class = {
     .name = "blk",
@@ -545,7 +539,7 @@ const struct vdev_class blk_class = {
     .opts = blk_opts,
     .opts_size = sizeof(struct blk_opts),
     .create = blk_create,
-    .sandbox = (const struct sandbox_list *const[]){&blk_calls, NULL},
+    .sandbox = (const struct sandbox_list *const[]){&limiter_calls, NULL},
 };
 
 static const unsigned always_offered[] = {VIRTIO_BLK_F_SEG_MAX,    VIRTIO_BLK_F_BLK_SIZE,

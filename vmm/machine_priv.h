@@ -1,5 +1,6 @@
 /* vmm/machine_priv.h - the machine from inside: machine.c has its life, machine_loops.c its
- * event loops, machine_sandbox.c what its threads may do, machine_devices.c its virtio devices and how they reach the guest. */
+ * event loops, machine_sandbox.c what its threads may do, machine_devices.c its virtio devices and
+ * how they reach the guest. */
 #pragma once
 
 #include <pthread.h>

@@ -358,8 +358,10 @@ static const struct vdev_ops fs_ops = {
     .load = fs_load,
     .free = fs_free,
 };
-static const struct sandbox_list fs_calls = {.name = "fs: its loop",
-                                             .calls = (const struct sandbox_call[]){{0}}};
+static const struct sandbox_list fs_calls = {
+    .name = "fs: its loop",
+    .calls =
+        (const struct sandbox_call[]){{.nr = SYS_preadv2, .on = ON_LOOP, .why = SANDBOX_LAB}, {0}}};
 static const struct sandbox_list *const fs_lists[] = {&fs_calls, &fs_files, NULL};
 
 extern const struct vdev_class fs_class;

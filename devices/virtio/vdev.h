@@ -79,7 +79,8 @@ struct vdev_class {
     size_t opts_size;
     const void *opts_default; /* opts_size bytes, or NULL: zeroes */
     /* The system calls of its threads (base/sandbox.h), beyond those of all; NULL-terminated. The
-     * first list is needed by each device, others where somebody says sandbox_need(). NULL: none. */
+     * first list is needed by each device, others where somebody says sandbox_need(). NULL: none.
+     */
     const struct sandbox_list *const *sandbox;
     int (*create)(const void *opts, const struct build_env *env, struct vdev **out, struct err *e);
 };

@@ -169,3 +169,14 @@ BOTH(settling_waits_for_work)
     loop_pool_free(NULL);
 }
 
+BOTH(work_without_a_thread)
+{
+    struct loop_pool *p = new_pool(0);
+    struct job j = {0};
+    hand_in(p, &j);
+    cr_assert_eq(j.worked, 1, "at once");
+    cr_assert_eq(j.done, 0);
+    loop_settle(l);
+    cr_assert_eq(j.done, 1);
+    loop_pool_free(p);
+}

@@ -12,8 +12,10 @@
 
 #include "base/base.h"
 #include "base/loop.h"
+#include "base/sandbox.h"
 
 struct chardev;
+extern const struct sandbox_list chardev_socket_calls; /* where the host's end is a socket */
 
 enum { CHARDEV_CLIENTS = 2 };
 enum chardev_event { CHARDEV_CONNECTED, CHARDEV_DISCONNECTED, CHARDEV_RESIZED };

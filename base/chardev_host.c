@@ -25,6 +25,15 @@ static int hold_init(struct chardev *c, size_t cap, struct err *e)
     return 0;
 }
 
+const struct sandbox_list chardev_socket_calls = {
+    .name = "console on a socket",
+    .calls = (const struct sandbox_call[]){
+        {.nr = SYS_sendto, .on = ON_VCPU | ON_LOOP, .why = SANDBOX_LAB},
+        {.nr = SYS_accept4, .on = ON_LOOP, .why = SANDBOX_LAB},
+        {.nr = SYS_newfstatat, .on = ON_MAIN, .why = SANDBOX_LAB}, /* it is removed */
+        {.nr = SYS_unlink, .on = ON_MAIN, .why = SANDBOX_LAB},
+        {0}}};
+
 static int open_stdio(struct chardev *c, int in_fd, int out_fd, struct err *e)
 {
     struct stat st;
@@ -36,6 +45,7 @@ static int open_stdio(struct chardev *c, int in_fd, int out_fd, struct err *e)
         c->dead = true; /* started with it closed */
     } else if (S_ISSOCK(st.st_mode)) {
         c->how = OUT_SOCKET;
+        sandbox_need(&chardev_socket_calls);
     } else if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)) {
         /* A second description of the same pipe or terminal, whose flags are ours alone. */
         char self[32];
@@ -141,6 +151,8 @@ static int open_unix(struct chardev *c, const char *path, struct err *e)
     c->path = strdup(path);
     if (!c->path || lstat(path, &st) < 0 || listen(c->listen_fd, 4) < 0)
         return err_host(e, -errno, "%s", path);
+    sandbox_need(&chardev_socket_calls);
+    sandbox_path(path, SANDBOX_REMOVE);
     c->path_dev = st.st_dev;
     c->path_ino = st.st_ino;
     jail_remove_at_end(path);

@@ -214,6 +214,7 @@ static void *thread_main(void *arg)
     (void)pthread_mutex_unlock(&s->lock);
     if (rc < 0)
         return NULL;
+    sandbox_enter(SANDBOX_LOOP, ops_of(l)->calls); /* whoever started it goes on meanwhile */
     while (!atomic_load(&l->stop))
         (void)turn(l, -1);
     down(l);

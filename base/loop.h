@@ -52,13 +52,15 @@ struct loop_work {
     struct loop_work *next; /* the loop's own */
 };
 struct loop_pool;
-/* At most n threads, each made when there is work and none is idle. Any thread may make one; `name`
- * is static, at most 15 characters. -ENOMEM. */
-int CHECKED loop_pool_new(struct loop *l, const char *name, unsigned n, struct loop_pool **out);
+struct sandbox_list;
+/* n threads (0: fn runs at once), which may do what `calls` says (NULL: what all may). Any thread
+ * may make one, but for those that are confined; `name` is static, at most 15 characters. -ENOMEM,
+ * or another -errno. */
+int CHECKED loop_pool_new(struct loop *l, const char *name, unsigned n,
+                          const struct sandbox_list *calls, struct loop_pool **out);
 /* Any thread; nothing may be in flight any more. NULL is fine. */
 void loop_pool_free(struct loop_pool *p);
-/* The struct is the caller's and stays until done runs. Never fails to be accepted: where there is
- * no thread to be had, fn runs at once. */
+/* The struct is the caller's and stays until done runs. Never fails to be accepted. */
 void loop_work(struct loop_pool *p, struct loop_work *w);
 
 /* One asynchronous file operation. The struct and what it points to must stay until done runs, on

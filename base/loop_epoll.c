@@ -8,10 +8,14 @@
 
 static int up(struct loop *l)
 {
+    enum { THREADS = 4 };
     l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (l->epoll_fd < 0)
         return -errno;
-    return 0;
+    int rc = loop_pool_new(l, "io-worker", THREADS, &sandbox_loop_files, &l->io_pool);
+    if (rc < 0)
+        fd_cleanup_(&l->epoll_fd);
+    return rc;
 }
 
 static void down(struct loop *l)
@@ -52,23 +56,14 @@ static void worked_io(struct loop_work *w)
     loop_io_finish(io->loop, io, io->result);
 }
 
-/* False: it was done in place, and what follows from it must not be slept over. */
-static bool submit_io(struct loop *l)
+static void submit_io(struct loop *l)
 {
-    enum { THREADS = 4 };
-    bool pool =
-        l->io_pool || !l->backlog.head || loop_pool_new(l, "io-worker", THREADS, &l->io_pool) == 0;
     for (struct loop_io *io; (io = loop_list_pop(&l->backlog)) != NULL;) {
         l->in_flight++;
-        if (!pool) { /* no memory: slow, but right */
-            loop_io_finish(l, io, perform(io));
-            continue;
-        }
         io->loop = l;
         io->work = (struct loop_work){.fn = work_io, .done = worked_io};
         loop_work(l->io_pool, &io->work);
     }
-    return pool;
 }
 
 static void arm(struct loop *l)
@@ -102,7 +97,8 @@ static unsigned turn(struct loop *l, int timeout_ms)
     unsigned ran = 0;
     if (l->rearm)
         arm(l);
-    bool always = !submit_io(l);
+    bool always = false;
+    submit_io(l);
     for (const struct loop_slot *s = l->slots; s; s = s->next)
         always = always || (s->watch && s->always_ready);
 
@@ -137,5 +133,9 @@ static void forget(struct loop *l, struct loop_slot *s)
     s->watch = NULL; /* the turn's sweep frees it */
 }
 
-const struct loop_backend_ops loop_epoll_ops = {
-    .up = up, .down = down, .turn = turn, .wait = wait_for, .forget = forget};
+const struct loop_backend_ops loop_epoll_ops = {.calls = &sandbox_loop_epoll,
+                                                .up = up,
+                                                .down = down,
+                                                .turn = turn,
+                                                .wait = wait_for,
+                                                .forget = forget};

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "base/loop.h"
+#include "base/sandbox.h"
 
 struct loop_list { /* FIFO of loop_io */
     struct loop_io *head, **tail;
@@ -70,10 +71,11 @@ struct loop {
 
     struct io_uring ring;
     int epoll_fd;
-    struct loop_pool *io_pool; /* epoll's, from its first file I/O on */
+    struct loop_pool *io_pool; /* epoll's, for file I/O */
 };
 
 struct loop_backend_ops {
+    const struct sandbox_list *calls; /* of the loop's thread, beyond sandbox_loop */
     int (*up)(struct loop *l);
     void (*down)(struct loop *l);
     /* Arms slots, submits the backlog, waits, and runs what became ready; returns how many. */

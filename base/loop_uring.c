@@ -13,22 +13,43 @@ enum { RING_ENTRIES = 128, COMPLETIONS = 1024, IN_FLIGHT_MAX = COMPLETIONS - 256
 /* What user_data points to, in its low bits. */
 enum tag { TAG_IO, TAG_SLOT, TAG_IGNORE, TAG_MASK = 3 };
 
+/* seccomp does not see what a ring is asked for, so the ring takes nothing else than this. */
+static int restrict_ring(struct io_uring *ring)
+{
+    static const uint8_t ops[] = {IORING_OP_POLL_ADD,  IORING_OP_READ,        IORING_OP_READV,
+                                  IORING_OP_WRITE,     IORING_OP_WRITEV,      IORING_OP_FSYNC,
+                                  IORING_OP_FALLOCATE, IORING_OP_ASYNC_CANCEL};
+    struct io_uring_restriction all[ARRAY_SIZE(ops) + 1];
+    unsigned n = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
+        all[n++] =
+            (struct io_uring_restriction){.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = ops[i]};
+    all[n++] = (struct io_uring_restriction){.opcode = IORING_RESTRICTION_REGISTER_OP,
+                                             .register_op = IORING_REGISTER_SYNC_CANCEL};
+    int rc = io_uring_register_restrictions(ring, all, n);
+    return rc < 0 ? rc : io_uring_enable_rings(ring);
+}
+
 static int up(struct loop *l)
 {
     /* Completions are then run when the loop asks for them, not by interrupting it (Linux 6.1); and
      * a flag in memory says that there are some. */
     struct io_uring_params p = {.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SINGLE_ISSUER |
-                                         IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+                                         IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+                                         IORING_SETUP_R_DISABLED,
                                 .cq_entries = COMPLETIONS};
     int rc = io_uring_queue_init_params(RING_ENTRIES, &l->ring, &p);
     if (rc == -EINVAL) {
-        p = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE, .cq_entries = COMPLETIONS};
+        p = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED,
+                                     .cq_entries = COMPLETIONS};
         rc = io_uring_queue_init_params(RING_ENTRIES, &l->ring, &p);
     }
     if (rc == 0 && !(p.features & IORING_FEAT_RSRC_TAGS)) { /* nor polls that stay (Linux 5.13) */
         io_uring_queue_exit(&l->ring);
-        rc = -ENOSYS;
+        return -ENOSYS;
     }
+    if (rc == 0 && (rc = restrict_ring(&l->ring)) < 0)
+        io_uring_queue_exit(&l->ring);
     return rc;
 }
 
@@ -197,5 +218,9 @@ static void forget(struct loop *l, struct loop_slot *s)
     tag(sqe, NULL, TAG_IGNORE);
 }
 
-const struct loop_backend_ops loop_uring_ops = {
-    .up = up, .down = down, .turn = turn, .wait = wait_for, .forget = forget};
+const struct loop_backend_ops loop_uring_ops = {.calls = &sandbox_loop_uring,
+                                                .up = up,
+                                                .down = down,
+                                                .turn = turn,
+                                                .wait = wait_for,
+                                                .forget = forget};

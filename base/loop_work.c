@@ -6,29 +6,15 @@
 struct loop_pool {
     struct loop *loop;
     const char *name;
-    pthread_mutex_t lock; /* all below but for `in_flight` */
+    const struct sandbox_list *calls;
+    unsigned n;           /* threads */
+    pthread_mutex_t lock; /* todo, stop */
     pthread_cond_t more;
     struct loop_work *todo, **todo_tail;
-    unsigned n, max, idle, waiting; /* threads; those without work; work without a thread */
     bool stop;
     unsigned in_flight; /* the loop's */
     pthread_t threads[];
 };
-
-int loop_pool_new(struct loop *l, const char *name, unsigned n, struct loop_pool **out)
-{
-    struct loop_pool *p = calloc(1, sizeof(*p) + n * sizeof(p->threads[0]));
-    if (!p)
-        return -ENOMEM;
-    p->loop = l;
-    p->name = name;
-    p->max = n;
-    p->todo_tail = &p->todo;
-    (void)pthread_mutex_init(&p->lock, NULL);
-    (void)pthread_cond_init(&p->more, NULL);
-    *out = p;
-    return 0;
-}
 
 void loop_pool_free(struct loop_pool *p)
 {
@@ -51,7 +37,6 @@ static struct loop_work *take(struct loop_pool *p)
     struct loop_work *w = p->todo;
     if (w && (p->todo = w->next) == NULL)
         p->todo_tail = &p->todo;
-    p->waiting -= w != NULL;
     return w;
 }
 
@@ -70,13 +55,12 @@ static void *pool_main(void *arg)
 {
     struct loop_pool *p = arg;
     (void)pthread_setname_np(pthread_self(), p->name);
+    sandbox_enter(SANDBOX_POOL, p->calls);
     (void)pthread_mutex_lock(&p->lock);
     while (!p->stop) {
         struct loop_work *w = take(p);
         if (!w) {
-            p->idle++;
             (void)pthread_cond_wait(&p->more, &p->lock);
-            p->idle--;
             continue;
         }
         (void)pthread_mutex_unlock(&p->lock);
@@ -88,6 +72,29 @@ static void *pool_main(void *arg)
     return NULL;
 }
 
+/* All at once: a thread that is born later would have the filter of whoever made it. */
+int loop_pool_new(struct loop *l, const char *name, unsigned n, const struct sandbox_list *calls,
+                  struct loop_pool **out)
+{
+    struct loop_pool *p = calloc(1, sizeof(*p) + n * sizeof(p->threads[0]));
+    if (!p)
+        return -ENOMEM;
+    p->loop = l;
+    p->name = name;
+    p->calls = calls;
+    p->todo_tail = &p->todo;
+    (void)pthread_mutex_init(&p->lock, NULL);
+    (void)pthread_cond_init(&p->more, NULL);
+    int rc = 0;
+    for (; rc == 0 && p->n < n; p->n += rc == 0)
+        rc = -pthread_create(&p->threads[p->n], NULL, pool_main, p);
+    if (rc < 0)
+        loop_pool_free(p);
+    else
+        *out = p;
+    return rc;
+}
+
 void loop_work(struct loop_pool *p, struct loop_work *w)
 {
     w->pool = p;
@@ -95,14 +102,10 @@ void loop_work(struct loop_pool *p, struct loop_work *w)
     p->in_flight++;
     p->loop->working++;
     (void)pthread_mutex_lock(&p->lock);
-    if (p->waiting >= p->idle && p->n < p->max &&
-        pthread_create(&p->threads[p->n], NULL, pool_main, p) == 0)
-        p->n++;
     bool alone = p->n == 0;
     if (!alone) {
         *p->todo_tail = w;
         p->todo_tail = &w->next;
-        p->waiting++;
         (void)pthread_cond_signal(&p->more);
     }
     (void)pthread_mutex_unlock(&p->lock);

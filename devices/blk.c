@@ -539,6 +539,7 @@ const struct vdev_class blk_class = {
     .opts = blk_opts,
     .opts_size = sizeof(struct blk_opts),
     .create = blk_create,
+    .sandbox = (const struct sandbox_list *const[]){&limiter_calls, NULL},
 };
 
 static const unsigned always_offered[] = {VIRTIO_BLK_F_SEG_MAX,    VIRTIO_BLK_F_BLK_SIZE,

@@ -7,6 +7,7 @@
 #include <linux/virtio_ids.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 
 #include "base/chardev.h"
 #include "base/log.h"
@@ -458,6 +459,16 @@ static const struct vdev_ops console_ops = {
     .report = console_report,
     .free = console_free,
 };
+static const struct sandbox_list console_calls = {
+    .name = "console",
+    .calls = (const struct sandbox_call[]){{.nr = SYS_ioctl,
+                                            .on = ON_LOOP,
+                                            .arg = 1,
+                                            .mask = UINT32_MAX,
+                                            .value = TIOCGWINSZ,
+                                            .why = "a terminal, which tests have none of"},
+                                           {0}}};
+
 extern const struct vdev_class console_class;
 const struct vdev_class console_class = {
     .name = "console",
@@ -468,6 +479,7 @@ const struct vdev_class console_class = {
     .opts = console_opts,
     .opts_size = sizeof(struct console_opts),
     .create = console_create,
+    .sandbox = (const struct sandbox_list *const[]){&console_calls, NULL},
 };
 
 static int console_create(const void *opts, const struct build_env *env, struct vdev **out,

@@ -212,3 +212,9 @@ void limiter_report(struct limiter *l, struct report *r)
         report_number(r, name, waited);
     }
 }
+
+const struct sandbox_list limiter_calls = {
+    .name = "limits of a disk",
+    .calls = (const struct sandbox_call[]){
+        {.nr = SYS_timerfd_create, .on = ON_LOOP | IF_LIVE}, /* a limit where there was none */
+        {0}}};

@@ -14,6 +14,7 @@
 #include "base/bucket.h"
 #include "base/loop.h"
 #include "base/report.h"
+#include "base/sandbox.h"
 
 enum { LIMITER_WAYS = 2, LIMITER_QUEUES = 64 };
 
@@ -73,3 +74,6 @@ void limiter_take(struct limiter *l, unsigned way, uint64_t bytes);
 /* How often a queue had to wait, and for how long at least one did. A wait ends when there is
  * something again, or the limit is another; that the driver has given up meanwhile ends none. */
 void limiter_report(struct limiter *l, struct report *r);
+
+/* The system calls of limits that are set while the guest runs. */
+extern const struct sandbox_list limiter_calls;

@@ -48,6 +48,11 @@ static int rng_create(const void *opts, const struct build_env *env, struct vdev
                       struct err *e);
 
 static const struct opt_desc rng_opts[] = {{.type = OPT_END}};
+static const struct sandbox_list rng_calls = {
+    .name = "rng",
+    .calls = (const struct sandbox_call[]){{.nr = SYS_getrandom, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                           {0}}};
+
 extern const struct vdev_class rng_class;
 const struct vdev_class rng_class = {.name = "rng",
                                      .summary = "entropy source",
@@ -55,7 +60,9 @@ const struct vdev_class rng_class = {.name = "rng",
                                      .pci_class = 0x00ff00,
                                      .ops = &rng_ops,
                                      .opts = rng_opts,
-                                     .create = rng_create};
+                                     .create = rng_create,
+                                     .sandbox =
+                                         (const struct sandbox_list *const[]){&rng_calls, NULL}};
 
 static int rng_create(const void *opts, const struct build_env *env, struct vdev **out,
                       struct err *e)

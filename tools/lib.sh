@@ -238,7 +238,7 @@ make_cpio() {
 # What the build needs, without the tests.
 # shellcheck disable=SC2034  # used by the scripts
 BUILD_PACKAGES=(cmake gcc libc6-dev libfdt-dev libjansson-dev libmicrohttpd-dev libslirp-dev
-    liburing-dev ninja-build pkg-config systemtap-sdt-dev)
+    liburing-dev libseccomp-dev ninja-build pkg-config systemtap-sdt-dev)
 
 # build_dir PRESET: where CMakePresets.json has its build.
 build_dir() {

@@ -21,6 +21,8 @@ struct device_config {
 
 enum watchdog { WATCHDOG_NONE, WATCHDOG_RESET, WATCHDOG_POWER_OFF };
 
+enum sandbox_wish { SANDBOX_ON, SANDBOX_OFF };
+
 enum { IO_THREADS_MAX = 16 };
 
 struct vm_config {
@@ -41,6 +43,7 @@ struct vm_config {
     const char *dump_dtb;               /* NULL: no */
     const char *api_sock, *config_file; /* NULL: none */
     struct jail_config jail;
+    int sandbox; /* enum sandbox_wish */
     enum log_level log;
 };
 

@@ -313,6 +313,8 @@ static int build(struct machine *m, struct err *e)
     if (rc == 0)
         rc = check_cpus(m, e);
     if (rc == 0)
+        rc = confine(m->cfg, e);
+    if (rc == 0)
         rc = start_first_vcpu(m, e);
     if (rc < 0)
         return rc;
@@ -321,16 +323,20 @@ static int build(struct machine *m, struct err *e)
     await(m, &m->cpuid_asked);
     if (m->cpuid && check_memory(m, e) < 0) /* it is the better reason */
         return -EINVAL;
-    if (rc == 0 && !m->cpuid)
+    if (rc == 0 && !m->cpuid) {
+        sandbox_abandon(); /* which they wait for */
         rc = vcpus_prepared(&m->team, m->vcpus, m->platform.cpus, e);
+    }
     if (rc == 0)
         rc = devices_build(m, e);
     if (rc == 0 && (rc = chardev_start(m->console)) < 0)
         (void)err_host(e, rc, "console");
     if (rc == 0) /* all is open, and no thread does anything yet */
         rc = jail_enter(e);
-    if (rc == 0)
+    if (rc == 0) {
+        sandbox_seal();
         rc = loops_start(m, e);
+    }
     if (rc == 0)
         rc = load_guest(m, e);
     return rc;
@@ -357,6 +363,7 @@ int machine_build(const struct vm_config *cfg, struct machine **out, struct err 
     vcpu_team_init(&m->team);
     int rc = build(m, e);
     if (rc < 0) {
+        sandbox_abandon();
         machine_free(m);
         return rc;
     }
@@ -505,6 +512,7 @@ enum machine_end machine_run(struct machine *m, const struct machine_also *also,
         log_error("signals: %s", strerror(errno));
         return MACHINE_FAILED;
     }
+    sandbox_enter(SANDBOX_MAIN, NULL);
     return watch(m, also, signals, signo);
 }
 

@@ -225,6 +225,8 @@ static int create_device(struct machine *m, unsigned i, struct unwired *u, struc
                                   .options = &c->virtio,
                                   .place = place,
                                   .place_ctx = m};
+    if (c->class->sandbox)
+        sandbox_need(c->class->sandbox[0]);
     int rc = c->class->create(c->opts, &env, &u->dev, e);
     if (rc < 0)
         return rc;

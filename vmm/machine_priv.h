@@ -1,5 +1,6 @@
 /* vmm/machine_priv.h - the machine from inside: machine.c has its life, machine_loops.c its
- * event loops, machine_devices.c its virtio devices and how they reach the guest. */
+ * event loops, machine_sandbox.c what its threads may do, machine_devices.c its virtio devices and
+ * how they reach the guest. */
 #pragma once
 
 #include <pthread.h>
@@ -58,6 +59,9 @@ struct machine {
 void machine_event(struct machine *m, enum platform_event ev);
 /* Pulses an interrupt line whenever the eventfd is signalled. */
 int CHECKED machine_irq_line(struct machine *m, unsigned gsi, int *out, struct err *e);
+
+/* Threads that are made from here on wait for sandbox_seal(), to be confined. */
+int CHECKED confine(const struct vm_config *cfg, struct err *e);
 
 int CHECKED loops_build(struct machine *m, struct err *e);
 int CHECKED loops_start(struct machine *m, struct err *e);

@@ -7,6 +7,7 @@
 #include "arch/x86_64/cpu.h"
 #include "base/jail.h"
 #include "base/log.h"
+#include "base/sandbox.h"
 #include "vmm/api/api.h"
 #include "vmm/machine.h"
 #include "vmm/options.h"
@@ -59,10 +60,9 @@ static int die_by(int signo)
 static void on_deadly(int signo)
 {
     chardev_restore_terminal(); /* NOLINT(bugprone-signal-handler,cert-sig30-c): tcsetattr() is */
-    (void)signal(signo, SIG_DFL);
-    if (getpid() == 1) /* in a jail: no signal of its own ends the first process */
+    if (getpid() == 1)          /* in a jail: no signal of its own ends the first process */
         _exit(128 + signo);
-    (void)raise(signo);
+    (void)raise(signo); /* not caught again */
 }
 
 static void prepare_signals(void)
@@ -76,8 +76,9 @@ static void prepare_signals(void)
     (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
     (void)signal(SIGPIPE, SIG_IGN); /* a write that fails says so itself */
     (void)signal(SIGXFSZ, SIG_IGN);
+    const struct sigaction once = {.sa_handler = on_deadly, .sa_flags = SA_RESETHAND | SA_NODEFER};
     for (size_t i = 0; i < ARRAY_SIZE(deadly); i++)
-        (void)signal(deadly[i], on_deadly);
+        (void)sigaction(deadly[i], &once, NULL);
 }
 
 static int status_of(enum machine_end end, int signo)
@@ -145,6 +146,10 @@ static int run_guest(const struct vm_config *cfg)
         return complain(&e);
     if (rc > 0)
         return end_as(wait_status);
+    if (cfg->sandbox == SANDBOX_OFF)
+        (void)fprintf(stderr, "vmm: --sandbox off: nothing confines this process\n");
+    else if (sandbox_use(&sandbox_programs, &e) < 0)
+        return complain(&e);
     prepare_signals();
     return cfg->api_sock || cfg->config_file ? run_api(cfg) : run(cfg);
 }

@@ -246,6 +246,7 @@ static int parse_help(const struct option_row *row, const char *value, struct op
 
 static const char *const discovery_names[] = {
     [DISCOVERY_ACPI] = "acpi", [DISCOVERY_FDT] = "fdt", [DISCOVERY_CMDLINE] = "cmdline", NULL};
+static const char *const sandbox_names[] = {[SANDBOX_ON] = "on", [SANDBOX_OFF] = "off", NULL};
 static const char *const log_names[] = {
     [LOG_OFF] = "off",   [LOG_ERROR] = "error", [LOG_WARN] = "warn",
     [LOG_INFO] = "info", [LOG_DEBUG] = "debug", NULL};
@@ -494,6 +495,18 @@ const struct option_row option_rows[] = {
      .parse = option_parse_jail,
      .man = "DIR is best an empty folder of root's; see\n"
             ".Sx JAIL .\n"},
+    {.d = {.key = "sandbox",
+           .type = OPT_ENUM,
+           .offset = offsetof(struct vm_config, sandbox),
+           .help = "confine each thread to the system calls and files that it needs",
+           .names = sandbox_names},
+     .group = GROUP_CONFINEMENT,
+     .default_text = "on",
+     .man = "A thread that asks for anything else ends vmm; see\n"
+            ".Sx SANDBOX .\n"
+            ".Cm off\n"
+            "is for debugging: vmm can then be traced by its own user and leaves a core, and\n"
+            "nothing stands between a guest that has taken it over and what its user may do.\n"},
     {.d = {.key = "check-host",
            .type = OPT_FLAG,
            .help = "say which KVM this is and whether it can boot a stock kernel"},

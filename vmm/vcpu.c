@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 
 #include "base/log.h"
+#include "base/sandbox.h"
 
 enum { KICK_SIGNAL = SIGUSR1 };
 
@@ -178,6 +179,7 @@ static void *vcpu_main(void *arg)
     (void)pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
 
     v->prepared = v->team->prepare(v->team->ctx, v);
+    sandbox_enter(SANDBOX_VCPU, NULL);
     if (!park(v))
         return NULL;
     for (;;) {

@@ -305,6 +305,10 @@ static const struct opt_desc balloon_opts[] = {
 };
 static const struct balloon_opts balloon_defaults = {.page_poison = true};
 
+static const struct sandbox_list balloon_calls = {
+    .name = "balloon",
+    .calls = (const struct sandbox_call[]){{.nr = SYS_fallocate, .on = ON_LOOP}, {0}}};
+
 extern const struct vdev_class balloon_class;
 const struct vdev_class balloon_class = {
     .name = "balloon",
@@ -316,6 +320,7 @@ const struct vdev_class balloon_class = {
     .opts_size = sizeof(struct balloon_opts),
     .opts_default = &balloon_defaults,
     .create = balloon_create,
+    .sandbox = (const struct sandbox_list *const[]){&balloon_calls, NULL},
 };
 
 static void offer(struct vdev *d, const struct balloon_opts *o)

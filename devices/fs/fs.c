@@ -358,6 +358,12 @@ static const struct vdev_ops fs_ops = {
     .load = fs_load,
     .free = fs_free,
 };
+static const struct sandbox_list fs_calls = {
+    .name = "fs: its loop",
+    .calls =
+        (const struct sandbox_call[]){{.nr = SYS_preadv2, .on = ON_LOOP, .why = SANDBOX_LAB}, {0}}};
+static const struct sandbox_list *const fs_lists[] = {&fs_calls, &fs_files, NULL};
+
 extern const struct vdev_class fs_class;
 const struct vdev_class fs_class = {
     .name = "fs",
@@ -369,6 +375,7 @@ const struct vdev_class fs_class = {
     .opts_size = sizeof(struct fs_opts),
     .opts_default = &fs_defaults,
     .create = fs_create,
+    .sandbox = fs_lists,
 };
 
 static int check(const struct fs_opts *o, struct err *e)
@@ -390,9 +397,9 @@ static int open_tree(struct fs *fs, const struct fs_opts *o, struct err *e)
 
 static int fill(struct fs *fs, uint64_t dax)
 {
-    int rc = loop_pool_new(fs->loop, "fs", THREADS, &fs->pool);
+    int rc = loop_pool_new(fs->loop, "fs", THREADS, &fs_files, &fs->pool);
     if (rc == 0)
-        rc = loop_pool_new(fs->loop, "fs-hiprio", 1, &fs->hiprio);
+        rc = loop_pool_new(fs->loop, "fs-hiprio", 1, &fs_files, &fs->hiprio);
     if (rc == 0)
         rc = waits_init(fs);
     if (rc == 0 && dax)

@@ -18,6 +18,8 @@
 
 #define FUSE_INIT_ARG_MIN offsetof(struct fuse_init_in, flags2) /* before INIT_EXT */
 
+extern const struct sandbox_list fs_files; /* of the pools */
+
 enum {
     FS_HIPRIO = 0,
     FS_REQUEST = 1,

@@ -44,6 +44,7 @@ static int open_root(struct tree *t, const char *dir, struct err *e)
     AUTO_FD probe = tree_openat(n->fd, ".", O_PATH, 0);
     if (probe < 0)
         return err_host(e, probe, "shared folder %s: openat2()", dir);
+    sandbox_path(dir, t->ro ? SANDBOX_READ : SANDBOX_WRITE);
     n->id = TREE_ROOT;
     n->lookups = 1;
     n->type = S_IFDIR;

@@ -18,6 +18,7 @@
 
 #include "base/base.h"
 #include "base/opts.h"
+#include "base/sandbox.h"
 #include "base/state.h"
 
 struct tree;

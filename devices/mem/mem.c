@@ -186,6 +186,13 @@ static const struct vdev_ops mem_ops = {
     .load = mem_load,
     .free = mem_free,
 };
+static const struct sandbox_list mem_calls = {
+    .name = "mem",
+    .calls = (const struct sandbox_call[]){
+        {.nr = SYS_mprotect, .on = ON_LOOP, .arg = 2, .mask = PROT_EXEC},
+        {.nr = SYS_fallocate, .on = ON_LOOP},
+        {0}}};
+
 extern const struct vdev_class mem_class;
 const struct vdev_class mem_class = {
     .name = "mem",
@@ -196,6 +203,7 @@ const struct vdev_class mem_class = {
     .opts = mem_opts,
     .opts_size = sizeof(struct mem_opts),
     .create = mem_create,
+    .sandbox = (const struct sandbox_list *const[]){&mem_calls, NULL},
 };
 
 static int mem_create(const void *opts, const struct build_env *env, struct vdev **out,

@@ -6,6 +6,7 @@
 
 #include "base/loop.h"
 #include "base/opts.h"
+#include "base/sandbox.h"
 #include "devices/net/spec.h"
 
 enum net_backend_kind { NET_USER, NET_TAP, NET_MACVTAP, NET_SOCKET, NET_NONE };
@@ -66,7 +67,8 @@ int CHECKED net_backend_open(const struct net_backend_spec *s, struct loop *l,
                              struct net_backend **out, struct err *e);
 void net_backend_free(struct net_backend *b); /* NULL is fine */
 
-/* The kinds. */
+/* The kinds, and the system calls that each needs. */
+extern const struct sandbox_list net_user_calls, net_fd_calls, net_tap_calls, net_pcap_calls;
 int CHECKED net_user_open(const struct net_backend_spec *s, struct loop *l,
                           struct net_backend **out, struct err *e);
 int CHECKED net_tap_open(const struct net_backend_spec *s, struct loop *l, struct net_backend **out,

@@ -180,9 +180,18 @@ void net_fd_free(struct net_backend *b)
     free(f);
 }
 
+const struct sandbox_list net_fd_calls = {
+    .name = "net by descriptor",
+    .calls =
+        (const struct sandbox_call[]){{.nr = SYS_readv, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_writev, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_getsockopt, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {0}}};
+
 int net_fd_new(struct loop *l, const char *what, const int *fds, unsigned n, bool vnet,
                const struct net_backend_ops *ops, struct net_backend **out, struct err *e)
 {
+    sandbox_need(&net_fd_calls);
     struct fd_backend *f = calloc(1, sizeof(*f));
     if (!f) {
         for (unsigned i = 0; i < n; i++)

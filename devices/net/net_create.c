@@ -143,6 +143,15 @@ int net_update(struct vdev *d, const void *opts, struct err *e)
 static int net_create(const void *opts, const struct build_env *env, struct vdev **out,
                       struct err *e);
 
+/* What only some back ends need is theirs: sandbox_need() when they are opened. */
+static const struct sandbox_list net_calls = {
+    .name = "net",
+    .calls = (const struct sandbox_call[]){
+        {.nr = SYS_timerfd_create, .on = ON_LOOP | IF_LIVE}, /* a limit where there was none */
+        {0}}};
+static const struct sandbox_list *const net_lists[] = {
+    &net_calls, &net_user_calls, &net_fd_calls, &net_tap_calls, &net_pcap_calls, NULL};
+
 extern const struct vdev_class net_class;
 const struct vdev_class net_class = {
     .name = "net",
@@ -153,6 +162,7 @@ const struct vdev_class net_class = {
     .opts = net_opts,
     .opts_size = sizeof(struct net_opts),
     .create = net_create,
+    .sandbox = net_lists,
 };
 
 void net_destroy(struct net *n)

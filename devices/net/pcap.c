@@ -124,6 +124,12 @@ static void pcap_free(struct net_backend *b)
     free(p);
 }
 
+const struct sandbox_list net_pcap_calls = {
+    .name = "net pcap",
+    .calls = (const struct sandbox_call[]){{.nr = SYS_writev, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                           {.nr = SYS_ftruncate, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                           {0}}};
+
 static const struct net_backend_ops pcap_ops = {.recv = pcap_recv,
                                                 .send = pcap_send,
                                                 .listen = pcap_listen,
@@ -154,6 +160,7 @@ static int open_file(struct pcap *p, const char *what, struct err *e)
 int net_pcap_open(const char *path, const char *what, struct net_backend *inner,
                   struct net_backend **out, struct err *e)
 {
+    sandbox_need(&net_pcap_calls);
     struct pcap *p = calloc(1, sizeof(*p));
     if (!p)
         return err_host(e, -ENOMEM, "%s: pcap %s", what, path);

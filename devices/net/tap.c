@@ -60,6 +60,15 @@ static void tap_set_queues(struct net_backend *b, unsigned n)
     }
 }
 
+#define TUN(request)                                                                               \
+    {                                                                                              \
+        .nr = SYS_ioctl, .on = ON_VCPU | ON_LOOP | ON_MAIN, .arg = 1, .mask = UINT32_MAX,          \
+        .value = (request), .why = SANDBOX_LAB                                                     \
+    }
+const struct sandbox_list net_tap_calls = {
+    .name = "net tap",
+    .calls = (const struct sandbox_call[]){TUN(TUNSETOFFLOAD), TUN(TUNSETQUEUE), {0}}};
+
 static const struct net_backend_ops tap_ops = {.recv = net_fd_recv,
                                                .send = net_fd_send,
                                                .listen = net_fd_listen,
@@ -107,6 +116,7 @@ static int attach(const struct net_backend_spec *s, struct loop *l, const int *f
 {
     struct ifreq r = {0};
     int len = sizeof(net_hdr_t);
+    sandbox_need(&net_tap_calls);
     bool vnet = ioctl(fds[0], TUNGETIFF, &r) == 0 && r.ifr_flags & IFF_VNET_HDR;
     for (unsigned i = 0; vnet && i < s->queues; i++)
         vnet = ioctl(fds[i], TUNSETVNETHDRSZ, &len) == 0;

@@ -1,10 +1,12 @@
 /* devices/net/user.c - a network in user space: libslirp is a router, DHCP and DNS server whose
  * outside is ordinary sockets of this process, so it needs no privilege. */
 #include <arpa/inet.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 
 #include "base/lib.h"
 #include "devices/net/text.h"
@@ -234,11 +236,65 @@ static int configure(struct user *u, const struct net_backend_spec *s, struct er
     return u->slirp ? 0 : err_host(e, 0, "%s: libslirp refuses to start", s->what);
 }
 
+#define SOCKET(domain)                                                                             \
+    {                                                                                              \
+        .nr = SYS_socket, .on = ON_LOOP, .arg = 0, .mask = UINT32_MAX, .value = (domain),          \
+        .why = SANDBOX_LAB                                                                         \
+    }
+#define CALL(name)                                                                                 \
+    {                                                                                              \
+        .nr = SYS_##name, .on = ON_LOOP, .why = SANDBOX_LAB                                        \
+    }
+const struct sandbox_list net_user_calls = {
+    .name = "net user",
+    .calls = (const struct sandbox_call[]){SOCKET(AF_INET),
+                                           SOCKET(AF_INET6),
+                                           CALL(connect),
+                                           CALL(bind),
+                                           CALL(listen),
+                                           CALL(accept),
+                                           CALL(shutdown),
+                                           CALL(sendto),
+                                           CALL(recvfrom),
+                                           CALL(recvmsg),
+                                           CALL(getsockopt),
+                                           CALL(setsockopt),
+                                           CALL(getsockname),
+                                           CALL(getpeername),
+                                           {.nr = SYS_ioctl,
+                                            .on = ON_LOOP,
+                                            .arg = 1,
+                                            .mask = UINT32_MAX,
+                                            .value = FIONREAD,
+                                            .why = SANDBOX_LAB},
+                                           CALL(fcntl),
+                                           CALL(epoll_ctl),
+                                           CALL(epoll_wait),
+                                           /* The host's name server, looked up anew. */
+                                           CALL(openat),
+                                           CALL(lseek),
+                                           CALL(newfstatat),
+                                           {0}}};
+
+/* Its folder, where the file is replaced when the network changes; but not all of /etc. */
+static void allow_resolver(void)
+{
+    char at[PATH_MAX];
+    sandbox_path("/etc/resolv.conf", SANDBOX_READ);
+    char *slash = realpath("/etc/resolv.conf", at) ? strrchr(at, '/') : NULL;
+    if (!slash || slash == at || !strncmp(at, "/etc/", 5))
+        return;
+    *slash = '\0';
+    sandbox_path(at, SANDBOX_READ);
+}
+
 int net_user_open(const struct net_backend_spec *s, struct loop *l, struct net_backend **out,
                   struct err *e)
 {
     if (s->queues > 1)
         return err_input(e, 0, "%s: has one pair of queues, not %u", s->what, s->queues);
+    sandbox_need(&net_user_calls);
+    allow_resolver();
     int rc = load(e);
     if (rc < 0)
         return rc;

@@ -247,6 +247,11 @@ static const struct opt_desc rtc_opts[] = {
     {.type = OPT_END},
 };
 
+static const struct sandbox_list rtc_calls = {
+    .name = "rtc",
+    .calls = (const struct sandbox_call[]){{.nr = SYS_adjtimex, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                           {0}}};
+
 extern const struct vdev_class rtc_class;
 const struct vdev_class rtc_class = {.name = "rtc",
                                      .summary = "the host's clocks, and alarms",
@@ -255,7 +260,9 @@ const struct vdev_class rtc_class = {.name = "rtc",
                                      .ops = &rtc_ops,
                                      .opts = rtc_opts,
                                      .opts_size = sizeof(struct rtc_opts),
-                                     .create = rtc_create};
+                                     .create = rtc_create,
+                                     .sandbox =
+                                         (const struct sandbox_list *const[]){&rtc_calls, NULL}};
 
 static int rtc_create(const void *opts, const struct build_env *env, struct vdev **out,
                       struct err *e)

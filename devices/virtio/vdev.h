@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "base/opts.h"
 #include "base/report.h"
+#include "base/sandbox.h"
 #include "base/state.h"
 #include "devices/virtio/vq.h"
 
@@ -77,6 +78,10 @@ struct vdev_class {
     const struct opt_desc *opts;
     size_t opts_size;
     const void *opts_default; /* opts_size bytes, or NULL: zeroes */
+    /* The system calls of its threads (base/sandbox.h), beyond those of all; NULL-terminated. The
+     * first list is needed by each device, others where somebody says sandbox_need(). NULL: none.
+     */
+    const struct sandbox_list *const *sandbox;
     int (*create)(const void *opts, const struct build_env *env, struct vdev **out, struct err *e);
 };
 extern const struct vdev_class *const vdev_classes[]; /* registry.c; NULL-terminated */

@@ -211,6 +211,7 @@ static int bind_path(struct vsock *v, struct err *e)
                    : err_input(e, -errno, "vsock: %s", v->path);
     if (lstat(v->path, &st) < 0)
         return err_host(e, -errno, "vsock: %s", v->path);
+    sandbox_path(v->path, SANDBOX_REMOVE);
     v->path_dev = st.st_dev;
     v->path_ino = st.st_ino;
     jail_remove_at_end(v->path);

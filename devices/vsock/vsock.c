@@ -1,6 +1,9 @@
 /* devices/vsock/vsock.c - a socket device (virtio 1.4, 5.10): streams and messages between programs
  * of the guest and Unix sockets of the host. */
+#include <linux/sockios.h>
 #include <linux/virtio_ids.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include "devices/vsock/vsock_priv.h"
 
@@ -151,6 +154,40 @@ static const struct opt_desc vsock_opts[] = {
     {.type = OPT_END},
 };
 
+static const struct sandbox_list vsock_calls = {
+    .name = "vsock",
+    .calls =
+        (const struct sandbox_call[]){{.nr = SYS_socket,
+                                       .on = ON_LOOP,
+                                       .arg = 0,
+                                       .mask = UINT32_MAX,
+                                       .value = AF_UNIX,
+                                       .why = SANDBOX_LAB},
+                                      {.nr = SYS_connect, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_accept4, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_setsockopt, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_shutdown, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_sendto, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_sendmsg, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_recvfrom, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_recvmsg, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_ioctl,
+                                       .on = ON_LOOP,
+                                       .arg = 1,
+                                       .mask = UINT32_MAX,
+                                       .value = SIOCOUTQ,
+                                       .why = SANDBOX_LAB},
+                                      {.nr = SYS_ioctl,
+                                       .on = ON_LOOP,
+                                       .arg = 1,
+                                       .mask = UINT32_MAX,
+                                       .value = SIOCINQ,
+                                       .why = SANDBOX_LAB},
+                                      {.nr = SYS_epoll_ctl, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_epoll_wait, .on = ON_LOOP, .why = SANDBOX_LAB},
+                                      {.nr = SYS_unlink, .on = ON_MAIN, .why = SANDBOX_LAB},
+                                      {0}}};
+
 extern const struct vdev_class vsock_class;
 const struct vdev_class vsock_class = {
     .name = "vsock",
@@ -160,7 +197,8 @@ const struct vdev_class vsock_class = {
     .ops = &vsock_ops,
     .opts = vsock_opts,
     .opts_size = sizeof(struct vsock_opts),
-    .create = vsock_create};
+    .create = vsock_create,
+    .sandbox = (const struct sandbox_list *const[]){&vsock_calls, NULL}};
 
 static int vsock_create(const void *opts, const struct build_env *env, struct vdev **out,
                         struct err *e)

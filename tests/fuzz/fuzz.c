@@ -31,12 +31,15 @@ enum { DEVICES_MAX = 64, NAME_MAX_LEN = 32, DESCRIPTORS = 512 };
 /* Nothing runs beside the loop, so that an input does the same each time: what may block does. */
 struct loop;
 struct loop_pool;
-int __real_loop_pool_new(struct loop *l, const char *name, unsigned n, struct loop_pool **out);
-int __wrap_loop_pool_new(struct loop *l, const char *name, unsigned n, struct loop_pool **out);
-int __wrap_loop_pool_new(struct loop *l, const char *name, unsigned n, struct loop_pool **out)
+int __real_loop_pool_new(struct loop *l, const char *name, unsigned n,
+                         const struct sandbox_list *calls, struct loop_pool **out);
+int __wrap_loop_pool_new(struct loop *l, const char *name, unsigned n,
+                         const struct sandbox_list *calls, struct loop_pool **out);
+int __wrap_loop_pool_new(struct loop *l, const char *name, unsigned n,
+                         const struct sandbox_list *calls, struct loop_pool **out)
 {
     (void)n;
-    return __real_loop_pool_new(l, name, 0, out);
+    return __real_loop_pool_new(l, name, 0, calls, out);
 }
 
 /* Whatever the registry has is a target. */

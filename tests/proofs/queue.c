@@ -4,8 +4,9 @@
  * state that its format's operations can leave it in; each operation is then called once.
  *
  * SIZE, TABLE  descriptors of the ring, and of an indirect table
- * INDIRECT     whether such tables were negotiated
- * SHORT        1 to 4: that area is a byte shorter than it ought to be, which must be found */
+ * INDIRECT     1: tables were negotiated, but none is in memory; 0: take_table() walks one. Not
+ * both at once: Eva forgets which length belongs to which table SHORT        1 to 4: that area is a
+ * byte shorter than it ought to be, which must be found */
 #ifdef PACKED
 #include "devices/virtio/vq_packed.c"
 #else
@@ -27,13 +28,14 @@ static uint64_t any64(void)
 
 /* --- what stands for the rest --- */
 
-static uint8_t table[TABLE * VQ_DESC_SIZE - (SHORT == 4)]; /* the one that descriptors may refer to, */
-static uint8_t byte;                        /* and all other memory, which is only pointed to */
+static uint8_t
+    table[TABLE * VQ_DESC_SIZE - (SHORT == 4)]; /* the one that descriptors may refer to, */
+static uint8_t byte;                            /* and all other memory, which is only pointed to */
 
 const void *gmem_at_ro(const struct gmem *m, gpa_t at, uint64_t len)
 {
     (void)m, (void)at;
-    if (any(0, 1))
+    if (any(0, 1) || (INDIRECT && len % VQ_DESC_SIZE == 0))
         return NULL;
     return len == TABLE * VQ_DESC_SIZE ? table : &byte;
 }

@@ -68,6 +68,7 @@ static void config_write(struct vdev *d, const void *cfg, size_t off, size_t len
 {
     (void)d, (void)len;
     held.config_writes++;
+    memcpy(held.config_written, cfg, sizeof(held.config_written));
     if (off == 0)
         held.config = *(const uint8_t *)cfg;
 }

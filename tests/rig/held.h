@@ -11,7 +11,8 @@ extern struct held {
     struct vq_req *req[HELD_MAX];
     struct vq *vq;
     unsigned n, kicks, resets, drains, config_writes;
-    uint8_t config; /* the first byte of eight that count up; the driver can write it */
+    uint8_t config;            /* the first byte of eight that count up; the driver can write it */
+    uint8_t config_written[8]; /* what the device was shown when the driver wrote last */
     bool hold, unpop_once;
     unsigned take_at_most; /* a kick; 0: all */
     void (*on_take)(void); /* whenever one was taken; NULL: nothing */

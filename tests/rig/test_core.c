@@ -217,3 +217,14 @@ Test(pause, outlasts_a_reset_by_the_driver)
     cr_assert(rig_used(r, 0, &id, &len));
     rig_down(r);
 }
+
+/* A device decides by the whole of it, also when the driver writes a part (2.5). */
+Test(core, a_part_of_the_configuration_is_written)
+{
+    struct rig *r = held_up(NULL, 8);
+    const uint8_t whole[8] = {0x10, 0x11, 0x12, 0x77, 0x14, 0x15, 0x16, 0x17};
+    rig_config_set(r, 3, 1, 0x77);
+    cr_assert_eq(held.config_writes, 1);
+    cr_assert_arr_eq(held.config_written, whole, sizeof(whole));
+    rig_down(r);
+}

@@ -12,7 +12,7 @@ static struct small *now; /* one at a time */
 
 static uint64_t at_of(enum small_area a)
 {
-    return (a + 1ull) * PAGE;
+    return (2ull * a + 1) * PAGE; /* with a hole behind each */
 }
 
 /* --- what a queue asks of its device and its loop --- */
@@ -123,7 +123,7 @@ void vdev_queue_kicked(struct vdev *d, struct vq *q)
 
 /* --- the queue's side --- */
 
-static void queue_open(struct small *s)
+static int queue_open(struct small *s)
 {
     const struct vq_open_args a = {.index = 0,
                                    .mem = s->mem,
@@ -135,9 +135,7 @@ static void queue_open(struct small *s)
     now = s;
     deferred = NULL;
     s->n_held = 0;
-    cr_assert_eq(vq_open(&a, &s->q), 0);
-    s->q->live = true; /* vq_start() without a first look at a ring that is not written yet */
-    s->q->ops->disarm(s->q);
+    return vq_open(&a, &s->q);
 }
 
 static void queue_round(struct small *s)
@@ -232,7 +230,9 @@ void small_try(const struct small_case *c, const struct small_model *m, unsigned
         memset(&s->is, 0, sizeof(s->is));
         memset(&s->must, 0, sizeof(s->must));
         memset(s->known, 0, sizeof(s->known));
-        queue_open(s);
+        cr_assert_eq(queue_open(s), 0);
+        s->q->live = true; /* vq_start() without a look at a ring that is not written yet */
+        s->q->ops->disarm(s->q);
         m->begin(s);
         for (unsigned i = 0; i < c->rounds && !s->must.broken; i++) {
             m->round(s);
@@ -248,6 +248,18 @@ void small_try(const struct small_case *c, const struct small_model *m, unsigned
     *states += s->states;
     down(s);
     free(s);
+}
+
+int small_open_moved(const struct small_case *c, enum small_area a, int by)
+{
+    struct small s;
+    up(&s, c);
+    gpa_t *area[] = {[DESC] = &s.cfg.desc, [DRIVER] = &s.cfg.driver, [DEVICE] = &s.cfg.device};
+    area[a]->v += (uint64_t)by;
+    int rc = queue_open(&s);
+    vq_close(s.q);
+    down(&s);
+    return rc;
 }
 
 /* --- for models --- */

@@ -69,6 +69,9 @@ struct small_model {
 /* Runs all that there is of a case, and adds to `states`. */
 void small_try(const struct small_case *c, const struct small_model *m, unsigned long *states);
 
+/* What a queue says to such a case with one of its areas moved by that many bytes: 0, or -errno. */
+int small_open_moved(const struct small_case *c, enum small_area a, int by);
+
 /* For models. */
 unsigned small_choose(struct small *s, unsigned of);
 /* The driver writes to an area: the queue and the model see it. */

@@ -295,6 +295,34 @@ static void try_all(struct small_case c)
     }
 }
 
+Test(small_packed, areas) /* 2.8.10.1: aligned, and inside memory to their last byte */
+{
+    static const int align[] = {[DESC] = 16, [DRIVER] = 4, [DEVICE] = 4};
+    for (enum small_area a = DESC; a <= DEVICE; a++) {
+        for (uint16_t size = 1; size <= SMALL_SIZE; size++) {
+            const struct small_case c = {.packed = true, .size = size};
+            cr_assert_eq(small_open_moved(&c, a, 0), 0);
+            cr_assert_eq(small_open_moved(&c, a, -align[a]), 0);
+            cr_assert_eq(small_open_moved(&c, a, -align[a] / 2), -EINVAL);
+            cr_assert_eq(small_open_moved(&c, a, align[a]), -EINVAL);
+        }
+    }
+}
+
+Test(small_packed, places) /* of a saved state's: each inside the ring, in either lap */
+{
+    for (uint16_t lap = 0; lap <= 1; lap++) {
+        uint16_t last = (uint16_t)(2 | lap << 15), behind = (uint16_t)(3 | lap << 15);
+        struct small_case c = {.packed = true, .size = 3, .next_avail = last, .next_used = last};
+        cr_assert_eq(small_open_moved(&c, DESC, 0), 0);
+        c.next_avail = behind;
+        cr_assert_eq(small_open_moved(&c, DESC, 0), -EINVAL);
+        c.next_avail = last;
+        c.next_used = behind;
+        cr_assert_eq(small_open_moved(&c, DESC, 0), -EINVAL);
+    }
+}
+
 Test(small_packed, one_entry)
 {
     try_all((struct small_case){.size = 1, .alphabet = SMALL_ALL, .rounds = 1});

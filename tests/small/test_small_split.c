@@ -176,6 +176,20 @@ static void try_all(struct small_case c)
     }
 }
 
+Test(small_split, areas) /* 2.7: aligned, and inside memory to their last byte */
+{
+    static const int align[] = {[DESC] = 16, [DRIVER] = 2, [DEVICE] = 4};
+    for (enum small_area a = DESC; a <= DEVICE; a++) {
+        for (uint16_t size = 1; size <= SMALL_SIZE; size *= 2) {
+            const struct small_case c = {.size = size};
+            cr_assert_eq(small_open_moved(&c, a, 0), 0);
+            cr_assert_eq(small_open_moved(&c, a, -align[a]), 0);
+            cr_assert_eq(small_open_moved(&c, a, -align[a] / 2), -EINVAL);
+            cr_assert_eq(small_open_moved(&c, a, align[a]), -EINVAL);
+        }
+    }
+}
+
 Test(small_split, one_entry)
 {
     try_all((struct small_case){.size = 1, .alphabet = SMALL_ALL, .rounds = 1});

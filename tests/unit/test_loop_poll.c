@@ -195,3 +195,28 @@ BOTH(what_was_in_vain_is_tried_later)
     (void)loop_step(l, -1);
     cr_expect_eq(l->poll.rest, 0, "until one is not");
 }
+
+/* seccomp does not see what a ring is asked for. */
+Test(uring, a_ring_does_what_the_loop_asks_for_and_nothing_else)
+{
+    static const uint8_t others[] = {IORING_OP_NOP,    IORING_OP_OPENAT,   IORING_OP_CONNECT,
+                                     IORING_OP_SOCKET, IORING_OP_UNLINKAT, IORING_OP_SENDMSG};
+    struct loop *one;
+    cr_assert_eq(loop_new("ring", LOOP_AUTO, &one), 0);
+    (void)loop_step(one, 0);
+    if (loop_backend(one) != LOOP_URING)
+        cr_skip("this host refuses io_uring");
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&one->ring);
+        struct io_uring_cqe *cqe;
+        io_uring_prep_nop(sqe);
+        sqe->opcode = others[i];
+        cr_assert_eq(io_uring_submit(&one->ring), 1);
+        cr_assert_eq(io_uring_wait_cqe(&one->ring, &cqe), 0);
+        cr_assert_eq(cqe->res, -EACCES, "operation %u: %d", others[i], cqe->res);
+        io_uring_cqe_seen(&one->ring, cqe);
+    }
+    int fds[] = {0};
+    cr_assert_eq(io_uring_register_files(&one->ring, fds, 1), -EACCES);
+    loop_free(one);
+}

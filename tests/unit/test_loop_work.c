@@ -75,7 +75,7 @@ static void hand_in(struct loop_pool *p, struct job *j)
 static struct loop_pool *new_pool(unsigned n)
 {
     struct loop_pool *p;
-    cr_assert_eq(loop_pool_new(l, "pool", n, &p), 0);
+    cr_assert_eq(loop_pool_new(l, "pool", n, NULL, &p), 0);
     return p;
 }
 
@@ -169,7 +169,7 @@ BOTH(settling_waits_for_work)
     loop_pool_free(NULL);
 }
 
-BOTH(work_without_a_thread_to_be_had)
+BOTH(work_without_a_thread)
 {
     struct loop_pool *p = new_pool(0);
     struct job j = {0};

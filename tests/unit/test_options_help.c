@@ -8,7 +8,7 @@ static const char *const all_options[] = {
     "kernel",   "initrd",      "cmdline",    "cpus",       "mem",       "disk",
     "device",   "console",     "log",        "version",    "help",      "check-host",
     "dump-dtb", "on-reboot",   "watchdog",   "discovery",  "transport", "net",
-    "api-sock", "config-file", "io-threads", "io-poll-us", "jail"};
+    "api-sock", "config-file", "io-threads", "io-poll-us", "jail",      "sandbox"};
 
 Test(options, help_tells_every_option_and_key)
 {

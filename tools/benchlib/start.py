@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import struct
 import subprocess
+import sys
 
 from benchlib import results
 
@@ -49,6 +50,7 @@ def rows_of(vmm, programs, disk, net_name, net):
     return [
         ("echo, for scale", 0, ("echo", "!")),
         ("128 MiB", 128 << 10, (*first, *SMALL)),
+        ("128 MiB, --sandbox off", 128 << 10, (*first, *SMALL, "--sandbox", "off")),
         (f"128 MiB, disk, {net_name}", 128 << 10, (*first, *SMALL, "--disk", disk, *net)),
         (f"2 GiB, 2 CPUs, disk, {net_name}, rng", 2 << 20,
          (*first, "--mem", "2G", "--cpus", "2", "--disk", disk, *net, "--device", "rng")),
@@ -57,8 +59,9 @@ def rows_of(vmm, programs, disk, net_name, net):
 
 def clock(programs, *words):
     run = subprocess.run([programs / "clock", *map(str, words)], stdout=subprocess.PIPE, text=True,
-                         check=False, stdin=subprocess.DEVNULL)
+                         check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if run.returncode:
+        print(run.stderr, file=sys.stderr)
         raise SystemExit(f"bench: this did not do what it should: {' '.join(map(str, words))}")
     return [float(word) for word in run.stdout.split()]
 

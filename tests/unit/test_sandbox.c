@@ -1,0 +1,259 @@
+/* tests/unit/test_sandbox.c - what a confined thread can and cannot do, each tried in a process of
+ * its own, with the lists and the filters that the program has. */
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "devices/fs/fs_priv.h"
+#include "devices/virtio/vdev.h"
+#include "vmm/sandbox_lists.h"
+
+extern const struct vdev_class scsi_class, vsock_class;
+enum { FINE = 77 };
+static char dir[] = "/tmp/test-sandbox-XXXXXX", path[64];
+
+struct child {
+    enum sandbox_thread kind;
+    bool live;
+    const struct sandbox_list *list, *more;
+    void (*fn)(void); /* confined; returns when all is well */
+};
+
+static void *confined(void *arg)
+{
+    const struct child *c = arg;
+    (void)pthread_setname_np(pthread_self(), "tried");
+    sandbox_enter(c->kind, c->more);
+    c->fn();
+    _exit(FINE);
+}
+
+/* Its exit status; `said`: what it wrote to standard error. */
+static int try(const struct child *c, char said[1024])
+{
+    int p[2], status;
+    struct err e;
+    if (!sandbox_built_in())
+        cr_skip("the sandbox is not in this build: sanitizers and coverage ask for more");
+    cr_assert_eq(pipe(p), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        pthread_t t;
+        (void)dup2(p[1], STDERR_FILENO);
+        if (sandbox_use(&sandbox_programs, &e) < 0 || sandbox_begin(c->live, &e) < 0)
+            _exit(1);
+        if (c->list)
+            sandbox_need(c->list);
+        sandbox_path(dir, SANDBOX_WRITE);
+        (void)pthread_create(&t, NULL, confined, (void *)c);
+        sandbox_seal();
+        (void)pthread_join(t, NULL);
+        _exit(1);
+    }
+    (void)close(p[1]);
+    ssize_t n = 0, k;
+    while ((k = read(p[0], said + n, 1023 - (size_t)n)) > 0)
+        n += k;
+    said[n] = '\0';
+    (void)close(p[0]);
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert(WIFEXITED(status), "killed by signal %d: %s", WTERMSIG(status), said);
+    return WEXITSTATUS(status);
+}
+
+static void works(const struct child *c)
+{
+    char said[1024];
+    int status = try(c, said);
+    cr_assert_eq(status, FINE, "kind %d: status %d: %s", c->kind, status, said);
+}
+
+static void ends(const struct child *c, const char *call)
+{
+    char said[1024], want[128];
+    int status = try(c, said);
+    (void)snprintf(want, sizeof(want), "thread tried: forbidden system call %s", call);
+    cr_assert_eq(status, SANDBOX_EXIT_STATUS, "kind %d: status %d: %s", c->kind, status, said);
+    cr_assert(strstr(said, want), "%s", said);
+}
+
+static void ask_parent(void)
+{
+    (void)getppid();
+}
+static void live(void)
+{
+    free(malloc(1 << 20));
+    char *p = realloc(malloc(1 << 20), 4 << 20);
+    p[0] = 1;
+    cr_assert_eq(write(-1, p, 1), -1);
+    free(p);
+}
+
+Test(sandbox, each_kind_of_thread_ends_with_a_line)
+{
+    for (unsigned k = 0; k < SANDBOX_THREADS; k++) {
+        const struct child bad = {.kind = k, .fn = ask_parent}, good = {.kind = k, .fn = live};
+        ends(&bad, "getppid (110)");
+        works(&good);
+    }
+}
+
+static void execute(void)
+{
+    char *argv[] = {(char *)"true", NULL};
+    (void)execv("/bin/true", argv);
+}
+static void be_more(void)
+{
+    (void)syscall(SYS_clone, 0, 0, 0, 0, 0);
+}
+static void map_code(void)
+{
+    (void)mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+static void signal_another(void)
+{
+    (void)syscall(SYS_tgkill, 1, 1, 0);
+}
+static void signal_self(void)
+{
+    (void)syscall(SYS_tgkill, getpid(), gettid(), 0);
+}
+static void other_abi(void)
+{
+    (void)syscall(0x40000000 | SYS_write, -1, NULL, 0); /* x32's number of an allowed call */
+}
+
+Test(sandbox, no_thread_can_run_code_or_signal_others)
+{
+    for (unsigned k = 0; k < SANDBOX_THREADS; k++) {
+        ends(&(struct child){.kind = k, .fn = execute}, "execve (59)");
+        ends(&(struct child){.kind = k, .fn = be_more}, "clone (56)");
+        ends(&(struct child){.kind = k, .fn = map_code}, "mmap (9)");
+        ends(&(struct child){.kind = k, .fn = signal_another}, "tgkill (234)");
+        works(&(struct child){.kind = k, .fn = signal_self});
+    }
+}
+
+Test(sandbox, another_abi_is_death)
+{
+    int status;
+    if (!sandbox_built_in())
+        cr_skip("the sandbox is not in this build");
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct err e;
+        if (sandbox_use(&sandbox_programs, &e) < 0 || sandbox_begin(false, &e) < 0)
+            _exit(1);
+        sandbox_seal();
+        sandbox_enter(SANDBOX_POOL, NULL);
+        other_abi();
+        _exit(FINE);
+    }
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS, "status %#x", status);
+}
+
+static void kvm_run(void)
+{
+    cr_assert_eq(ioctl(-1, KVM_RUN, 0), -1);
+}
+static void kvm_create(void)
+{
+    (void)ioctl(-1, KVM_CREATE_VCPU, 0);
+}
+Test(sandbox, a_vcpu_runs_and_nobody_makes_another)
+{
+    works(&(struct child){.kind = SANDBOX_VCPU, .fn = kvm_run});
+    ends(&(struct child){.kind = SANDBOX_LOOP, .fn = kvm_run}, "ioctl (16)");
+    ends(&(struct child){.kind = SANDBOX_VCPU, .fn = kvm_create}, "ioctl (16)");
+    ends(&(struct child){.kind = SANDBOX_MAIN, .fn = kvm_create}, "ioctl (16)");
+}
+
+static void unix_socket(void)
+{
+    cr_assert_geq(socket(AF_UNIX, SOCK_STREAM, 0), 0);
+}
+static void inet_socket(void)
+{
+    (void)socket(AF_INET, SOCK_STREAM, 0);
+}
+Test(sandbox, a_device_brings_its_own_calls_and_no_others)
+{
+    const struct sandbox_list *vsock = vsock_class.sandbox[0];
+    works(&(struct child){.kind = SANDBOX_LOOP, .list = vsock, .fn = unix_socket});
+    ends(&(struct child){.kind = SANDBOX_LOOP, .list = vsock, .fn = inet_socket}, "socket (41)");
+    ends(&(struct child){.kind = SANDBOX_LOOP, .fn = unix_socket}, "socket (41)");
+    ends(&(struct child){.kind = SANDBOX_VCPU, .list = vsock, .fn = unix_socket}, "socket (41)");
+}
+
+static void open_outside(void)
+{
+    cr_assert_eq(openat(AT_FDCWD, "/etc/passwd", O_RDONLY), -1);
+    if (errno != EACCES)
+        _exit(1);
+    if (mkdirat(AT_FDCWD, "/tmp/test-sandbox-no", 0700) == 0 || errno != EACCES)
+        _exit(1);
+}
+static void open_inside(void)
+{
+    int fd = openat(AT_FDCWD, path, O_RDWR | O_CREAT, 0600);
+    if (fd < 0 || ftruncate(fd, 1) < 0 || unlinkat(AT_FDCWD, path, 0) < 0)
+        _exit(1);
+}
+Test(sandbox, files_elsewhere_are_refused)
+{
+    cr_assert_not_null(mkdtemp(dir));
+    (void)snprintf(path, sizeof(path), "%s/file", dir);
+    if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 2)
+        cr_skip("no Landlock");
+    works(&(struct child){.kind = SANDBOX_POOL, .more = &fs_files, .fn = open_inside});
+    works(&(struct child){.kind = SANDBOX_POOL, .more = &fs_files, .fn = open_outside});
+    (void)rmdir(dir);
+}
+
+static void open_any(void)
+{
+    (void)openat(AT_FDCWD, "/etc/passwd", O_RDONLY);
+}
+Test(sandbox, files_are_named_only_where_they_may_be)
+{
+    const struct sandbox_list *scsi = scsi_class.sandbox[0];
+    ends(&(struct child){.kind = SANDBOX_LOOP, .list = scsi, .fn = open_any}, "openat (257)");
+    works(&(struct child){.kind = SANDBOX_LOOP, .list = scsi, .live = true, .fn = open_any});
+}
+
+static void *wait_at_the_gate(void *arg)
+{
+    sandbox_enter(SANDBOX_VCPU, NULL);
+    atomic_store((atomic_bool *)arg, true);
+    (void)getppid(); /* nothing confines it */
+    return NULL;
+}
+Test(sandbox, threads_wait_and_a_failed_machine_lets_them_go)
+{
+    static atomic_bool passed;
+    pthread_t t;
+    struct err e;
+    sandbox_enter(SANDBOX_MAIN, NULL); /* it is off */
+    cr_assert_eq(sandbox_use(&sandbox_programs, &e), 0);
+    cr_assert_eq(sandbox_begin(false, &e), 0);
+    cr_assert_eq(pthread_create(&t, NULL, wait_at_the_gate, &passed), 0);
+    cr_assert(!sandbox_built_in() || !atomic_load(&passed));
+    sandbox_abandon();
+    cr_assert_eq(pthread_join(t, NULL), 0);
+    cr_assert(passed);
+    if (sandbox_built_in()) {
+        cr_assert_eq(prctl(PR_GET_DUMPABLE), 0);
+        cr_assert_eq(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 1);
+    }
+}

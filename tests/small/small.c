@@ -238,7 +238,13 @@ void small_try(const struct small_case *c, const struct small_model *m, unsigned
             m->round(s);
             queue_round(s);
         }
+        struct vq_config saved = s->cfg, at = s->cfg;
+        vq_save(s->q, &saved);
+        m->at(&at.next_avail, &at.next_used);
         vq_close(s->q);
+        if (!s->must.broken &&
+            (saved.next_avail != at.next_avail || saved.next_used != at.next_used))
+            explain(s, "not as far");
         s->states++;
         s->broken += s->must.broken;
         compare(s);

@@ -63,6 +63,7 @@ struct small {
  * writes `image` and `must`. */
 struct small_model {
     void (*begin)(struct small *s);
+    void (*at)(uint16_t *avail, uint16_t *used); /* how far it is, as in struct vq_config */
     void (*round)(struct small *s); /* the driver writes, and the model takes all it may */
 };
 

@@ -267,7 +267,13 @@ static void round_of(struct small *s)
         tell(s, 0, VRING_PACKED_EVENT_FLAG_ENABLE);
 }
 
-static const struct small_model packed = {.begin = begin, .round = round_of};
+static void at(uint16_t *avail, uint16_t *used)
+{
+    *avail = as_word(model.taken);
+    *used = as_word(model.used);
+}
+
+static const struct small_model packed = {.at = at, .begin = begin, .round = round_of};
 
 static unsigned long states;
 

@@ -157,7 +157,13 @@ static void round_of(struct small *s)
     }
 }
 
-static const struct small_model split = {.begin = begin, .round = round_of};
+static void at(uint16_t *avail, uint16_t *used)
+{
+    *avail = model.taken;
+    *used = model.used;
+}
+
+static const struct small_model split = {.at = at, .begin = begin, .round = round_of};
 
 static unsigned long states;
 

@@ -8,6 +8,8 @@ int confine(const struct vm_config *cfg, struct err *e)
     int rc = sandbox_begin(cfg->api_sock != NULL, e);
     if (rc < 0)
         return rc;
+    if (cfg->api_sock || cfg->config_file)
+        sandbox_need(&sandbox_outputs);
     if (cfg->api_sock) {
         sandbox_need(&sandbox_api);
         sandbox_path(cfg->api_sock, SANDBOX_LIVE);

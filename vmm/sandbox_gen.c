@@ -24,8 +24,10 @@ static void fail(const char *what, int rc)
 
 static const char *name_of(int nr)
 {
-    char *name = seccomp_syscall_resolve_num_arch(SCMP_ARCH_X86_64, nr); /* ours; never freed */
-    return name ? name : "unknown";                                      /* there is a gap */
+    static char name[64]; /* until the next call */
+    AUTO_FREE char *found = seccomp_syscall_resolve_num_arch(SCMP_ARCH_X86_64, nr);
+    (void)snprintf(name, sizeof(name), "%s", found ? found : "unknown"); /* there is a gap */
+    return name;
 }
 
 static void add(scmp_filter_ctx f, const struct sandbox_call *c)

@@ -73,14 +73,17 @@ const struct sandbox_list sandbox_api = {
         {.nr = SYS_openat, .on = ON_MAIN}, /* another log, other metrics */
         {.nr = SYS_fcntl, .on = ON_MAIN, .why = "PUT /logger while the guest runs"},
         {.nr = SYS_dup3, .on = ON_MAIN, .why = "PUT /logger while the guest runs"},
-        {.nr = SYS_writev, .on = ON_MAIN},
         {.nr = SYS_unlink, .on = ON_MAIN}, /* its socket */
         {0}}};
 
+const struct sandbox_list sandbox_outputs = {
+    .name = "metrics",
+    .calls = (const struct sandbox_call[]){{.nr = SYS_writev, .on = ON_MAIN}, {0}}};
+
 static const struct sandbox_list *const own[] = {
-    &sandbox_every_thread, &sandbox_vcpu,       &sandbox_machine,
-    &sandbox_api,          &sandbox_loop,       &sandbox_loop_uring,
-    &sandbox_loop_epoll,   &sandbox_loop_files, &chardev_socket_calls};
+    &sandbox_every_thread, &sandbox_vcpu,        &sandbox_machine,    &sandbox_api,
+    &sandbox_outputs,      &sandbox_loop,        &sandbox_loop_uring, &sandbox_loop_epoll,
+    &sandbox_loop_files,   &chardev_socket_calls};
 
 const struct sandbox_list *sandbox_lists(unsigned i)
 {

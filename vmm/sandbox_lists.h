@@ -4,7 +4,7 @@
 
 #include "base/sandbox.h"
 
-extern const struct sandbox_list sandbox_vcpu, sandbox_machine, sandbox_api;
+extern const struct sandbox_list sandbox_vcpu, sandbox_machine, sandbox_api, sandbox_outputs;
 
 /* The i-th of all lists, whoever has it; NULL: no more. */
 const struct sandbox_list *sandbox_lists(unsigned i);

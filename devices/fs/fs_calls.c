@@ -52,5 +52,5 @@ const struct sandbox_list fs_files = {
                                            AS_ROOT(setfsuid),
                                            AS_ROOT(setfsgid),
                                            /* The loop reads what is in memory. */
-                                           {.nr = SYS_preadv2, .on = ON_LOOP},
+                                           {.nr = SYS_preadv2, .on = ON_LOOP, .why = SANDBOX_LAB},
                                            {0}}};

@@ -214,6 +214,16 @@ WRAP_IO(FAULT_READV, readv, (int fd, const struct iovec *iov, int n), (fd, iov, 
 WRAP_IO(FAULT_WRITEV, writev, (int fd, const struct iovec *iov, int n), (fd, iov, n), (fd, LESS))
 WRAP_IO(FAULT_PREADV, preadv, (int fd, const struct iovec *iov, int n, off_t off),
         (fd, iov, n, off), (fd, LESS, off))
+/* Only ever used to ask what is in memory (RWF_NOWAIT): nothing is, so that preadv() is asked. */
+ssize_t __real_preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags);
+ssize_t __wrap_preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags);
+ssize_t __wrap_preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
+{
+    if (!points[FAULT_PREADV].f.times)
+        return __real_preadv2(fd, iov, n, off, flags);
+    errno = EAGAIN;
+    return -1;
+}
 WRAP_IO(FAULT_PWRITEV, pwritev2, (int fd, const struct iovec *iov, int n, off_t off, int flags),
         (fd, iov, n, off, flags), (fd, LESS, off, flags))
 

@@ -29,6 +29,8 @@ __attribute__((constructor)) static void plan(void)
 
 __attribute__((destructor)) static void tell(void)
 {
+    char line[16];
+    int n = snprintf(line, sizeof(line), "%u\n", fault_calls(planned));
     if (count_fd >= 0)
-        (void)dprintf(count_fd, "%u\n", fault_calls(planned));
+        (void)!write(count_fd, line, (size_t)n); /* dprintf() makes calls that a sandbox forbids */
 }

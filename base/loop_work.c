@@ -11,7 +11,7 @@ struct loop_pool {
     pthread_mutex_t lock; /* todo, stop */
     pthread_cond_t more;
     struct loop_work *todo, **todo_tail;
-    bool stop;
+    atomic_bool stop;
     unsigned in_flight; /* the loop's */
     pthread_t threads[];
 };
@@ -25,6 +25,7 @@ void loop_pool_free(struct loop_pool *p)
     p->stop = true;
     (void)pthread_cond_broadcast(&p->more);
     (void)pthread_mutex_unlock(&p->lock);
+    sandbox_stopped();
     for (unsigned i = 0; i < p->n; i++)
         (void)pthread_join(p->threads[i], NULL);
     (void)pthread_mutex_destroy(&p->lock);
@@ -55,7 +56,7 @@ static void *pool_main(void *arg)
 {
     struct loop_pool *p = arg;
     (void)pthread_setname_np(pthread_self(), p->name);
-    sandbox_enter(SANDBOX_POOL, p->calls);
+    sandbox_enter_unless(SANDBOX_POOL, p->calls, &p->stop);
     (void)pthread_mutex_lock(&p->lock);
     while (!p->stop) {
         struct loop_work *w = take(p);

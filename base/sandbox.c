@@ -135,11 +135,18 @@ void sandbox_abandon(void)
         set_state(UNUSED);
 }
 
-/* False: nobody is to be confined. */
-static bool wait_sealed(void)
+void sandbox_stopped(void)
 {
     (void)pthread_mutex_lock(&box.lock);
-    while (box.state == GATHERING)
+    (void)pthread_cond_broadcast(&box.changed);
+    (void)pthread_mutex_unlock(&box.lock);
+}
+
+/* False: nobody is to be confined, or this thread is to end. */
+static bool wait_sealed(const atomic_bool *stop)
+{
+    (void)pthread_mutex_lock(&box.lock);
+    while (box.state == GATHERING && !atomic_load(stop))
         (void)pthread_cond_wait(&box.changed, &box.lock);
     bool sealed = box.state == SEALED;
     (void)pthread_mutex_unlock(&box.lock);
@@ -205,8 +212,15 @@ static int install(struct filter *f)
 
 void sandbox_enter(enum sandbox_thread kind, const struct sandbox_list *more)
 {
+    static const atomic_bool never;
+    sandbox_enter_unless(kind, more, &never);
+}
+
+void sandbox_enter_unless(enum sandbox_thread kind, const struct sandbox_list *more,
+                          const atomic_bool *stop)
+{
     struct filter f;
-    if (!wait_sealed())
+    if (!wait_sealed(stop))
         return;
     (void)pthread_getname_np(pthread_self(), thread_name, sizeof(thread_name));
     begin(&f);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <linux/filter.h>
+#include <stdatomic.h>
 #include <sys/syscall.h>
 
 #include "base/base.h"
@@ -98,3 +99,8 @@ void sandbox_abandon(void);
  * for sandbox_seal(). A thread that cannot be confined ends the process. A forbidden call ends it
  * too, with a line that names it and with SANDBOX_EXIT_STATUS. */
 void sandbox_enter(enum sandbox_thread kind, const struct sandbox_list *more);
+/* The same; but a thread that is to end, for its device came to nothing, does not wait. Whoever
+ * sets *stop says so by sandbox_stopped(). */
+void sandbox_enter_unless(enum sandbox_thread kind, const struct sandbox_list *more,
+                          const atomic_bool *stop);
+void sandbox_stopped(void);

@@ -97,8 +97,8 @@ static unsigned turn(struct loop *l, int timeout_ms)
     unsigned ran = 0;
     if (l->rearm)
         arm(l);
-    bool always = false;
     submit_io(l);
+    bool always = false;
     for (const struct loop_slot *s = l->slots; s; s = s->next)
         always = always || (s->watch && s->always_ready);
 

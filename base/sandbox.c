@@ -12,10 +12,6 @@
 #include "base/chardev.h"
 #include "base/log.h"
 #include "base/sandbox_priv.h"
-#ifdef SANDBOX_RECORD
-#undef SECCOMP_RET_TRAP
-#define SECCOMP_RET_TRAP SECCOMP_RET_ALLOW
-#endif
 
 enum { LISTS_MAX = 32, INSNS_MAX = 1024, X32_NUMBERS = 0x40000000 };
 

@@ -5,29 +5,7 @@
 #include <sys/mman.h>
 
 #include "tests/fuzz/fuzz.h"
-#include "vmm/api/config.h"
-
-static const struct api_body *const bodies[] = {&api_boot_source,
-                                                &api_machine,
-                                                &api_drive,
-                                                &api_drive_patch,
-                                                &api_net,
-                                                &api_net_patch,
-                                                &api_vsock,
-                                                &api_entropy,
-                                                &api_balloon,
-                                                &api_balloon_patch,
-                                                &api_balloon_stats_patch,
-                                                &api_hotplug,
-                                                &api_hotplug_patch,
-                                                &api_pmem,
-                                                &api_pmem_patch,
-                                                &api_serial,
-                                                &api_logger,
-                                                &api_metrics,
-                                                &api_vm,
-                                                &api_action,
-                                                &api_hinting_start};
+#include "tests/unit/all_bodies.h"
 
 struct story {
     struct vm_config base;
@@ -99,8 +77,8 @@ static void show(struct story *t)
     struct err e = {0};
     json_t *shown = api_config_show(&t->made), *next;
     EXPECT(shown);
-    for (size_t i = 0; i < ARRAY_SIZE(bodies); i++)
-        json_decref(api_config_show_section(&t->made, bodies[i]));
+    for (size_t i = 0; i < ARRAY_SIZE(all_bodies); i++)
+        json_decref(api_config_show_section(&t->made, all_bodies[i]));
     if (json_object_get(t->have, "boot-source")) { /* what a file must have */
         AUTO_FREE char *text = json_dumps(shown, 0);
         EXPECT(text && read_back(text, &next, &e) == 0, "%s of %s", e.msg, text);
@@ -130,7 +108,7 @@ void fuzz_api(struct script *s, const char *which)
         if (how == FILE_LINE)
             load(&t, text);
         else
-            put(&t, bodies[(how & 0x7f) % ARRAY_SIZE(bodies)], how & 0x80, text);
+            put(&t, all_bodies[(how & 0x7f) % ARRAY_SIZE(all_bodies)], how & 0x80, text);
         show(&t);
         free(text);
     }

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "vmm/api/config.h"
+#include "tests/unit/all_bodies.h"
 
 static struct vm_config base;
 static json_t *have;
@@ -28,28 +28,6 @@ static void teardown(void)
 }
 
 TestSuite(api, .init = setup, .fini = teardown);
-
-static const struct api_body *const all[] = {&api_boot_source,
-                                             &api_machine,
-                                             &api_drive,
-                                             &api_drive_patch,
-                                             &api_net,
-                                             &api_net_patch,
-                                             &api_vsock,
-                                             &api_entropy,
-                                             &api_balloon,
-                                             &api_balloon_patch,
-                                             &api_balloon_stats_patch,
-                                             &api_hotplug,
-                                             &api_hotplug_patch,
-                                             &api_pmem,
-                                             &api_pmem_patch,
-                                             &api_serial,
-                                             &api_logger,
-                                             &api_metrics,
-                                             &api_vm,
-                                             &api_action,
-                                             &api_hinting_start};
 
 /* As a PUT, or a PATCH with `merge`, is. */
 static int put(const struct api_body *b, const char *id, const char *text, bool merge)
@@ -100,8 +78,8 @@ static const void *option(const char *class, const char *id, const char *key)
 
 Test(api, fields_lead_to_options_that_exist)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
-        const struct api_body *b = all[i];
+    for (size_t i = 0; i < ARRAY_SIZE(all_bodies); i++) {
+        const struct api_body *b = all_bodies[i];
         const struct vdev_class *class =
             b->class ? option_find_class(b->class, strlen(b->class)) : NULL;
         if (b->class && !class) { /* looked for when it is asked for */
@@ -135,22 +113,24 @@ Test(api, fields_lead_to_options_that_exist)
 /* A string would be borrowed from the body of a PATCH, which is gone when it is answered. */
 Test(api, what_can_be_changed_is_no_string)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(all_bodies); i++) {
         const struct vdev_class *class =
-            all[i]->class ? option_find_class(all[i]->class, strlen(all[i]->class)) : NULL;
-        for (const struct api_field *f = all[i]->fields; class && f->name; f++) {
+            all_bodies[i]->class ? option_find_class(all_bodies[i]->class,
+                                                     strlen(all_bodies[i]->class))
+                                 : NULL;
+        for (const struct api_field *f = all_bodies[i]->fields; class && f->name; f++) {
             const struct opt_desc *row = f->option ? option_key(class->opts, f->option) : NULL;
             if (row && row->live)
-                cr_expect(row->type != OPT_STR && row->type != OPT_STRS, "%s: %s", all[i]->section,
-                          f->name);
+                cr_expect(row->type != OPT_STR && row->type != OPT_STRS, "%s: %s",
+                          all_bodies[i]->section, f->name);
         }
     }
 }
 
 Test(api, fields_are_told_apart)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
-        for (const struct api_field *f = all[i]->fields; f->name; f++) {
+    for (size_t i = 0; i < ARRAY_SIZE(all_bodies); i++) {
+        for (const struct api_field *f = all_bodies[i]->fields; f->name; f++) {
             for (const struct api_field *g = f + 1; g->name; g++)
                 cr_expect_str_neq(f->name, g->name);
         }

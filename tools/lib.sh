@@ -95,7 +95,7 @@ need_packages() {
     say "installing packages: ${missing[*]}"
     apt_known "${missing[@]}" || apt_update
     as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -qq -y --no-install-recommends "${missing[@]}" >&2
+        apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=600 "${missing[@]}" >&2
 }
 
 # Where package_field and fetch_package look, and as whom; use_backports adds to it.

@@ -124,8 +124,14 @@ struct loop_poll {
 bool CHECKED loop_poll_join(struct loop *l, struct loop_poll *p); /* false: not now; arm yourself */
 void loop_poll_leave(struct loop *l, struct loop_poll *p);
 
-/* How often the loop slept, how often it looked before, with what success, and for how long. Any
- * thread but another loop's. */
+/* Its thread and the vCPUs have one CPU together: notifications need not take it from them at once,
+ * where requests come in numbers (the thread's policy is then SCHED_BATCH). Before loop_start(). */
+void loop_share_cpu(struct loop *l);
+/* So many requests were there when somebody looked at a queue. The loop's own thread only. */
+void loop_took(struct loop *l, unsigned n);
+
+/* How often the loop slept, how often it looked before, with what success, and for how long; and
+ * how often it tried to let others go first. Any thread but another loop's. */
 void loop_report(struct loop *l, struct report *r);
 
 /* Runs fn once, ns from the last loop_timer_set() on; setting again begins anew, 0 stops it. The

@@ -69,6 +69,13 @@ struct loop {
         struct loop_poll *list;
     } poll;
 
+    struct {
+        bool on, batch;         /* whether it may be, and is, of the policy SCHED_BATCH */
+        unsigned wakes, taken;  /* of the trial under way */
+        unsigned rest, resting; /* wakes to be left alone: in trials each time, and now */
+        uint64_t trials;
+    } share;
+
     struct io_uring ring;
     int epoll_fd;
     struct loop_pool *io_pool; /* epoll's, for file I/O */

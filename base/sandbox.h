@@ -52,7 +52,7 @@ struct sandbox_list {
 };
 /* What the C library, the log, a terminal and an ordinary end need, and the loops. */
 extern const struct sandbox_list sandbox_every_thread, sandbox_loop, sandbox_loop_uring,
-    sandbox_loop_epoll, sandbox_loop_files;
+    sandbox_loop_epoll, sandbox_loop_files, sandbox_loop_share;
 
 /* What the build made of a list's calls on one kind of thread: a filter without a beginning (which
  * architecture it is), whose verdict on all other calls is SANDBOX_NEXT. */

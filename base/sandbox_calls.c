@@ -1,5 +1,6 @@
 /* base/sandbox_calls.c - the system calls behind what every thread does, and behind the loops. */
 #include <asm/ioctls.h>
+#include <sched.h>
 #include <sys/mman.h>
 
 #include "base/sandbox.h"
@@ -66,6 +67,20 @@ const struct sandbox_list sandbox_loop_epoll = {
     .name = "loop on epoll",
     .calls = (const struct sandbox_call[]){
         {.nr = SYS_epoll_wait, .on = ON_LOOP}, {.nr = SYS_epoll_ctl, .on = ON_LOOP}, {0}}};
+
+const struct sandbox_list sandbox_loop_share = {
+    .name = "loop on the vCPUs' CPU",
+    .calls = (const struct sandbox_call[]){{.nr = SYS_sched_setscheduler,
+                                            .on = ON_LOOP,
+                                            .arg = 1,
+                                            .mask = UINT32_MAX,
+                                            .value = SCHED_BATCH},
+                                           {.nr = SYS_sched_setscheduler,
+                                            .on = ON_LOOP,
+                                            .arg = 1,
+                                            .mask = UINT32_MAX,
+                                            .value = SCHED_OTHER},
+                                           {0}}};
 
 const struct sandbox_list sandbox_loop_files = {
     .name = "file I/O of a loop on epoll",

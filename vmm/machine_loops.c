@@ -6,17 +6,19 @@
 #include "base/loop.h"
 #include "vmm/machine_priv.h"
 
-/* A loop that looks while no other CPU can bring anything keeps the guest from running. */
-static bool may_poll(void)
+static bool one_cpu(void)
 {
     cpu_set_t cpus;
-    return sched_getaffinity(0, sizeof(cpus), &cpus) < 0 || CPU_COUNT(&cpus) > 1;
+    return sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) == 1;
 }
 
 int loops_build(struct machine *m, struct err *e)
 {
     uint64_t poll_ns = m->cfg->io_poll_us * 1000ull;
-    if (poll_ns && !may_poll()) {
+    /* Another policy than the usual one was somebody's choice. */
+    bool share = one_cpu() && sched_getscheduler(0) == SCHED_OTHER;
+    /* A loop that looks while no other CPU can bring anything keeps the guest from running. */
+    if (poll_ns && one_cpu()) {
         log_warn("--io-poll-us: there is one CPU to run on, so nothing is polled");
         poll_ns = 0;
     }
@@ -26,6 +28,10 @@ int loops_build(struct machine *m, struct err *e)
         if ((rc = loop_new(name, LOOP_AUTO, &m->io[m->n_io])) < 0)
             return err_host(e, rc, "machine");
         loop_poll_set(m->io[m->n_io], poll_ns);
+        if (share) {
+            loop_share_cpu(m->io[m->n_io]);
+            sandbox_need(&sandbox_loop_share);
+        }
     }
     return 0;
 }

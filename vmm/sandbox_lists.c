@@ -81,9 +81,9 @@ const struct sandbox_list sandbox_outputs = {
     .calls = (const struct sandbox_call[]){{.nr = SYS_writev, .on = ON_MAIN}, {0}}};
 
 static const struct sandbox_list *const own[] = {
-    &sandbox_every_thread, &sandbox_vcpu,        &sandbox_machine,    &sandbox_api,
-    &sandbox_outputs,      &sandbox_loop,        &sandbox_loop_uring, &sandbox_loop_epoll,
-    &sandbox_loop_files,   &chardev_socket_calls};
+    &sandbox_every_thread, &sandbox_vcpu,       &sandbox_machine,     &sandbox_api,
+    &sandbox_outputs,      &sandbox_loop,       &sandbox_loop_uring,  &sandbox_loop_epoll,
+    &sandbox_loop_files,   &sandbox_loop_share, &chardev_socket_calls};
 
 const struct sandbox_list *sandbox_lists(unsigned i)
 {

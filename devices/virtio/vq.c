@@ -118,7 +118,9 @@ void vq_run(struct vq *q)
     if (!q->live || q->stopping || q->broken)
         return;
     q->budget = q->size;
+    q->asked = 0;
     vdev_queue_kicked(q->dev, q);
+    loop_took(q->loop, q->asked);
 }
 
 bool vq_stop(struct vq *q, bool abort)
@@ -230,6 +232,8 @@ struct vq_req *vq_next(struct vq *q)
                 q->armed = false;
             }
             q->budget--;
+            if (r->n_out > 0)
+                q->asked++;
             order_add(q, r);
             q->in_flight++;
             PROBE(submit, q->name, q->dev, q->index, r->core.head, r->out_len, r->in_len);

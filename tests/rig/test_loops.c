@@ -1,8 +1,11 @@
 /* tests/rig/test_loops.c - a device whose queues are spread over several loops, each stepped alone
  * here; one whose queues stay together; and loops that look at queues before they sleep. */
+#include <sched.h>
+
 #include "tests/rig/bells.h"
 #include "tests/rig/blk_try.h"
 #include "tests/rig/board.h"
+#include "tests/rig/held.h"
 #include "tests/rig/reported.h"
 
 static struct bells bells;
@@ -76,6 +79,44 @@ Test(loops, a_pause_and_another_life)
     for (unsigned q = 0; q < 4; q++)
         cr_expect(answered(r, q), "queue %u", q);
     down(r);
+}
+
+/* Requests that one notification brings, by which a loop knows whether it pays to let the driver go
+ * on first; what waits to be filled is not asked for by it. */
+Test(loops, one_that_shares_its_cpu_counts_requests)
+{
+    struct rig *r = up_on(1, NULL);
+    loop_share_cpu(r->loop);
+    for (unsigned n = 2; n > 0; n--) {
+        for (unsigned i = 0; i < 9; i++) {
+            uint64_t mark = r->ram_next;
+            for (unsigned k = 0; k < n; k++)
+                offer_read(r, 0);
+            rig_kick(r, 0);
+            rig_settle(r);
+            for (unsigned k = 0; k < n; k++)
+                cr_assert(answered(r, 0));
+            r->ram_next = mark;
+        }
+        cr_expect_eq(sched_getscheduler(0), n > 1 ? SCHED_BATCH : SCHED_OTHER, "%u at a time", n);
+    }
+    down(r);
+}
+
+Test(loops, nor_is_it_told_of_buffers_to_be_filled)
+{
+    struct rig *r = held_up(NULL, 8);
+    struct rig_seg seg = {rig_alloc(r, 8), 8};
+    uint32_t id, len;
+    loop_share_cpu(r->loop);
+    for (unsigned n_out = 0; n_out < 2; n_out++) {
+        rig_add(r, 0, &seg, n_out, &seg, 1);
+        rig_kick(r, 0);
+        rig_settle(r);
+        cr_assert(rig_used(r, 0, &id, &len));
+        cr_expect_eq(sched_getscheduler(0), n_out ? SCHED_BATCH : SCHED_OTHER);
+    }
+    rig_down(r);
 }
 
 /* Virtio-mmio with NOTIFICATION_DATA: one doorbell, whoever is meant. */

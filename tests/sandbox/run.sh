@@ -97,9 +97,13 @@ guest() {
 }
 
 superfluous() {
-    local now failed=0 suite
+    local now failed=0 suite cpus
     now="sectors=16384 now=$(date +%s)"
     guest disk blk --transport mmio --disk disk,serial=scratch --cmdline "$now" || failed=1
+    cpus=$(taskset -cp $$) cpus=${cpus##* }
+    taskset -cp "${cpus%%[-,]*}" $$ > /dev/null # where loops choose a scheduling policy
+    guest one-cpu blk --transport mmio --disk disk,serial=scratch --cmdline "$now" || failed=1
+    taskset -cp "$cpus" $$ > /dev/null
     guest reset reboot --transport mmio --disk disk --cmdline "$now how=restart cpus=1" || failed=1
     truncate -s 4M pmem && printf 'from the host' | dd of=pmem conv=notrunc 2> /dev/null
     guest memory memory --transport pci --device pmem,pmem,shm --device mem,256M,requested=6M \

@@ -423,6 +423,7 @@ static void report_on_loop(void *ctx)
     report_number(t->report, "polls", l->poll.polls);
     report_number(t->report, "polls_found", l->poll.found);
     report_number(t->report, "polled_ns", l->poll.ns);
+    report_number(t->report, "joined", l->joined);
     report_number(t->report, "batch_trials", l->share.trials);
 }
 

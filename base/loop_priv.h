@@ -37,6 +37,8 @@ struct loop_slot {
     struct loop_slot *next;
 };
 
+enum { LOOP_SEGMENTS = 1024 };
+
 struct loop {
     char name[16]; /* of the thread; as many as a thread's may have */
     enum loop_backend want, backend;
@@ -77,6 +79,9 @@ struct loop {
     } share;
 
     struct io_uring ring;
+    struct iovec segments[LOOP_SEGMENTS]; /* of operations that were put together, */
+    unsigned n_segments;                  /* and that the kernel has not taken yet */
+    uint64_t joined;                      /* operations that became part of another */
     int epoll_fd;
     struct loop_pool *io_pool; /* epoll's, for file I/O */
 };

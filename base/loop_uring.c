@@ -10,6 +10,9 @@
  * armed again. */
 enum { RING_ENTRIES = 128, COMPLETIONS = 1024, IN_FLIGHT_MAX = COMPLETIONS - 256 };
 
+/* Of operations put together: 1 MiB in pages. */
+enum { JOINED_SEGMENTS = 256, JOINED_BYTES = 1 << 20 };
+
 /* What user_data points to, in its low bits. */
 enum tag { TAG_IO, TAG_SLOT, TAG_IGNORE, TAG_MASK = 3 };
 
@@ -87,23 +90,64 @@ static void arm(struct loop *l)
     }
 }
 
-/* One segment goes by itself: an array the kernel would have to fetch, and to check. */
-static void prepare(struct io_uring_sqe *sqe, const struct loop_io *io)
+static size_t length(const struct loop_io *io)
 {
-    bool one = io->n_iov == 1;
-    unsigned len = one ? (unsigned)MIN(io->iov->iov_len, (size_t)INT_MAX) : 0;
+    size_t len = 0;
+    for (unsigned i = 0; i < io->n_iov; i++)
+        len += io->iov[i].iov_len;
+    return len;
+}
+
+/* Whether the first one of the backlog goes on in the file where these end. */
+static bool goes_on(const struct loop *l, const struct loop_io *first, const struct loop_io *last)
+{
+    const struct loop_io *next = l->backlog.head;
+    return next && next->op == first->op && next->fd == first->fd && next->tries == 0 &&
+           first->tries == 0 && (next->op == LOOP_READV || next->op == LOOP_WRITEV) &&
+           next->dsync == first->dsync && next->off == last->off + length(last) &&
+           next->off + length(next) - first->off <= JOINED_BYTES && l->in_flight < IN_FLIGHT_MAX;
+}
+
+/* Those become one operation with it, in a list, for a file's way is longer than a page's copy.
+ * Their segments are put together; the kernel has a copy once it has taken the operation. */
+static void gather(struct loop *l, struct loop_io *io, const struct iovec **iov, unsigned *n_iov)
+{
+    struct iovec *all = l->segments + l->n_segments;
+    unsigned n = io->n_iov, most = MIN((unsigned)JOINED_SEGMENTS, LOOP_SEGMENTS - l->n_segments);
+    struct loop_io *last = io;
+    while (goes_on(l, io, last) && n + l->backlog.head->n_iov <= most) {
+        if (last == io)
+            memcpy(all, io->iov, n * sizeof(*all));
+        last = last->next = loop_list_pop(&l->backlog);
+        memcpy(all + n, last->iov, last->n_iov * sizeof(*all));
+        n += last->n_iov;
+        l->in_flight++;
+        l->joined++;
+    }
+    l->n_segments += last != io ? n : 0;
+    *iov = last != io ? all : io->iov;
+    *n_iov = n;
+    last->next = NULL;
+}
+
+/* One segment goes by itself: an array the kernel would have to fetch, and to check. */
+static void prepare(struct io_uring_sqe *sqe, const struct loop_io *io, const struct iovec *iov,
+                    unsigned n_iov)
+{
+    bool one = n_iov == 1;
+    unsigned len = one ? (unsigned)MIN(iov->iov_len, (size_t)INT_MAX) : 0;
     switch (io->op) {
     case LOOP_READV:
         if (one)
-            io_uring_prep_read(sqe, io->fd, io->iov->iov_base, len, io->off);
+            io_uring_prep_read(sqe, io->fd, iov->iov_base, len, io->off);
         else
-            io_uring_prep_readv(sqe, io->fd, io->iov, io->n_iov, io->off);
+            io_uring_prep_readv(sqe, io->fd, iov, n_iov, io->off);
         break;
     case LOOP_WRITEV:
         if (one)
-            io_uring_prep_write(sqe, io->fd, io->iov->iov_base, len, io->off);
+            io_uring_prep_write(sqe, io->fd, iov->iov_base, len, io->off);
         else
-            io_uring_prep_writev(sqe, io->fd, io->iov, io->n_iov, io->off);
+            io_uring_prep_writev(sqe, io->fd, iov, n_iov, io->off);
         sqe->rw_flags = io->dsync ? RWF_DSYNC : 0;
         break;
     case LOOP_FDATASYNC:
@@ -122,9 +166,28 @@ static void submit_io(struct loop *l)
         if (!sqe)
             return;
         struct loop_io *io = loop_list_pop(&l->backlog);
-        prepare(sqe, io);
-        tag(sqe, io, TAG_IO);
+        const struct iovec *iov;
+        unsigned n_iov;
         l->in_flight++;
+        gather(l, io, &iov, &n_iov);
+        prepare(sqe, io, iov, n_iov);
+        tag(sqe, io, TAG_IO);
+    }
+}
+
+/* What ended whole has ended. If they were not all of it, each of the others is begun again, alone,
+ * for a result of its own. */
+static void io_done(struct loop *l, struct loop_io *io, int64_t result)
+{
+    if (!io->next) {
+        loop_io_finish(l, io, result);
+        return;
+    }
+    for (struct loop_io *next; io; io = next) {
+        int64_t len = (int64_t)length(io);
+        next = io->next;
+        loop_io_finish(l, io, result >= len ? len : -EAGAIN);
+        result = result >= len ? result - len : -1;
     }
 }
 
@@ -154,7 +217,7 @@ static unsigned reap(struct loop *l)
         io_uring_cqe_seen(&l->ring, cqe);
         void *p = (void *)(data & ~(uint64_t)TAG_MASK);
         if ((data & TAG_MASK) == TAG_IO)
-            loop_io_finish(l, p, result);
+            io_done(l, p, result);
         else if ((data & TAG_MASK) == TAG_SLOT)
             slot_done(l, p, result, more);
         else
@@ -194,6 +257,8 @@ static bool wait_for(struct loop *l, int timeout_ms)
 
 static unsigned turn(struct loop *l, int timeout_ms)
 {
+    if (io_uring_sq_ready(&l->ring) == 0)
+        l->n_segments = 0;
     if (l->rearm)
         arm(l);
     submit_io(l);

@@ -1,5 +1,6 @@
-/* tests/bench/block.c - the disk: random reads of 4 KiB from one file, through the device and its
- * queue, beside a plain loop of io_uring and beside fio, where that is installed.
+/* tests/bench/block.c - the disk: reads of 4 KiB from one file, random or one behind the other,
+ * through the device and its queue, beside a plain loop of io_uring and beside fio, where that is
+ * installed.
  *
  * The device's driver is on the same thread and in its time: a notification is a write to an
  * eventfd, and so is an interrupt. */
@@ -16,12 +17,12 @@ enum { BLOCK = 4096, SECTOR = 512, BLOCKS = BENCH_FILE / 4096, DEPTH_MAX = 32, C
 
 struct block_shape {
     unsigned depth;
-    bool direct;
+    bool direct, sequential;
 };
 
 struct block_work {
     const struct block_shape *shape;
-    uint64_t seed, kicks;
+    uint64_t seed, next, kicks;
     /* The device's. */
     struct machine m;
     struct driver d;
@@ -32,8 +33,10 @@ struct block_work {
     uint8_t *buffers;
 };
 
-static uint64_t random_block(struct block_work *w)
+static uint64_t which_block(struct block_work *w)
 {
+    if (w->shape->sequential)
+        return w->next++ % BLOCKS;
     w->seed ^= w->seed << 13;
     w->seed ^= w->seed >> 7;
     w->seed ^= w->seed << 17;
@@ -61,7 +64,7 @@ static void offer(struct block_work *w, unsigned slot)
 {
     const struct request *r = &w->d.requests[slot];
     const struct virtio_blk_outhdr h = {.type = VIRTIO_BLK_T_IN,
-                                        .sector = random_block(w) * (BLOCK / SECTOR)};
+                                        .sector = which_block(w) * (BLOCK / SECTOR)};
     memcpy(machine_at(&w->m, r->at[0], sizeof(h)), &h, sizeof(h));
     *(uint8_t *)machine_at(&w->m, r->at[2], 1) = 0xff;
     driver_add(&w->d, slot);
@@ -179,7 +182,7 @@ static void submit(struct block_work *w, unsigned slot)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
     io_uring_prep_read(sqe, w->fd, w->buffers + (size_t)slot * BLOCK, BLOCK,
-                       random_block(w) * BLOCK);
+                       which_block(w) * BLOCK);
     io_uring_sqe_set_data64(sqe, slot);
 }
 
@@ -251,10 +254,11 @@ static double fio_sample(void *work, bool once)
     enum { READ_IOPS = 8 }; /* field of terse output, from 1 */
     char command[320], line[4096], *field = line;
     (void)snprintf(command, sizeof(command),
-                   "fio --name=r --filename=%s --rw=randread --norandommap --bs=4k --iodepth=%u "
+                   "fio --name=r --filename=%s --rw=%s --norandommap --bs=4k --iodepth=%u "
                    "--ioengine=io_uring --direct=%d --invalidate=0 --readonly --io_size=%uk "
                    "--output-format=terse",
-                   bench_file(), w->shape->depth, w->shape->direct, operations(w, once) * 4);
+                   bench_file(), w->shape->sequential ? "read" : "randread", w->shape->depth,
+                   w->shape->direct, operations(w, once) * 4);
     FILE *f = popen(command, "r");
     BENCH_MUST(f != NULL);
     BENCH_MUST(fgets(line, sizeof(line), f) != NULL);
@@ -271,7 +275,10 @@ static double fio_sample(void *work, bool once)
 
 void bench_block(void)
 {
-    static const unsigned depths[] = {1, 8, 32};
+    static const struct block_shape shapes[] = {
+        {1, false, false}, {8, false, false}, {32, false, false}, {32, false, true},
+        {1, true, false},  {8, true, false},  {32, true, false},  {32, true, true},
+    };
     static const struct bench_row hows[] = {
         {.name = "plain ring", .up = ring_up, .sample = ring_sample, .down = ring_down},
         {.name = "fio", .up = fio_up, .sample = fio_sample, .down = free},
@@ -281,15 +288,12 @@ void bench_block(void)
          .exact = device_exact,
          .down = device_down},
     };
-    static struct block_shape shapes[2 * ARRAY_SIZE(depths)];
     static char bases[ARRAY_SIZE(shapes)][BENCH_NAME];
-    for (unsigned i = 0; i < ARRAY_SIZE(shapes); i++) {
-        struct block_shape *s = &shapes[i];
-        char where[32];
-        *s = (struct block_shape){.depth = depths[i % ARRAY_SIZE(depths)],
-                                  .direct = i >= ARRAY_SIZE(depths)};
-        (void)snprintf(where, sizeof(where), "%s, depth %u", s->direct ? "direct" : "page cache",
-                       s->depth);
+    for (size_t i = 0; i < ARRAY_SIZE(shapes); i++) {
+        const struct block_shape *s = &shapes[i];
+        char where[40];
+        (void)snprintf(where, sizeof(where), "%s%s, depth %u", s->sequential ? "sequential, " : "",
+                       s->direct ? "direct" : "page cache", s->depth);
         (void)snprintf(bases[i], sizeof(bases[i]), "plain ring, %s", where);
         for (size_t h = 0; h < ARRAY_SIZE(hows); h++) {
             struct bench_row r = hows[h];

@@ -39,6 +39,9 @@ def disk_work():
             work.append((f"4 KiB random {way}, depth {depth}", f"ns/{way}",
                          f"blk {way} random 4096 {depth} {operations}"))
     for way in ("read", "write"):
+        work.append((f"4 KiB sequential {way}, depth 32", f"ns/{way}",
+                     f"blk {way} seq 4096 32 320"))
+    for way in ("read", "write"):
         for depth in (1, 8):
             work.append((f"128 KiB sequential {way}, depth {depth}", f"ns/{way}",
                          f"blk {way} seq 131072 {depth} 40"))

@@ -78,6 +78,13 @@ static int map_ram(struct gmem *m, const struct gmem_options *o, uint8_t *at, st
     return 0;
 }
 
+/* Whole pages, and the address behind the last one is an address, too: so no sum that is formed of
+ * a region wraps. */
+static bool well_formed(const struct gmem_region *r)
+{
+    return r->len != 0 && (r->len | r->base.v) % 4096 == 0 && r->len <= UINT64_MAX - r->base.v;
+}
+
 int gmem_new(const struct gmem_region *regions, unsigned n, const struct gmem_options *o,
              struct gmem **out, struct err *e)
 {
@@ -92,8 +99,7 @@ int gmem_new(const struct gmem_region *regions, unsigned n, const struct gmem_op
     uint64_t page = page_of(o->backing), end = 0;
     for (unsigned i = 0; i < n; i++) {
         const struct gmem_region *r = &regions[i];
-        if (r->len == 0 || (r->len | r->base.v) % 4096 || r->base.v < end ||
-            r->base.v + r->len < r->base.v) {
+        if (!well_formed(r) || r->base.v < end) {
             free(m);
             return err_host(e, 0, "guest memory: region %u is not laid out properly", i);
         }
@@ -157,8 +163,8 @@ int gmem_fd(const struct gmem *m)
 
 int gmem_add(struct gmem *m, const struct gmem_region *r)
 {
-    if (r->len == 0 || (r->len | r->base.v | (uint64_t)r->host) % 4096 ||
-        r->base.v + r->len < r->base.v)
+    if (!well_formed(r) || (uint64_t)r->host % 4096 ||
+        (r->present && (r->block == 0 || r->len % r->block)))
         return -EINVAL;
     for (unsigned i = 0; i < m->n_all; i++) {
         const struct gmem_region *o = &m->regions[i];
@@ -187,10 +193,11 @@ static uint8_t *look_up(const struct gmem *m, gpa_t at, uint64_t len, bool write
 {
     for (unsigned i = 0; i < m->n_all; i++) {
         const struct gmem_region *r = &m->regions[i];
-        uint64_t off = at.v - r->base.v; /* wraps to something large when at is below base */
-        if (off < r->len && len <= r->len - off)
-            return (write && r->ro) || (r->present && !all_present(r, off, len)) ? NULL
-                                                                                 : r->host + off;
+        uint8_t *host = gmem_region_at(r, at, len);
+        if (!host)
+            continue;
+        bool there = !r->present || all_present(r, (uint64_t)(host - r->host), len);
+        return there && !(write && r->ro) ? host : NULL;
     }
     return NULL;
 }

@@ -38,8 +38,9 @@ void gmem_free(struct gmem *m); /* NULL is fine; nothing may use the memory any 
 unsigned gmem_regions(const struct gmem *m, const struct gmem_region **out);
 
 /* One more, of a device's own memory, which is borrowed and outlives every look-up: from now on
- * descriptors may lead there. Only before the machine runs. -EEXIST: it overlaps; -ENOSPC: there
- * are too many. gmem_discard() leaves its contents to the device. */
+ * descriptors may lead there. Only before the machine runs. -EINVAL: it is not laid out properly;
+ * -EEXIST: it overlaps; -ENOSPC: there are too many. gmem_discard() leaves its contents to the
+ * device. */
 int CHECKED gmem_add(struct gmem *m, const struct gmem_region *r);
 int gmem_fd(const struct gmem *m); /* the memfd behind `shared`, or -1 */
 
@@ -48,6 +49,14 @@ int gmem_fd(const struct gmem *m); /* the memfd behind `shared`, or -1 */
 void *gmem_at(const struct gmem *m, gpa_t at, uint64_t len);
 /* The same to read only, so that it may lie in a region that is not to be written. */
 const void *gmem_at_ro(const struct gmem *m, gpa_t at, uint64_t len);
+
+/* Where a region has [at, at+len); NULL: it has not all of that. For whoever knows that it may be
+ * written and is there, as what gmem_regions() gives always may. */
+static inline uint8_t *gmem_region_at(const struct gmem_region *r, gpa_t at, uint64_t len)
+{
+    uint64_t off = at.v - r->base.v; /* wraps to something large when at is below base */
+    return off < r->len && len <= r->len - off ? r->host + off : NULL;
+}
 
 /* The guest reads zeroes afterwards, and the host has the pages back, unless they are huge or were
  * prefaulted. For a reset. */

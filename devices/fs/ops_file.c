@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <linux/falloc.h>
 
+#include "base/iov.h"
 #include "devices/fs/fs_priv.h"
 
 enum { COPY_MAX = 16 << 20 }; /* bytes of one COPY_FILE_RANGE: a reset waits for no more */
@@ -124,23 +125,6 @@ int fuse_flush(struct fuse_call *c)
 
 /* --- data --- */
 
-/* Of the segments from `off` bytes on, at most len bytes of them. */
-static int part_of(const struct iovec *from, unsigned n, size_t off, size_t len, struct iovec *to)
-{
-    int k = 0;
-    for (unsigned i = 0; i < n && len > 0 && k < IOV_MAX; i++) {
-        if (off >= from[i].iov_len) {
-            off -= from[i].iov_len;
-            continue;
-        }
-        to[k].iov_base = (uint8_t *)from[i].iov_base + off;
-        to[k].iov_len = MIN(from[i].iov_len - off, len);
-        len -= to[k++].iov_len;
-        off = 0;
-    }
-    return k;
-}
-
 static bool in_a_file(uint64_t off, uint64_t len)
 {
     return off <= INT64_MAX && len <= INT64_MAX - off;
@@ -171,7 +155,8 @@ int fuse_read(struct fuse_call *c)
     int fd = file_of(c, in.fh, &f);
     if (fd < 0)
         return fd;
-    int k = part_of(req->iov + req->n_out, req->n_in, sizeof(struct fuse_out_header), len, iov);
+    int k = (int)iov_part(req->iov + req->n_out, req->n_in, sizeof(struct fuse_out_header), len,
+                          iov, IOV_MAX, &len);
     ssize_t got;
     int rc = 0;
     if (c->now) {
@@ -209,7 +194,7 @@ int fuse_write(struct fuse_call *c)
     if (fd < 0)
         return fd;
     int rc = in.write_flags & FUSE_WRITE_KILL_SUIDGID && len ? tree_kill_suid(c->tree, f) : 0;
-    int k = part_of(req->iov, req->n_out, head, len, iov);
+    int k = (int)iov_part(req->iov, req->n_out, head, len, iov, IOV_MAX, &len);
     ssize_t put =
         rc < 0 ? 0 : pwritev2(fd, iov, k, (off_t)in.offset, appends(c, &in) ? RWF_APPEND : 0);
     if (put < 0)

@@ -164,10 +164,11 @@ bool vq_req_grow(struct vq_req *r)
     /* Kept with the slot, so that a steady load allocates nothing. */
     unsigned cap = MIN(r->core.cap * 4, (unsigned)VQ_CHAIN_MAX);
     struct slot *s = container_of(r, struct slot, req);
-    struct iovec *iov = realloc(r->iov == s->inline_iov ? NULL : r->iov, cap * sizeof(*iov));
+    bool first = r->iov == s->inline_iov;
+    struct iovec *iov = realloc(first ? NULL : r->iov, cap * sizeof(*iov));
     if (!iov)
         return false;
-    if (r->iov == s->inline_iov)
+    if (first)
         memcpy(iov, s->inline_iov, sizeof(s->inline_iov));
     r->iov = iov;
     r->core.cap = cap;

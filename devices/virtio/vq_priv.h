@@ -156,10 +156,9 @@ static inline struct vq_desc vq_desc_load(const uint8_t *table, unsigned i)
 static inline void *vq_host(const struct vq *q, uint64_t at, uint64_t len, bool write)
 {
     for (unsigned i = 0; i < q->n_ram; i++) {
-        const struct gmem_region *r = &q->ram[i];
-        uint64_t off = at - r->base.v; /* wraps to something large when at is below base */
-        if (off < r->len && len <= r->len - off)
-            return r->host + off;
+        uint8_t *host = gmem_region_at(&q->ram[i], GPA(at), len);
+        if (host)
+            return host;
     }
     return write ? gmem_at(q->mem, GPA(at), len)
                  : (void *)gmem_at_ro(q->mem, GPA(at), len); /* only read through */

@@ -24,25 +24,6 @@ struct run {
     size_t len;
 };
 
-unsigned iov_part(const struct iovec *v, unsigned n, size_t skip, size_t len, struct iovec *to,
-                  unsigned room, size_t *total)
-{
-    unsigned k = 0;
-    *total = 0;
-    for (unsigned i = 0; i < n && len > 0 && k < room; i++) {
-        if (skip >= v[i].iov_len) {
-            skip -= v[i].iov_len;
-            continue;
-        }
-        size_t part = MIN(v[i].iov_len - skip, len);
-        to[k++] = (struct iovec){.iov_base = (uint8_t *)v[i].iov_base + skip, .iov_len = part};
-        *total += part;
-        len -= part;
-        skip = 0;
-    }
-    return k;
-}
-
 /* 5.10.3.2: without any bit it is streams; and with SEQPACKET alone streams are implied. */
 bool vsock_has_type(const struct vsock *v, uint16_t type)
 {

@@ -10,6 +10,7 @@
 #include <linux/virtio_vsock.h>
 #include <sys/queue.h>
 
+#include "base/iov.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "devices/virtio/vdev.h"
@@ -164,9 +165,6 @@ void vsock_tx(struct vsock *v, struct vq *q);
 void vsock_rx(struct vsock *v); /* as many packets as there are buffers */
 void vsock_event(struct vsock *v);
 bool CHECKED vsock_has_type(const struct vsock *v, uint16_t type);
-/* The part [skip, skip+len) of segments, as far as `room` of them lead; returns how many. */
-unsigned iov_part(const struct iovec *v, unsigned n, size_t skip, size_t len, struct iovec *to,
-                  unsigned room, size_t *total);
 
 /* --- host.c --- */
 

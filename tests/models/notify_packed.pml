@@ -124,7 +124,7 @@ inline push() {
 active proctype device() {
     byte next_avail, next_used, held_at, held, span; /* struct vq */
     byte in_flight, budget;
-    bit avail_wrap = 1, used_wrap = 1, armed, poke = 1, due;
+    bit avail_wrap = 1, used_wrap = 1, armed, poke = 1, due, listed;
     from_device!DEVICE_EVENT, DISABLE << 4; /* vq_start(): disarm() */
 end:
     if
@@ -139,6 +139,29 @@ end:
         fi
        }
        goto publish
+    :: atomic { listed && desc[next_avail] == AVAIL(avail_wrap) -> /* loop_poll_ready() */
+        listed = 0;
+        poke = 1
+       }
+       goto end
+    :: atomic { listed -> /* the window is over: arm_all(), poll_arm() */
+        listed = 0;
+        armed = 1;
+        if
+        :: EVENT_IDX -> from_device!DEVICE_EVENT, DESC << 4 | PLACE(next_avail, avail_wrap)
+        :: else -> from_device!DEVICE_EVENT, ENABLE << 4
+        fi
+       }
+#if BAD != 6
+       FENCE(from_device);
+#endif
+#if BAD != 7
+       if /* looks once more, and only then it sleeps */
+       :: desc[next_avail] == AVAIL(avail_wrap) -> poke = 1
+       :: desc[next_avail] != AVAIL(avail_wrap)
+       fi;
+#endif
+       goto end
     fi;
 vq_next:
     if
@@ -159,6 +182,9 @@ vq_next:
        goto vq_next
     :: atomic { budget > 0 && desc[next_avail] != AVAIL(avail_wrap) && armed -> skip }
     :: atomic { budget > 0 && desc[next_avail] != AVAIL(avail_wrap) && !armed ->
+        listed = 1 /* loop_poll_join() */
+       }
+    :: atomic { budget > 0 && desc[next_avail] != AVAIL(avail_wrap) && !armed && !listed ->
         armed = 1; /* arm() */
         if
 #if BAD == 5 /* the lap is left out */

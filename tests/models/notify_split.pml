@@ -8,12 +8,19 @@
  *
  * What is atomic reads or writes shared memory once; to store is to put into one's own buffer.
  *
+ * Nobody asks for notifications while base/loop_poll.c looks at the queue, for as long as it likes;
+ * then arm_all() asks, looks once more, and the loop sleeps.
+ *
  * EVENT_IDX    1: by index, 0: by flags
+ * SLOTS        requests that the device may hold: with fewer than the ring has, it can run out
  * BAD          a mistake that must be found, see tools/prove */
 #ifndef BAD
 #define BAD 0
 #endif
 #define SIZE 2
+#ifndef SLOTS
+#define SLOTS SIZE
+#endif
 #define MASK 7 /* of indices: as 65535, and above 2 * SIZE */
 
 #define NEED_EVENT(event, new, old) \
@@ -99,6 +106,8 @@ active proctype device() {
     byte next_avail, next_used, published; /* struct vq */
     byte in_flight, budget;
     bit armed, poke, due;
+    bit listed;  /* in loop_poll.c's list */
+    bit stalled; /* waits for a slot, and is not armed */
     if /* vq_start(): disarm() */
     :: EVENT_IDX
     :: !EVENT_IDX -> from_device!USED_FLAGS(1)
@@ -116,14 +125,39 @@ end:
             in_flight--;
             next_used = (next_used + 1) & MASK
         :: true
-        fi
+        fi;
+#if BAD != 7 /* nobody is told that there is a slot */
+        poke = poke | stalled; /* release() */
+#endif
+        stalled = 0
        }
        goto publish
+    :: atomic { listed && avail_idx != next_avail -> listed = 0; poke = 1 } /* loop_poll_ready() */
+       goto end
+    :: atomic { listed -> /* the window is over: arm_all(), poll_arm() */
+        listed = 0;
+        armed = 1;
+        if
+        :: EVENT_IDX -> from_device!AVAIL_EVENT(next_avail)
+        :: else -> from_device!USED_FLAGS(0)
+        fi
+       }
+#if BAD != 5
+       FENCE(from_device);
+#endif
+#if BAD != 6
+       if /* looks once more, and only then it sleeps */
+       :: avail_idx != next_avail -> poke = 1
+       :: avail_idx == next_avail
+       fi;
+#endif
+       goto end
     fi;
 vq_next:
     if
     :: atomic { budget == 0 -> poke = 1 } /* vq_poke() */
-    :: atomic { budget > 0 && avail_idx != next_avail -> /* pop(): a request */
+    :: atomic { budget > 0 && in_flight == SLOTS -> stalled = 1 } /* slot_take() */
+    :: atomic { budget > 0 && in_flight < SLOTS && avail_idx != next_avail -> /* pop(): a request */
         next_avail = (next_avail + 1) & MASK;
         budget--;
         if
@@ -137,8 +171,11 @@ vq_next:
         fi
        }
        goto vq_next
-    :: atomic { budget > 0 && avail_idx == next_avail && armed -> skip }
-    :: atomic { budget > 0 && avail_idx == next_avail && !armed ->
+    :: atomic { budget > 0 && in_flight < SLOTS && avail_idx == next_avail && armed -> skip }
+    :: atomic { budget > 0 && in_flight < SLOTS && avail_idx == next_avail && !armed ->
+        listed = 1 /* loop_poll_join(): a window is open */
+       }
+    :: atomic { budget > 0 && in_flight < SLOTS && avail_idx == next_avail && !armed && !listed ->
         armed = 1; /* arm() */
         if
         :: EVENT_IDX -> from_device!AVAIL_EVENT(next_avail)

@@ -19,6 +19,7 @@ bit allocated, live, stopping;   /* struct vq is there; queue.live; vq.stopping 
 bit draining;                    /* under idle_lock, so each access is one step */
 bit stop_call, start_posted, idle_posted; /* loop_call(), loop_post() */
 bit kick;                        /* the queue's eventfd */
+bit listed;                      /* base/loop_poll.c looks at it */
 byte in_flight, at_host, done;   /* requests; of those with the host; of those that it has ended */
 
 #define TOUCH_QUEUE  assert(allocated)
@@ -65,6 +66,7 @@ inline vq_run() {
     do
     :: live && !stopping && in_flight < SIZE -> /* a request goes to the host */
         atomic { TOUCH_MEMORY; in_flight++; at_host++ }
+    :: live && !stopping && in_flight < SIZE -> listed = 1; break /* it is empty */
     :: break
     od
 }
@@ -78,6 +80,9 @@ inline stop_on_loop() {
     draining = 1;
 #endif
     atomic { TOUCH_MEMORY; stopping = 1 } /* vq_stop(): what is due is published */
+#if BAD != 6 /* it is still looked at */
+    listed = 0; /* loop_poll_leave() */
+#endif
     if
     :: in_flight == 0 -> draining = 0 /* vdev_queue_idle() */
     :: else ->
@@ -95,7 +100,7 @@ inline stop_on_loop() {
 /* A turn takes what is there by then. */
 active proctype loop() {
 end:
-    stop_call || start_posted || (kick && live) || done > 0 || idle_posted;
+    stop_call || start_posted || (kick && live) || done > 0 || idle_posted || listed;
     if
     :: stop_call -> stop_on_loop()
     :: else
@@ -125,6 +130,14 @@ end:
         TOUCH_QUEUE;
         idle_posted = 0;
         draining = 0
+    :: else
+    fi;
+    if
+    :: listed -> /* loop_poll_ready(), or arm_all() */
+        listed = 0;
+        TOUCH_MEMORY;
+        vq_run()
+    :: listed
     :: else
     fi;
     goto end

@@ -3,6 +3,8 @@
  * does. */
 #pragma once
 
+#define _Alignas(n) __attribute__((aligned(n)))
+#define __int128 long  /* in headers only: nothing here computes with one */
 #define __FC_STDATOMIC /* instead of its own, which does not look at the pointer */
 #define _Atomic volatile
 typedef volatile _Bool atomic_bool;
@@ -14,6 +16,8 @@ typedef enum {
     memory_order_release,
     memory_order_seq_cst
 } memory_order;
+#define atomic_load(p)                     (*(p))
+#define atomic_store(p, v)                 ((void)(*(p) = (v)))
 #define atomic_load_explicit(p, order)     (*(p))
 #define atomic_store_explicit(p, v, order) ((void)(*(p) = (v)))
 #define atomic_thread_fence(order)         ((void)0)

@@ -429,6 +429,7 @@ Test(gmem, all_of_the_address_space_but_a_page)
 Test(gmem, regions_that_are_added)
 {
     static uint8_t host[8 * PAGE] __attribute__((aligned(PAGE)));
+    static const _Atomic uint64_t all = UINT64_MAX;
     struct gmem *m = make(pc, 2, (struct gmem_options){0});
     const gpa_t at = GPA(GIB(8));
     struct gmem_region r = {.base = at, .len = 4 * PAGE, .host = host};
@@ -450,6 +451,8 @@ Test(gmem, regions_that_are_added)
         {.base = GPA(GIB(9) + 8), .len = PAGE, .host = host},
         {.base = GPA(GIB(9)), .len = PAGE, .host = host + 8},
         {.base = GPA(-(uint64_t)PAGE), .len = 2 * PAGE, .host = host},
+        {.base = GPA(GIB(9)), .len = PAGE, .host = host, .present = &all},
+        {.base = GPA(GIB(9)), .len = 3 * PAGE, .host = host, .block = 2 * PAGE, .present = &all},
     };
     for (unsigned i = 0; i < ARRAY_SIZE(odd); i++)
         cr_assert_eq(gmem_add(m, &odd[i]), -EINVAL, "%u", i);

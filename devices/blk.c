@@ -587,7 +587,8 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
     b->dev = *out;
     for (size_t i = 0; i < ARRAY_SIZE(always_offered); i++)
         vdev_offer(*out, always_offered[i]);
-    vdev_spread(*out);
+    for (unsigned i = 0; i < b->queues; i++)
+        vdev_queue_on(*out, i, vdev_env_loop(env, i));
     if (b->queues > 1)
         vdev_offer(*out, VIRTIO_BLK_F_MQ);
     if (b->file.ro)

@@ -308,7 +308,7 @@ const struct option_row option_rows[] = {
             "Devices are given to them in turn, in the order in which they were asked for; the\n"
             "console is always io0's.\n"
             "The queues of a disk that has several begin at the thread that is the disk's, and go\n"
-            "on with the next.\n"},
+            "on with the next; so do the pairs of queues of a tap, unless it has rss or pcap.\n"},
     {.d = {.key = "io-poll-us",
            .type = OPT_U32,
            .offset = offsetof(struct vm_config, io_poll_us),

@@ -62,6 +62,11 @@ static void none_listen(struct net_backend *b, unsigned queue, bool on)
     (void)b, (void)queue, (void)on;
 }
 
+static void none_quiet(struct net_backend *b, unsigned queue)
+{
+    (void)b, (void)queue;
+}
+
 static void none_set_offloads(struct net_backend *b, uint64_t features)
 {
     (void)b, (void)features;
@@ -76,6 +81,7 @@ static const struct net_backend_ops none_ops = {.recv = none_recv,
                                                 .send = none_send,
                                                 .listen = none_listen,
                                                 .set_offloads = none_set_offloads,
+                                                .quiet = none_quiet,
                                                 .free = none_free};
 
 /* Whoever drops everything can take everything. */

@@ -1,7 +1,7 @@
 /* devices/net/backend.h - the host's end of a network device: where frames go to and come from.
  *
- * A back end lives on the device's loop and is called and calls on its thread only, but for
- * creation and `offloads`. It never waits. */
+ * What is said of a queue is said and answered on that queue's loop, which is the device's own
+ * unless the back end keeps its queues `apart`. It never waits. */
 #pragma once
 
 #include "base/loop.h"
@@ -27,15 +27,18 @@ struct net_backend_ops {
     void (*listen)(struct net_backend *b, unsigned queue, bool on);
     /* The guest takes frames with these of NET_RX_OFFLOADS from now on; any thread. */
     void (*set_offloads)(struct net_backend *b, uint64_t features);
-    /* The guest uses the first n queues; with `detaches` only. */
-    void (*set_queues)(struct net_backend *b, unsigned n);
-    void (*free)(struct net_backend *b); /* before the loop ends */
+    /* Neither readable() nor writable() from now on, until listen() or send() asks for it again. */
+    void (*quiet)(struct net_backend *b, unsigned queue);
+    /* The guest uses that queue, which is quiet, or does not; with `detaches` only. */
+    void (*attach)(struct net_backend *b, unsigned queue, bool on);
+    void (*free)(struct net_backend *b); /* no loop runs; before they end */
 };
 
 struct net_sink { /* the device */
     void (*readable)(void *ctx, unsigned queue);
     void (*writable)(void *ctx, unsigned queue); /* once, after send() said -EAGAIN */
     void *ctx;
+    struct loop *loop[NET_QUEUES_MAX]; /* of each queue */
 };
 
 struct net_backend {
@@ -44,7 +47,8 @@ struct net_backend {
     uint64_t offloads;    /* what it can do: of NET_TX_OFFLOADS and NET_RX_OFFLOADS */
     unsigned queues;      /* 1 to NET_QUEUES_MAX */
     bool steers;          /* a flow's frames come on the queue that it was sent on (5.1.6.5.5) */
-    bool detaches;        /* set_queues() works: frames come on no other queues */
+    bool detaches;        /* attach() works: frames come on no other queues */
+    bool apart;           /* steers, detaches, and queues share nothing but what is atomic */
     uint32_t mtu;         /* of the host's interface; 0: it has none of its own */
     bool has_mac;         /* the guest must have this one, or frames do not come */
     uint8_t mac[NET_MAC_LEN];
@@ -84,14 +88,14 @@ int CHECKED net_pcap_open(const char *path, const char *what, struct net_backend
 
 /* One whose queues are descriptors which carry one frame for each read or write (fd.c). Takes the
  * descriptors over, also when it fails. With `vnet` each frame begins with a net_hdr_t. */
-int CHECKED net_fd_new(struct loop *l, const char *what, const int *fds, unsigned n, bool vnet,
+int CHECKED net_fd_new(const char *what, const int *fds, unsigned n, bool vnet,
                        const struct net_backend_ops *ops, struct net_backend **out, struct err *e);
 ssize_t net_fd_recv(struct net_backend *b, unsigned queue, const struct iovec *iov, unsigned n);
 int net_fd_send(struct net_backend *b, unsigned queue, const struct iovec *iov, unsigned n);
 void net_fd_listen(struct net_backend *b, unsigned queue, bool on);
 void net_fd_free(struct net_backend *b);
 int net_fd(const struct net_backend *b, unsigned queue);
-void net_fd_quiet(struct net_backend *b, unsigned queue); /* neither readable() nor writable() */
+void net_fd_quiet(struct net_backend *b, unsigned queue);
 void net_fd_complain(struct net_backend *b, const char *sentence, int rc);
 /* "3:4:5", n of them, each once and open; non-blocking and not inherited from now on. */
 int CHECKED net_fds_take(const struct net_backend_spec *s, int fds[NET_QUEUES_MAX], struct err *e);

@@ -17,7 +17,6 @@ struct fd_queue {
 
 struct fd_backend {
     struct net_backend b;
-    struct loop *loop;
     char what[64];
     struct log_limit complaints;
     bool vnet;
@@ -46,11 +45,12 @@ static void rewatch(struct fd_queue *q)
         want = 0;
     if (q->watch.slot && q->watch.events == want)
         return;
-    loop_unwatch(q->owner->loop, &q->watch);
+    struct loop *loop = q->owner->b.sink.loop[q - q->owner->q];
+    loop_unwatch(loop, &q->watch);
     if (!want)
         return;
     q->watch = (struct loop_watch){.fd = q->fd, .events = want, .fn = on_ready, .ctx = q};
-    if (loop_watch(q->owner->loop, &q->watch) < 0)
+    if (loop_watch(loop, &q->watch) < 0)
         log_limited(&q->owner->complaints, LOG_ERROR,
                     "%s: no memory to watch it: the network stands still", q->owner->what);
 }
@@ -174,7 +174,7 @@ void net_fd_free(struct net_backend *b)
 {
     struct fd_backend *f = of(b);
     for (unsigned i = 0; i < f->b.queues; i++) {
-        loop_unwatch(f->loop, &f->q[i].watch);
+        loop_unwatch(b->sink.loop[i], &f->q[i].watch);
         fd_cleanup_(&f->q[i].fd);
     }
     free(f);
@@ -188,7 +188,7 @@ const struct sandbox_list net_fd_calls = {
                                       {.nr = SYS_getsockopt, .on = ON_LOOP, .why = SANDBOX_LAB},
                                       {0}}};
 
-int net_fd_new(struct loop *l, const char *what, const int *fds, unsigned n, bool vnet,
+int net_fd_new(const char *what, const int *fds, unsigned n, bool vnet,
                const struct net_backend_ops *ops, struct net_backend **out, struct err *e)
 {
     sandbox_need(&net_fd_calls);
@@ -199,7 +199,6 @@ int net_fd_new(struct loop *l, const char *what, const int *fds, unsigned n, boo
         return err_host(e, -ENOMEM, "%s", what);
     }
     f->b = (struct net_backend){.ops = ops, .queues = n};
-    f->loop = l;
     f->vnet = vnet;
     (void)snprintf(f->what, sizeof(f->what), "%s", what);
     for (unsigned i = 0; i < n; i++)
@@ -252,12 +251,14 @@ static const struct net_backend_ops socket_ops = {.recv = net_fd_recv,
                                                   .send = net_fd_send,
                                                   .listen = net_fd_listen,
                                                   .set_offloads = socket_set_offloads,
+                                                  .quiet = net_fd_quiet,
                                                   .free = net_fd_free};
 
 int net_socket_open(const struct net_backend_spec *s, struct loop *l, struct net_backend **out,
                     struct err *e)
 {
     int fds[NET_QUEUES_MAX];
+    (void)l; /* the sink says */
     if (!s->fds)
         return err_input(e, 0, "%s: fd is missing: the socket to use", s->what);
     int rc = net_fds_take(s, fds, e);
@@ -271,7 +272,7 @@ int net_socket_open(const struct net_backend_spec *s, struct loop *l, struct net
             return err_input(e, 0, "%s: fd %d is no socket that keeps frames apart", s->what,
                              fds[i]);
     }
-    rc = net_fd_new(l, s->what, fds, s->queues, s->vnet_hdr, &socket_ops, out, e);
+    rc = net_fd_new(s->what, fds, s->queues, s->vnet_hdr, &socket_ops, out, e);
     if (rc == 0 && s->vnet_hdr)
         (*out)->offloads = NET_TX_OFFLOADS | NET_RX_OFFLOADS;
     return rc;

@@ -110,16 +110,6 @@ static bool net_features_ok(struct vdev *d)
     return true;
 }
 
-static uint64_t negotiated(struct vdev *d, uint64_t among)
-{
-    uint64_t have = 0;
-    for (unsigned f = 0; f < 64; f++) {
-        if (among >> f & 1 && vdev_has(d, f))
-            have |= NET_F(f);
-    }
-    return have;
-}
-
 /* --- queues (5.1.2) --- */
 
 unsigned net_usable_pairs(const struct net *n)
@@ -142,9 +132,9 @@ static void net_kick(struct vdev *d, struct vq *q)
     else if (i >= 2 * net_usable_pairs(n))
         return; /* there is no such queue */
     else if (i % 2)
-        net_tx_kick(n, q);
+        net_tx_kick(net_lane_of(n, i / 2), q);
     else
-        net_rx_kick(n, q);
+        net_rx_kick(net_lane_of(n, i / 2), q);
 }
 
 static void net_drain(struct vdev *d, struct vq *q)
@@ -152,11 +142,11 @@ static void net_drain(struct vdev *d, struct vq *q)
     struct net *n = vdev_priv(d);
     unsigned i = vq_index(q);
     if (i >= 2 * net_usable_pairs(n))
-        return; /* control: nothing is held */
+        return; /* control: lanes answer soon */
     if (i % 2)
-        net_coal_flush(n, q);
+        net_coal_flush(net_lane_of(n, i / 2), q);
     else
-        net_rx_drain(n, q);
+        net_rx_drain(net_lane_of(n, i / 2), q);
 }
 
 struct queue_call {
@@ -164,103 +154,71 @@ struct queue_call {
     unsigned queue;
 };
 
-static void queue_reset_on_loop(void *ctx)
+static void forget_params(struct net_settings *s, unsigned queue) /* 5.1.6.5.7.5 */
 {
-    const struct queue_call *c = ctx;
-    if (c->queue >= 2 * net_usable_pairs(c->n))
-        return;
-    net_coal_queue_reset(c->n, c->queue);
-    if (c->queue % 2 == 0)
-        net_rx_queue_reset(c->n, c->queue / 2);
+    s->coal[queue] = s->coal_default[queue % 2];
 }
 
+static void queue_reset_on_ctrl_loop(void *ctx)
+{
+    const struct queue_call *c = ctx;
+    forget_params(&c->n->set, c->queue);
+}
+
+static void queue_reset_on_its_loop(void *ctx)
+{
+    const struct queue_call *c = ctx;
+    struct net_lane *l = net_lane_of(c->n, c->queue / 2);
+    forget_params(&l->set, c->queue);
+    if (c->queue % 2 == 0)
+        net_rx_queue_reset(l, c->queue / 2);
+}
+
+/* A command may be on its way to the lane: it is ahead of this, or knows of it. */
 static void net_queue_reset(struct vdev *d, unsigned queue)
 {
     struct queue_call c = {.n = vdev_priv(d), .queue = queue};
-    loop_call(c.n->loop, queue_reset_on_loop, &c);
+    if (queue >= 2 * net_usable_pairs(c.n))
+        return;
+    loop_call(c.n->ctrl_loop, queue_reset_on_ctrl_loop, &c);
+    loop_call(vdev_queue_loop(d, queue), queue_reset_on_its_loop, &c);
 }
 
-void net_steer(struct net *n, unsigned pairs, bool rss)
-{
-    unsigned old = n->sources;
-    for (unsigned i = 0; i < old; i++) {
-        n->source[i].len = 0;
-        n->host->ops->listen(n->host, i, false);
-    }
-    n->pairs = pairs;
-    n->rss.steers = rss;
-    n->sources = n->host->detaches ? pairs : n->host->queues;
-    if (n->host->detaches)
-        n->host->ops->set_queues(n->host, pairs);
-    memset(n->flows, 0, sizeof(n->flows));
-    for (unsigned i = pairs; i < n->pairs_max; i++) { /* nothing comes there any more */
-        struct vq *q = vdev_queue(n->dev, net_rx_index(i));
-        if (q)
-            net_coal_flush(n, q);
-    }
-    net_tx_retry(n);
-    bool awake = net_rx_awake(n);
-    for (unsigned i = 0; i < n->sources; i++) {
-        n->source[i].blocked = !awake; /* until a receive queue starts, which is a kick */
-        n->host->ops->listen(n->host, i, awake);
-    }
-}
-
-void net_set_offloads(struct net *n, uint64_t offloads)
-{
-    n->rx_offloads = offloads;
-    n->host->ops->set_offloads(n->host, offloads);
-}
-
-/* --- from start to reset --- */
-
-void net_begin(void *ctx)
-{
-    struct net *n = ctx;
-    struct vdev *d = n->dev;
-    n->mrg = vdev_has(d, VIRTIO_NET_F_MRG_RXBUF);
-    n->hash_report = vdev_has(d, VIRTIO_NET_F_HASH_REPORT);
-    n->hdr_len = sizeof(net_hdr_t);
-    if (n->hash_report)
-        n->hdr_len = sizeof(struct virtio_net_hdr_v1_hash);
-    else if (!vdev_has(d, VIRTIO_F_VERSION_1) && !n->mrg)
-        n->hdr_len = sizeof(struct virtio_net_hdr); /* 5.1.6.1: without num_buffers */
-    n->tx_offloads = negotiated(d, NET_TX_OFFLOADS);
-    n->rx_negotiated = negotiated(d, NET_RX_OFFLOADS);
-    n->filter = (struct net_filter){.by_address = vdev_has(d, VIRTIO_NET_F_CTRL_RX),
-                                    .by_vlan = vdev_has(d, VIRTIO_NET_F_CTRL_VLAN)};
-    for (unsigned i = 0; i < n->pairs_max; i++)
-        n->rxq[i].enabled = false;
-    atomic_store(&n->announces, vdev_has(d, VIRTIO_NET_F_GUEST_ANNOUNCE));
-    net_set_offloads(n, n->rx_negotiated);
-    net_steer(n, 1, false);
-}
+/* --- from start to reset; no queue is live --- */
 
 static int net_start(struct vdev *d)
 {
     struct net *n = vdev_priv(d);
-    loop_call(n->loop, net_begin, n);
+    net_settings_begin(n);
+    for (unsigned i = 0; i < n->pairs_max; i++)
+        atomic_store(&n->pairs[i].rxq.enabled, false);
+    net_begin_with(n);
     return 0;
 }
 
-static void reset_on_loop(void *ctx)
+static void net_loaded(struct vdev *d)
 {
-    struct net *n = ctx;
-    atomic_store(&n->announces, false);
-    net_rx_stop(n);
-    net_coal_reset(n);
-    memset(&n->rss, 0, sizeof(n->rss));
-    memset(n->counters, 0, sizeof(n->counters));
-    net_set_offloads(n, 0);
-    net_steer(n, 1, false);
-    net_mac_set(n, n->own_mac);
-    (void)atomic_fetch_and(&n->status, ~(unsigned)VIRTIO_NET_S_ANNOUNCE);
+    net_begin_with(vdev_priv(d));
+}
+
+static void forget_counts(struct net_counters *c)
+{
+    for (unsigned i = 0; i < NET_COUNTS; i++)
+        atomic_store(&c->n[i], 0);
 }
 
 static void net_reset(struct vdev *d)
 {
     struct net *n = vdev_priv(d);
-    loop_call(n->loop, reset_on_loop, n);
+    n->set = (struct net_settings){0};
+    net_set_offloads(n, 0);
+    net_steer(n, 1, false);
+    net_begin_with(n);
+    for (unsigned i = 0; i <= 2 * n->pairs_max; i++)
+        forget_counts(net_counters(n, i));
+    atomic_store(&n->announces, false);
+    net_mac_set(n, n->own_mac);
+    (void)atomic_fetch_and(&n->status, ~(unsigned)VIRTIO_NET_S_ANNOUNCE);
 }
 
 static void net_free(struct vdev *d)
@@ -282,5 +240,6 @@ const struct vdev_ops net_ops = {
     .report = net_report,
     .save = net_save,
     .load = net_load,
+    .loaded = net_loaded,
     .free = net_free,
 };

@@ -10,118 +10,100 @@ enum {
     USECS_MAX = 1000 * 1000,           /* nobody waits longer than a second */
 };
 
-static struct net_coal *of(struct net *n, struct vq *q)
+static struct net_coal *of(const struct net_lane *l, unsigned queue)
 {
-    return &n->coal[vq_index(q)];
+    return &l->net->pairs[queue / 2].coal[queue % 2];
 }
 
-static bool coalesces(const struct net_coal *c)
+static bool coalesces(const struct net_coal_params *p)
 {
-    return c->max_packets && c->max_usecs;
+    return p->max_packets && p->max_usecs;
 }
 
-void net_coal_flush(struct net *n, struct vq *q)
+void net_coal_flush(struct net_lane *l, struct vq *q)
 {
-    struct net_coal *c = of(n, q);
+    struct net_coal *c = of(l, vq_index(q));
     for (unsigned i = 0; i < c->n; i++)
         vq_complete(q, c->done[i]);
     c->n = c->segments = c->packets = 0;
     c->deadline_ns = 0;
 }
 
-void net_done(struct net *n, struct vq *q, struct vq_req *req)
+void net_done(struct net_lane *l, struct vq *q, struct vq_req *req)
 {
-    struct net_coal *c = of(n, q);
-    if (!coalesces(c)) {
+    struct net_coal *c = of(l, vq_index(q));
+    if (!coalesces(&l->set.coal[vq_index(q)])) {
         vq_complete(q, req);
         return;
     }
     if (c->n == ARRAY_SIZE(c->done)) /* a frame in many pieces; it is told in one all the same */
-        net_coal_flush(n, q);
+        net_coal_flush(l, q);
     c->done[c->n++] = req;
     c->segments += MAX(req->n_out + req->n_in, 1u);
 }
 
 /* The first deadline of all queues is the timer's. */
-static void arm(struct net *n)
+static void arm(struct net_lane *l)
 {
     int64_t first = 0;
-    for (size_t i = 0; i < ARRAY_SIZE(n->coal); i++) {
-        int64_t at = n->coal[i].deadline_ns;
+    for (unsigned i = 2 * l->first; i < 2 * l->last; i++) {
+        int64_t at = of(l, i)->deadline_ns;
         if (at && (!first || at < first))
             first = at;
     }
-    loop_timer_set(&n->coal_timer,
+    loop_timer_set(&l->coal_timer,
                    first ? (uint64_t)MAX(first - (int64_t)loop_now_ns(), (int64_t)1) : 0);
 }
 
-void net_packet_done(struct net *n, struct vq *q)
+void net_packet_done(struct net_lane *l, struct vq *q)
 {
-    struct net_coal *c = of(n, q);
-    if (!coalesces(c))
+    const struct net_coal_params *p = &l->set.coal[vq_index(q)];
+    struct net_coal *c = of(l, vq_index(q));
+    if (!coalesces(p))
         return;
     c->packets++;
-    if (c->packets >= c->max_packets || c->segments >= SEGMENTS_MAX) {
-        net_coal_flush(n, q);
+    if (c->packets >= p->max_packets || c->segments >= SEGMENTS_MAX) {
+        net_coal_flush(l, q);
     } else if (!c->deadline_ns) {
         c->deadline_ns =
-            (int64_t)loop_now_ns() + (int64_t)MIN(c->max_usecs, (uint32_t)USECS_MAX) * 1000;
-        arm(n);
+            (int64_t)loop_now_ns() + (int64_t)MIN(p->max_usecs, (uint32_t)USECS_MAX) * 1000;
+        arm(l);
     }
 }
 
-void net_coal_timer(void *ctx)
+void net_coal_timer(void *lane)
 {
-    struct net *n = ctx;
+    struct net_lane *l = lane;
     int64_t now = (int64_t)loop_now_ns();
-    for (unsigned i = 0; i < ARRAY_SIZE(n->coal); i++) {
-        struct vq *q = vdev_queue(n->dev, i);
-        if (q && n->coal[i].deadline_ns && n->coal[i].deadline_ns <= now)
-            net_coal_flush(n, q);
+    for (unsigned i = 2 * l->first; i < 2 * l->last; i++) {
+        struct vq *q = vdev_queue(l->net->dev, i);
+        int64_t at = of(l, i)->deadline_ns;
+        if (q && at && at <= now)
+            net_coal_flush(l, q);
     }
-    arm(n);
-}
-
-/* New parameters, and what is due by them (5.1.6.5.7.4). */
-static void set(struct net *n, unsigned queue, uint32_t max_packets, uint32_t max_usecs)
-{
-    struct net_coal *c = &n->coal[queue];
-    struct vq *q = vdev_queue(n->dev, queue);
-    c->max_packets = max_packets;
-    c->max_usecs = max_usecs;
-    if (q) /* due or not: more often than asked for is allowed */
-        net_coal_flush(n, q);
-}
-
-void net_coal_queue_reset(struct net *n, unsigned queue)
-{
-    n->coal[queue].max_packets = n->coal_default[queue % 2].max_packets;
-    n->coal[queue].max_usecs = n->coal_default[queue % 2].max_usecs;
-}
-
-void net_coal_reset(struct net *n)
-{
-    memset(n->coal, 0, sizeof(n->coal)); /* the queues have drained: it holds no buffer */
-    memset(n->coal_default, 0, sizeof(n->coal_default));
-    loop_timer_set(&n->coal_timer, 0);
+    arm(l);
 }
 
 /* --- commands --- */
 
-struct params {
-    uint32_t max_packets, max_usecs;
-};
+/* Parameters as they stand in commands. */
+static int read_params(const struct net_cmd *c, size_t off, struct net_coal_params *p)
+{
+    int rc = net_cmd_data(c, off, p, sizeof(*p));
+    p->max_packets = le32toh(p->max_packets);
+    p->max_usecs = le32toh(p->max_usecs);
+    return rc;
+}
 
 static int set_all(struct net *n, struct net_cmd *c, unsigned tx)
 {
-    struct params p;
+    struct net_coal_params p = {0};
     if (!vdev_has(n->dev, VIRTIO_NET_F_NOTF_COAL) || c->len != sizeof(p) ||
-        net_cmd_data(c, 0, &p, sizeof(p)) < 0)
+        read_params(c, 0, &p) < 0)
         return -EINVAL;
-    n->coal_default[tx].max_packets = le32toh(p.max_packets);
-    n->coal_default[tx].max_usecs = le32toh(p.max_usecs);
+    n->set.coal_default[tx] = p;
     for (unsigned i = 0; i < net_usable_pairs(n); i++)
-        set(n, 2 * i + tx, le32toh(p.max_packets), le32toh(p.max_usecs));
+        n->set.coal[2 * i + tx] = p;
     return 0;
 }
 
@@ -133,16 +115,16 @@ static int read_queue(struct net *n, struct net_cmd *c, size_t len, unsigned *qu
         net_cmd_data(c, 0, &index, sizeof(index)) < 0)
         return -EINVAL;
     *queue = le16toh(index);
-    return *queue < 2 * net_usable_pairs(n) && vdev_queue(n->dev, *queue) ? 0 : -EINVAL;
+    return *queue < 2 * net_usable_pairs(n) && vdev_queue_enabled(n->dev, *queue) ? 0 : -EINVAL;
 }
 
 static int set_one(struct net *n, struct net_cmd *c)
 {
-    struct params p;
+    struct net_coal_params p = {0};
     unsigned queue;
-    if (read_queue(n, c, 4 + sizeof(p), &queue) < 0 || net_cmd_data(c, 4, &p, sizeof(p)) < 0)
+    if (read_queue(n, c, 4 + sizeof(p), &queue) < 0 || read_params(c, 4, &p) < 0)
         return -EINVAL;
-    set(n, queue, le32toh(p.max_packets), le32toh(p.max_usecs));
+    n->set.coal[queue] = p;
     return 0;
 }
 
@@ -152,8 +134,8 @@ static int get_one(struct net *n, struct net_cmd *c)
     unsigned queue;
     if (read_queue(n, c, 4, &queue) < 0)
         return -EINVAL;
-    struct params p = {.max_packets = htole32(n->coal[queue].max_packets),
-                       .max_usecs = htole32(n->coal[queue].max_usecs)};
+    const struct net_coal_params *now = &n->set.coal[queue];
+    const struct net_coal_params p = {htole32(now->max_packets), htole32(now->max_usecs)};
     if (c->req->in_len < sizeof(p) + 1 || vq_req_write(c->req, 0, &p, sizeof(p)) < 0)
         return -EINVAL;
     c->ack_at = sizeof(p);

@@ -169,16 +169,13 @@ void net_destroy(struct net *n)
 {
     if (!n)
         return;
-    loop_timer_close(&n->stall);
-    loop_timer_close(&n->coal_timer);
     limiter_close(&n->limiter);
     net_backend_free(n->host);
-    for (unsigned i = 0; i < NET_QUEUES_MAX; i++)
-        free(n->source[i].bounce);
+    net_lanes_free(n);
     free(n);
 }
 
-static int open_host(struct net *n, const struct net_opts *o, struct err *e)
+static int open_host(struct net *n, const struct net_opts *o, struct loop *l, struct err *e)
 {
     const struct net_backend_spec spec = {.kind = (enum net_backend_kind)o->backend,
                                           .what = n->what,
@@ -190,7 +187,7 @@ static int open_host(struct net *n, const struct net_opts *o, struct err *e)
                                           .restricted = o->restricted,
                                           .net = o->net,
                                           .hostfwd = o->hostfwd};
-    int rc = net_backend_open(&spec, n->loop, &n->host, e);
+    int rc = net_backend_open(&spec, l, &n->host, e);
     if (rc == 0 && o->pcap)
         rc = net_pcap_open(o->pcap, n->what, n->host, &n->host, e);
     if (rc < 0)
@@ -206,13 +203,15 @@ static int open_host(struct net *n, const struct net_opts *o, struct err *e)
 
 static void resume(void *ctx, unsigned way, unsigned queue)
 {
+    const struct net *n = ctx;
     if (way == NET_WAY_RX)
-        net_rx_resume(ctx, queue);
+        loop_post(net_lane_of(n, queue)->loop, &n->pairs[queue].source.resume);
     else
-        net_tx_resume(ctx, queue);
+        vdev_poke(n->dev, net_tx_index(queue));
 }
 
-static int build(struct net *n, const struct net_opts *o, struct err *e)
+static int build(struct net *n, const struct net_opts *o, const struct build_env *env,
+                 struct err *e)
 {
     (void)snprintf(n->what, sizeof(n->what), "net %s%s%s", backend_names[o->backend],
                    o->ifname ? " " : "", o->ifname ? o->ifname : "");
@@ -222,20 +221,13 @@ static int build(struct net *n, const struct net_opts *o, struct err *e)
                          n->what, o->mac);
     if (!o->mac)
         net_random_mac(n->own_mac);
-    int rc = loop_timer_open(n->loop, &n->stall, net_rx_stalled, n);
-    if (rc == 0)
-        rc = loop_timer_open(n->loop, &n->coal_timer, net_coal_timer, n);
+    int rc = open_host(n, o, env->loop, e);
+    if (rc < 0)
+        return rc;
+    rc = net_lanes_new(n, env);
     if (rc == 0)
         rc = limiter_set(&n->limiter, &o->limits);
-    for (unsigned i = 0; rc == 0 && i < n->pairs_max; i++) {
-        n->source[i] = (struct net_source){.net = n,
-                                           .index = i,
-                                           .blocked = true,
-                                           .expected = NET_FRAME_MAX,
-                                           .bounce = malloc(NET_FRAME_MAX + 1)};
-        rc = n->source[i].bounce ? 0 : -ENOMEM;
-    }
-    return rc < 0 ? err_host(e, rc, "%s", n->what) : open_host(n, o, e);
+    return rc < 0 ? err_host(e, rc, "%s", n->what) : 0;
 }
 
 static void offer(struct net *n, const struct net_opts *o)
@@ -279,9 +271,7 @@ static int net_create(const void *opts, const struct build_env *env, struct vdev
     struct net *n = calloc(1, sizeof(*n));
     if (!n)
         return err_host(e, -ENOMEM, "net %s", backend_names[o->backend]);
-    n->loop = env->loop;
     n->pairs_max = o->queues ? o->queues : 1;
-    n->pairs = n->sources = 1;
     limiter_init(&n->limiter, env->loop, resume, n, "rx", "tx");
     n->rss_offered = o->rss;
     n->hash_offered = o->hash;
@@ -289,7 +279,7 @@ static int net_create(const void *opts, const struct build_env *env, struct vdev
     for (unsigned i = 0; i < 2 * n->pairs_max; i++)
         sizes[i] = NET_QUEUE_SIZE;
     sizes[2 * n->pairs_max] = NET_CTRL_SIZE;
-    int rc = build(n, o, e);
+    int rc = build(n, o, env, e);
     if (rc == 0 && (rc = vdev_new(&net_class, env, n, sizes, 2 * n->pairs_max + 1, out)) < 0)
         (void)err_host(e, rc, "%s", n->what);
     if (rc < 0) {
@@ -297,6 +287,8 @@ static int net_create(const void *opts, const struct build_env *env, struct vdev
         return rc;
     }
     n->dev = *out;
+    for (unsigned i = 0; i < 2 * n->pairs_max; i++)
+        vdev_queue_on(n->dev, i, net_lane_of(n, i / 2)->loop);
     offer(n, o);
     return 0;
 }

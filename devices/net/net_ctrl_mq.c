@@ -71,7 +71,7 @@ static int rss_config(struct net *n, struct net_cmd *c)
     if (net_rss_check(n, &r) < 0 || read_key(c, tx + sizeof(max_tx), &r) < 0 ||
         le16toh(max_tx) == 0 || le16toh(max_tx) > n->pairs_max)
         return -EINVAL;
-    n->rss = r;
+    n->set.rss = r;
     net_steer(n, queues_of(&r), true);
     return 0;
 }
@@ -80,13 +80,13 @@ static int rss_config(struct net *n, struct net_cmd *c)
 static int hash_config(struct net *n, struct net_cmd *c)
 {
     enum { KEY = 12 };
-    struct net_rss r = n->rss;
+    struct net_rss r = n->set.rss;
     uint32_t types;
     if (!vdev_has(n->dev, VIRTIO_NET_F_HASH_REPORT) || net_cmd_data(c, 0, &types, 4) < 0 ||
         le32toh(types) & ~(uint32_t)NET_HASH_TYPES || read_key(c, KEY, &r) < 0)
         return -EINVAL;
-    n->rss.types = le32toh(types);
-    n->rss.key = r.key;
+    n->set.rss.types = le32toh(types);
+    n->set.rss.key = r.key;
     return 0;
 }
 

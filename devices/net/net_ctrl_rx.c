@@ -4,7 +4,7 @@
 
 int net_cmd_rx_mode(struct net *n, struct net_cmd *c)
 {
-    struct net_filter *f = &n->filter;
+    struct net_filter *f = &n->set.filter;
     bool *const modes[] = {
         [VIRTIO_NET_CTRL_RX_PROMISC] = &f->promisc, [VIRTIO_NET_CTRL_RX_ALLMULTI] = &f->allmulti,
         [VIRTIO_NET_CTRL_RX_ALLUNI] = &f->alluni,   [VIRTIO_NET_CTRL_RX_NOMULTI] = &f->nomulti,
@@ -43,8 +43,8 @@ static int set_table(struct net *n, struct net_cmd *c)
     size_t off = 0;
     if (read_table(c, &off, &unicast) < 0 || read_table(c, &off, &multicast) < 0 || off != c->len)
         return -EINVAL;
-    n->filter.unicast = unicast;
-    n->filter.multicast = multicast;
+    n->set.filter.unicast = unicast;
+    n->set.filter.multicast = multicast;
     return 0;
 }
 
@@ -71,6 +71,6 @@ int net_cmd_vlan(struct net *n, struct net_cmd *c)
     if (c->command > VIRTIO_NET_CTRL_VLAN_DEL || c->len != sizeof(id) ||
         net_cmd_data(c, 0, &id, sizeof(id)) < 0 || le16toh(id) >= NET_VLANS)
         return -EINVAL;
-    net_filter_vlan(&n->filter, le16toh(id), c->command == VIRTIO_NET_CTRL_VLAN_ADD);
+    net_filter_vlan(&n->set.filter, le16toh(id), c->command == VIRTIO_NET_CTRL_VLAN_ADD);
     return 0;
 }

@@ -46,12 +46,12 @@ static bool header_ok(net_hdr_t *h, size_t len, uint64_t features, bool tx)
     return true;
 }
 
-bool net_tx_header_ok(const struct net *n, net_hdr_t *h, size_t len)
+bool net_tx_header_ok(const struct net_settings *s, net_hdr_t *h, size_t len)
 {
-    bool csum = n->tx_offloads & NET_F(VIRTIO_NET_F_CSUM);
+    bool csum = s->tx_offloads & NET_F(VIRTIO_NET_F_CSUM);
     h->flags &= csum ? VIRTIO_NET_HDR_F_NEEDS_CSUM : 0; /* the rest we do not recognize */
     h->num_buffers = 0;
-    return header_ok(h, len, n->tx_offloads, true);
+    return header_ok(h, len, s->tx_offloads, true);
 }
 
 /* hdr_len covers the headers up to the transport's (5.1.6.4.1), whatever the other end says of it:
@@ -70,17 +70,17 @@ static void cover_headers(net_hdr_t *h, const uint8_t *head, size_t head_len, si
         h->hdr_len = htole16((uint16_t)all);
 }
 
-bool net_rx_header_ok(const struct net *n, net_hdr_t *h, const uint8_t *head, size_t head_len,
-                      size_t len)
+bool net_rx_header_ok(const struct net_settings *s, net_hdr_t *h, const uint8_t *head,
+                      size_t head_len, size_t len)
 {
-    if (!(n->rx_offloads & NET_F(VIRTIO_NET_F_GUEST_CSUM))) {
+    if (!(s->rx_offloads & NET_F(VIRTIO_NET_F_GUEST_CSUM))) {
         /* A frame from before the offload was switched off is not worth a checksum of ours. */
         if (h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
             return false;
         h->flags = 0;
     }
     h->flags &= VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID;
-    if (!header_ok(h, len, n->rx_offloads, false))
+    if (!header_ok(h, len, s->rx_offloads, false))
         return false;
     cover_headers(h, head, head_len, len);
     return true;

@@ -11,25 +11,59 @@ enum {
     EXPECT_DECAY = 16, /* frames: how long a long one is remembered */
 };
 
-static struct net_counters *counters(struct net *n, unsigned pair)
+static struct net_rxq *rxq_of(const struct net_lane *l, unsigned pair)
 {
-    return &n->counters[net_rx_index(pair)];
+    return &l->net->pairs[pair].rxq;
+}
+
+static struct net_source *source_of(const struct net_lane *l, unsigned i)
+{
+    return &l->net->pairs[i].source;
+}
+
+static struct vq *queue_of(const struct net_lane *l, unsigned pair)
+{
+    return vdev_queue(l->net->dev, net_rx_index(pair));
+}
+
+static void count(struct net_lane *l, unsigned pair, enum net_count what, uint64_t by)
+{
+    net_count(l->net, net_rx_index(pair), what, by);
+}
+
+/* Those in use: receive queues end before this one, */
+static unsigned pairs_end(const struct net_lane *l)
+{
+    return MIN(l->last, l->set.pairs);
+}
+
+/* and queues of the back end before that. */
+static unsigned sources_end(const struct net_lane *l)
+{
+    return l->net->host->detaches ? pairs_end(l) : l->last;
 }
 
 /* Which queue a frame is for depends on what is in it, or is one for several sources. */
-static bool reads_aside(const struct net *n)
+static bool reads_aside(const struct net_lane *l)
 {
-    return n->sources > 1 && (n->rss.steers || !n->host->steers || n->sources > n->pairs);
+    unsigned sources = sources_end(l);
+    return sources > l->first + 1 &&
+           (l->set.rss.steers || !l->net->host->steers || sources > l->set.pairs);
+}
+
+static unsigned usual_target(const struct net_lane *l, const struct net_source *s)
+{
+    return s->index < l->set.pairs ? s->index : l->first;
 }
 
 /* Whether frames are to be read, be it to be dropped because the driver has reset every queue
  * (5.1.6.5.5.2). While the device is paused or suspended, and until the last queue runs again, they
  * stay where they are. */
-bool net_rx_awake(struct net *n)
+static bool is_awake(const struct net_lane *l)
 {
-    bool awake = vdev_started(n->dev);
-    for (unsigned i = 0; awake && i < n->pairs; i++)
-        awake = !n->rxq[i].enabled || vdev_queue(n->dev, net_rx_index(i));
+    bool awake = vdev_started(l->net->dev);
+    for (unsigned i = l->first; awake && i < pairs_end(l); i++)
+        awake = !atomic_load(&rxq_of(l, i)->enabled) || queue_of(l, i);
     return awake;
 }
 
@@ -52,37 +86,37 @@ static struct vq_req *take_first(struct net_rxq *r)
 /* A frame's first buffer must hold the header at least (5.1.6.3.1). What is too short for that goes
  * back when its turn has come and not before: what is held must stay in one piece, because only
  * the newest can be given back. */
-static void shed_runts(struct net *n, unsigned pair, struct vq *q)
+static void shed_runts(struct net_lane *l, unsigned pair, struct vq *q)
 {
-    struct net_rxq *r = &n->rxq[pair];
-    while (r->n > 0 && held(r, 0)->in_len < n->hdr_len) {
-        counters(n, pair)->malformed++;
+    struct net_rxq *r = rxq_of(l, pair);
+    while (r->n > 0 && held(r, 0)->in_len < l->set.hdr_len) {
+        count(l, pair, NET_MALFORMED, 1);
         vq_complete(q, take_first(r));
     }
 }
 
 /* Takes buffers until they have room for `want` bytes, or there are no more. */
-static void gather(struct net *n, unsigned pair, size_t want)
+static void gather(struct net_lane *l, unsigned pair, size_t want)
 {
-    struct net_rxq *r = &n->rxq[pair];
-    struct vq *q = vdev_queue(n->dev, net_rx_index(pair));
-    unsigned most = n->mrg ? NET_QUEUE_SIZE : 1;
+    struct net_rxq *r = rxq_of(l, pair);
+    struct vq *q = queue_of(l, pair);
+    unsigned most = l->set.mrg ? NET_QUEUE_SIZE : 1;
     while (q && r->room < want && r->n < most) {
         struct vq_req *req = vq_next(q);
         if (!req)
             return;
         r->held[(r->first + r->n++) % NET_QUEUE_SIZE] = req;
         r->room += req->in_len;
-        shed_runts(n, pair, q);
+        shed_runts(l, pair, q);
     }
 }
 
 /* Adds the held buffers' segments behind the header's place until they have `want` bytes; how many
  * they have. */
-static size_t map_held(struct net *n, unsigned pair, size_t want, unsigned *k)
+static size_t map_held(struct net_lane *l, unsigned pair, size_t want, unsigned *k)
 {
-    const struct net_rxq *r = &n->rxq[pair];
-    size_t skip = n->hdr_len, bytes = 0;
+    const struct net_rxq *r = rxq_of(l, pair);
+    size_t skip = l->set.hdr_len, bytes = 0;
     for (unsigned i = 0; i < r->n && bytes < want; i++) {
         const struct vq_req *req = held(r, i);
         for (unsigned s = 0; s < req->n_in; s++) {
@@ -93,7 +127,7 @@ static size_t map_held(struct net *n, unsigned pair, size_t want, unsigned *k)
             }
             if (*k + 1 == NET_IOV_MAX)
                 return bytes; /* the rest is written by copying */
-            net_add_segment(n->iov, k, (uint8_t *)v->iov_base + skip, v->iov_len - skip);
+            net_add_segment(l->iov, k, (uint8_t *)v->iov_base + skip, v->iov_len - skip);
             bytes += v->iov_len - skip;
             skip = 0;
         }
@@ -103,19 +137,20 @@ static size_t map_held(struct net *n, unsigned pair, size_t want, unsigned *k)
 
 /* --- one frame --- */
 
-static void drop(struct net *n, struct net_source *s)
+static void drop(struct net_lane *l, struct net_source *s)
 {
-    counters(n, s->target)->drops++;
+    count(l, s->target, NET_DROPS, 1);
     s->len = 0;
 }
 
 /* Copies the beginning of what was just read. */
-static size_t read_head(const struct net *n, unsigned k, size_t len, uint8_t head[NET_HEAD_MAX])
+static size_t read_head(const struct net_lane *l, unsigned k, size_t len,
+                        uint8_t head[NET_HEAD_MAX])
 {
     size_t done = 0, want = MIN(len, (size_t)NET_HEAD_MAX);
     for (unsigned i = 1; i < k && done < want; i++) {
-        size_t part = MIN(n->iov[i].iov_len, want - done);
-        memcpy(head + done, n->iov[i].iov_base, part);
+        size_t part = MIN(l->iov[i].iov_len, want - done);
+        memcpy(head + done, l->iov[i].iov_base, part);
         done += part;
     }
     return done;
@@ -131,68 +166,70 @@ static bool too_long(const struct net *n, const struct net_source *s, const uint
 }
 
 /* Hash, and the queue that the frame is for. */
-static void classify(struct net *n, struct net_source *s, const uint8_t *head, size_t len)
+static void classify(struct net_lane *l, struct net_source *s, const uint8_t *head, size_t len)
 {
+    const struct net_rss *rss = &l->set.rss;
     struct net_flow flow;
     uint32_t hash = 0;
-    s->target = s->index < n->pairs ? s->index : 0;
-    if (!n->hash_report && !reads_aside(n))
+    s->target = usual_target(l, s);
+    if (!l->set.hash_report && !reads_aside(l))
         return;
     net_flow_of(head, len, &flow);
-    uint16_t report = net_flow_hash(&flow, n->rss.types, &n->rss.key, &hash);
+    uint16_t report = net_flow_hash(&flow, rss->types, &rss->key, &hash);
     s->hdr.hash_value = htole32(hash);
     s->hdr.hash_report = htole16(report);
-    if (!reads_aside(n))
+    if (!reads_aside(l))
         return;
-    if (n->rss.steers) {
-        s->target = report == VIRTIO_NET_HASH_REPORT_NONE ? n->rss.unclassified
-                                                          : n->rss.table[hash & n->rss.mask];
+    if (rss->steers) {
+        s->target = report == VIRTIO_NET_HASH_REPORT_NONE ? rss->unclassified
+                                                          : rss->table[hash & rss->mask];
         return;
     }
-    unsigned sent_on = flow.ip == NET_FLOW_NONE ? 0 : n->flows[net_flow_slot(&flow)];
-    if (sent_on && sent_on <= n->pairs)
+    unsigned sent_on = flow.ip == NET_FLOW_NONE ? 0 : l->flows[net_flow_slot(&flow)];
+    if (sent_on && sent_on <= l->set.pairs)
         s->target = sent_on - 1;
 }
 
 /* Reads a frame; false when there is none. It may have been dropped: then s->len is 0. */
-static bool fetch(struct net *n, struct net_source *s)
+static bool fetch(struct net_lane *l, struct net_source *s)
 {
+    struct net *n = l->net;
     uint8_t head[NET_HEAD_MAX] = {0}, mac[NET_MAC_LEN];
     unsigned k = 1;
     s->hdr = (struct virtio_net_hdr_v1_hash){0};
     s->direct = 0;
-    s->target = s->index < n->pairs ? s->index : 0;
-    n->iov[0] = (struct iovec){.iov_base = &s->hdr.hdr, .iov_len = sizeof(s->hdr.hdr)};
-    if (!reads_aside(n))
-        s->direct = map_held(n, s->target, s->expected, &k);
-    n->iov[k++] = (struct iovec){.iov_base = s->bounce, .iov_len = NET_FRAME_MAX + 1};
-    ssize_t len = n->host->ops->recv(n->host, s->index, n->iov, k);
+    s->target = usual_target(l, s);
+    l->iov[0] = (struct iovec){.iov_base = &s->hdr.hdr, .iov_len = sizeof(s->hdr.hdr)};
+    if (!reads_aside(l))
+        s->direct = map_held(l, s->target, s->expected, &k);
+    l->iov[k++] = (struct iovec){.iov_base = s->bounce, .iov_len = sizeof(s->bounce)};
+    ssize_t len = n->host->ops->recv(n->host, s->index, l->iov, k);
     if (len < 0)
         return false;
     s->len = (size_t)len;
     s->expected = MAX(s->len, s->expected - s->expected / EXPECT_DECAY);
     s->direct = MIN(s->direct, s->len);
-    size_t head_len = read_head(n, k, s->len, head);
+    size_t head_len = read_head(l, k, s->len, head);
     net_mac(n, mac);
     if (s->len < NET_ETH_LEN || !net_link_up(n) ||
-        !net_rx_header_ok(n, &s->hdr.hdr, head, head_len, s->len) || too_long(n, s, head) ||
-        !net_filter_passes(&n->filter, mac, head, head_len))
-        drop(n, s);
+        !net_rx_header_ok(&l->set, &s->hdr.hdr, head, head_len, s->len) || too_long(n, s, head) ||
+        !net_filter_passes(&l->set.filter, mac, head, head_len))
+        drop(l, s);
     else
-        classify(n, s, head, head_len);
+        classify(l, s, head, head_len);
     return true;
 }
 
 /* Puts what is not there yet where it belongs, the header last; returns how many buffers the frame
  * has. All that is written lies within what gather() counted. */
-static unsigned place(struct net *n, struct net_source *s)
+static unsigned place(struct net_lane *l, struct net_source *s)
 {
-    const struct net_rxq *r = &n->rxq[s->target];
+    const struct net_rxq *r = rxq_of(l, s->target);
     size_t off = 0;
     unsigned count = 0;
     do {
         struct vq_req *req = held(r, count);
-        size_t head = count == 0 ? n->hdr_len : 0;
+        size_t head = count == 0 ? l->set.hdr_len : 0;
         size_t part = MIN(req->in_len - head, s->len - off);
         size_t from = MAX(off, s->direct);
         if (from < off + part && vq_req_write(req, head + from - off, s->bounce + from - s->direct,
@@ -203,125 +240,130 @@ static unsigned place(struct net *n, struct net_source *s)
         count++;
     } while (off < s->len);
     s->hdr.hdr.num_buffers = htole16((uint16_t)count); /* 1 without MRG_RXBUF: gather() */
-    return vq_req_write(held(r, 0), 0, &s->hdr, n->hdr_len) < 0 ? 0 : count;
+    return vq_req_write(held(r, 0), 0, &s->hdr, l->set.hdr_len) < 0 ? 0 : count;
 }
 
-static void count_frame(struct net_counters *c, const struct net_source *s)
+static void count_frame(struct net_lane *l, const struct net_source *s)
 {
     const net_hdr_t *h = &s->hdr.hdr;
-    c->packets++;
-    c->bytes += s->len;
+    count(l, s->target, NET_PACKETS, 1);
+    count(l, s->target, NET_BYTES, s->len);
     if (h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
-        c->needs_csum++;
+        count(l, s->target, NET_NEEDS_CSUM, 1);
     else if (h->flags & VIRTIO_NET_HDR_F_DATA_VALID)
-        c->csum_valid++;
+        count(l, s->target, NET_CSUM_VALID, 1);
     else
-        c->csum_none++;
+        count(l, s->target, NET_CSUM_NONE, 1);
     if (h->gso_type != VIRTIO_NET_HDR_GSO_NONE) {
-        c->gso_packets++;
-        c->gso_bytes += s->len;
+        count(l, s->target, NET_GSO_PACKETS, 1);
+        count(l, s->target, NET_GSO_BYTES, s->len);
     }
 }
 
-static void hand_over(struct net *n, struct net_source *s, struct vq *q)
+static void hand_over(struct net_lane *l, struct net_source *s, struct vq *q)
 {
-    struct net_rxq *r = &n->rxq[s->target];
-    unsigned count = place(n, s);
-    for (unsigned i = 0; i < count; i++)
-        net_done(n, q, take_first(r));
-    shed_runts(n, s->target, q);
-    count_frame(counters(n, s->target), s);
-    limiter_take(&n->limiter, NET_WAY_RX, s->len);
+    struct net_rxq *r = rxq_of(l, s->target);
+    unsigned pieces = place(l, s);
+    for (unsigned i = 0; i < pieces; i++)
+        net_done(l, q, take_first(r));
+    shed_runts(l, s->target, q);
+    count_frame(l, s);
+    limiter_take(&l->net->limiter, NET_WAY_RX, s->len);
     s->len = 0;
-    net_packet_done(n, q);
+    net_packet_done(l, q);
     if (r->n == 0)
-        gather(n, s->target, 1);
+        gather(l, s->target, 1);
     if (r->n == 0)
-        net_coal_flush(n, q); /* the driver has no buffer left: it needs to know */
+        net_coal_flush(l, q); /* the driver has no buffer left: it needs to know */
 }
 
 /* The queue, or while it is being reset, another one: unless RSS says that it must be this
  * (5.1.6.5.5.2, 5.1.6.5.6.3). NULL: there is none. */
-static struct vq *destination(struct net *n, struct net_source *s)
+static struct vq *destination(struct net_lane *l, struct net_source *s)
 {
-    struct vq *q = vdev_queue(n->dev, net_rx_index(s->target));
-    for (unsigned i = 0; !q && s->direct == 0 && !n->rss.steers && i < n->pairs; i++) {
-        q = vdev_queue(n->dev, net_rx_index(i));
+    struct vq *q = queue_of(l, s->target);
+    bool any = s->direct == 0 && !l->set.rss.steers;
+    for (unsigned i = l->first; !q && any && i < pairs_end(l); i++) {
+        q = queue_of(l, i);
         s->target = i;
     }
     return q;
 }
 
 /* Gives the frame to the driver, or drops it; false when it has to wait for buffers. */
-static bool deliver(struct net *n, struct net_source *s)
+static bool deliver(struct net_lane *l, struct net_source *s)
 {
-    struct vq *q = destination(n, s);
-    struct net_rxq *r = &n->rxq[s->target];
+    struct vq *q = destination(l, s);
+    struct net_rxq *r = rxq_of(l, s->target);
+    size_t whole = s->len + l->set.hdr_len;
     if (!q) {
-        drop(n, s);
+        drop(l, s);
         return true;
     }
-    gather(n, s->target, s->len + n->hdr_len);
-    if (r->room >= s->len + n->hdr_len) {
-        hand_over(n, s, q);
+    gather(l, s->target, whole);
+    if (r->room >= whole) {
+        hand_over(l, s, q);
         return true;
     }
-    bool never = r->n == (n->mrg ? NET_QUEUE_SIZE : 1);
-    if (!never && (n->pairs == 1 || !reads_aside(n))) {
+    bool never = r->n == (l->set.mrg ? NET_QUEUE_SIZE : 1);
+    if (!never && (l->set.pairs == 1 || !reads_aside(l))) {
         if (r->n > 0)
-            loop_timer_set(&n->stall, STALL_NS);
+            loop_timer_set(&l->stall, STALL_NS);
         return false;
     }
-    counters(n, s->target)->overruns += !never;
-    drop(n, s);
+    count(l, s->target, NET_OVERRUNS, !never);
+    drop(l, s);
     return true;
 }
 
 /* --- a source --- */
 
-static void block(struct net *n, struct net_source *s, bool blocked)
+static void listen_to(struct net_lane *l, struct net_source *s, bool on)
 {
-    s->blocked = blocked;
-    n->host->ops->listen(n->host, s->index, !blocked);
+    struct net_backend *host = l->net->host;
+    s->blocked = !on;
+    host->ops->listen(host, s->index, on);
 }
 
 /* Room for the longest frame that may come, so that it needs no second look. */
-static size_t longest(const struct net *n)
+static size_t longest(const struct net_lane *l)
 {
-    return n->hdr_len +
-           (n->rx_offloads & NET_RX_GSO ? NET_FRAME_MAX : n->mtu + NET_ETH_LEN + NET_VLAN_LEN);
+    return l->set.hdr_len + (l->set.rx_offloads & NET_RX_GSO
+                                 ? (size_t)NET_FRAME_MAX
+                                 : l->net->mtu + NET_ETH_LEN + NET_VLAN_LEN);
 }
 
 /* Before reading: is there anything to read into? */
-static bool ready(struct net *n, struct net_source *s)
+static bool ready(struct net_lane *l, struct net_source *s)
 {
-    unsigned pair = s->index < n->pairs ? s->index : 0;
-    if (!net_rx_awake(n))
+    unsigned pair = usual_target(l, s);
+    if (!is_awake(l))
         return false;
-    if (reads_aside(n) || !n->rxq[pair].enabled)
+    if (reads_aside(l) || !atomic_load(&rxq_of(l, pair)->enabled))
         return true;
-    gather(n, pair, longest(n));
-    return n->rxq[pair].n > 0;
+    gather(l, pair, longest(l));
+    return rxq_of(l, pair)->n > 0;
 }
 
-static void run(struct net *n, struct net_source *s)
+static void run(struct net_lane *l, struct net_source *s)
 {
+    struct limiter *limiter = &l->net->limiter;
     size_t bytes = 0;
     for (unsigned i = 0; i < NET_TURN_FRAMES && bytes < NET_TURN_BYTES; i++) {
-        if (s->len == 0 && !ready(n, s)) {
-            block(n, s, true);
+        if (s->len == 0 && !ready(l, s)) {
+            listen_to(l, s, false);
             return;
         }
-        if (s->len == 0 && limiter_empty(&n->limiter, NET_WAY_RX)) {
-            if (i == 0 && limiter_holds(&n->limiter, NET_WAY_RX, s->index))
-                block(n, s, true);
+        if (s->len == 0 && limiter_empty(limiter, NET_WAY_RX)) {
+            if (i == 0 && limiter_holds(limiter, NET_WAY_RX, s->index))
+                listen_to(l, s, false);
             return; /* whether another one is there to wait is readable()'s to say */
         }
-        if (s->len == 0 && !fetch(n, s))
+        if (s->len == 0 && !fetch(l, s))
             return;
         bytes += s->len;
-        if (s->len > 0 && !deliver(n, s)) {
-            block(n, s, true);
+        if (s->len > 0 && !deliver(l, s)) {
+            listen_to(l, s, false);
             return;
         }
     }
@@ -329,83 +371,98 @@ static void run(struct net *n, struct net_source *s)
 
 void net_rx_readable(void *ctx, unsigned source)
 {
-    struct net *n = ctx;
-    if (source < n->sources)
-        run(n, &n->source[source]);
+    const struct net *n = ctx;
+    struct net_lane *l = net_lane_of(n, source);
+    if (source < sources_end(l))
+        run(l, source_of(l, source));
+}
+
+static void wake(struct net_lane *l, struct net_source *s)
+{
+    if (s->index >= sources_end(l) || !s->blocked)
+        return;
+    listen_to(l, s, true);
+    run(l, s);
+}
+
+void net_rx_resume(void *source)
+{
+    struct net_source *s = source;
+    wake(s->lane, s);
 }
 
 /* Whatever has changed, somebody may have waited for it. */
-static void wake(struct net *n)
+static void wake_all(struct net_lane *l)
 {
-    for (unsigned i = 0; i < n->sources; i++) {
-        struct net_source *s = &n->source[i];
-        if (!s->blocked)
-            continue;
-        block(n, s, false);
-        run(n, s);
-    }
+    for (unsigned i = l->first; i < l->last; i++)
+        wake(l, source_of(l, i));
 }
 
-void net_rx_resume(struct net *n, unsigned source)
+void net_rx_kick(struct net_lane *l, struct vq *q)
 {
-    struct net_source *s = &n->source[source];
-    if (source >= n->sources || !s->blocked)
-        return;
-    block(n, s, false);
-    run(n, s);
+    atomic_bool *enabled = &rxq_of(l, vq_index(q) / 2)->enabled;
+    if (!atomic_load(enabled))
+        atomic_store(enabled, true);
+    wake_all(l);
 }
 
-void net_rx_kick(struct net *n, struct vq *q)
+void net_rx_queue_reset(struct net_lane *l, unsigned pair)
 {
-    n->rxq[vq_index(q) / 2].enabled = true;
-    wake(n);
-}
-
-void net_rx_queue_reset(struct net *n, unsigned pair)
-{
-    n->rxq[pair].enabled = false;
-    wake(n);
+    atomic_store(&rxq_of(l, pair)->enabled, false);
+    wake_all(l);
 }
 
 /* The driver offered some buffers, and no more although a frame needs them: it may be waiting for
  * us as we for it. */
 void net_rx_stalled(void *ctx)
 {
-    struct net *n = ctx;
-    for (unsigned i = 0; i < n->sources; i++) {
-        struct net_source *s = &n->source[i];
-        if (s->len == 0 || n->rxq[s->target].n == 0)
+    struct net_lane *l = ctx;
+    for (unsigned i = l->first; i < sources_end(l); i++) {
+        struct net_source *s = source_of(l, i);
+        if (s->len == 0 || rxq_of(l, s->target)->n == 0)
             continue;
-        counters(n, s->target)->overruns++;
-        drop(n, s);
-        block(n, s, false);
+        count(l, s->target, NET_OVERRUNS, 1);
+        drop(l, s);
+        listen_to(l, s, true);
     }
 }
 
-static void give_back(struct net *n, unsigned pair, struct vq *q)
+static void give_back(struct net_lane *l, unsigned pair, struct vq *q)
 {
-    struct net_rxq *r = &n->rxq[pair];
+    struct net_rxq *r = rxq_of(l, pair);
     while (r->n > 0)
         vq_unpop(q, held(r, --r->n)); /* the newest first */
     r->room = 0;
-    for (unsigned i = 0; i < n->sources; i++) { /* its beginning was in what is given back */
-        if (n->source[i].len && n->source[i].direct && n->source[i].target == pair)
-            drop(n, &n->source[i]);
+    for (unsigned i = l->first; i < l->last; i++) { /* its beginning was in what is given back */
+        struct net_source *s = source_of(l, i);
+        if (s->len && s->direct && s->target == pair)
+            drop(l, s);
     }
 }
 
-void net_rx_drain(struct net *n, struct vq *q)
+void net_rx_drain(struct net_lane *l, struct vq *q)
 {
-    net_coal_flush(n, q);
-    give_back(n, vq_index(q) / 2, q);
+    net_coal_flush(l, q);
+    give_back(l, vq_index(q) / 2, q);
 }
 
-void net_rx_stop(struct net *n)
+/* What was read before is dropped: it went by another rule. */
+void net_rx_steered(struct net_lane *l)
 {
-    for (unsigned i = 0; i < n->host->queues; i++) {
-        n->source[i].len = 0;
-        n->source[i].blocked = true;
-        n->host->ops->listen(n->host, i, false);
+    struct net_backend *host = l->net->host;
+    loop_timer_set(&l->stall, 0);
+    for (unsigned i = l->first; i < l->last; i++) {
+        struct vq *q = queue_of(l, i);
+        source_of(l, i)->len = 0;
+        host->ops->quiet(host, i);
+        if (host->detaches)
+            host->ops->attach(host, i, i < sources_end(l));
+        if (q && i >= l->set.pairs) /* nothing comes there any more */
+            net_coal_flush(l, q);
     }
-    loop_timer_set(&n->stall, 0);
+    memset(l->flows, 0, sizeof(l->flows));
+    net_tx_retry(l);
+    bool awake = is_awake(l); /* or not until a receive queue starts, which is a kick */
+    for (unsigned i = l->first; i < sources_end(l); i++)
+        listen_to(l, source_of(l, i), awake);
 }

@@ -32,13 +32,13 @@ static void save_rss(struct state_out *s, const struct net_rss *r)
 
 static void save_coal(struct state_out *s, const struct net *n)
 {
-    for (unsigned i = 0; i < ARRAY_SIZE(n->coal_default); i++) {
-        state_u32(s, n->coal_default[i].max_packets);
-        state_u32(s, n->coal_default[i].max_usecs);
+    for (unsigned i = 0; i < ARRAY_SIZE(n->set.coal_default); i++) {
+        state_u32(s, n->set.coal_default[i].max_packets);
+        state_u32(s, n->set.coal_default[i].max_usecs);
     }
     for (unsigned i = 0; i < 2 * n->pairs_max; i++) {
-        state_u32(s, n->coal[i].max_packets);
-        state_u32(s, n->coal[i].max_usecs);
+        state_u32(s, n->set.coal[i].max_packets);
+        state_u32(s, n->set.coal[i].max_usecs);
     }
 }
 
@@ -49,16 +49,16 @@ void net_save(const struct vdev *d, struct state_out *s)
     state_u32(s, n->pairs_max);
     state_u64(s, atomic_load(&n->mac));
     state_u8(s, (uint8_t)atomic_load(&n->status));
-    state_u64(s, n->rx_offloads);
-    state_u32(s, n->pairs);
-    state_u8(s, mode_bits(&n->filter));
-    save_table(s, &n->filter.unicast);
-    save_table(s, &n->filter.multicast);
-    state_bytes(s, n->filter.vlans, sizeof(n->filter.vlans));
-    save_rss(s, &n->rss);
+    state_u64(s, n->set.rx_offloads);
+    state_u32(s, n->set.pairs);
+    state_u8(s, mode_bits(&n->set.filter));
+    save_table(s, &n->set.filter.unicast);
+    save_table(s, &n->set.filter.multicast);
+    state_bytes(s, n->set.filter.vlans, sizeof(n->set.filter.vlans));
+    save_rss(s, &n->set.rss);
     save_coal(s, n);
     for (unsigned i = 0; i < n->pairs_max; i++)
-        state_u8(s, n->rxq[i].enabled);
+        state_u8(s, atomic_load(&n->pairs[i].rxq.enabled));
     state_end(s);
 }
 
@@ -101,13 +101,13 @@ static void load_rss(struct state_in *s, struct net_rss *r)
 
 static void load_coal(struct state_in *s, struct net *n)
 {
-    for (unsigned i = 0; i < ARRAY_SIZE(n->coal_default); i++) {
-        n->coal_default[i].max_packets = state_get_u32(s);
-        n->coal_default[i].max_usecs = state_get_u32(s);
+    for (unsigned i = 0; i < ARRAY_SIZE(n->set.coal_default); i++) {
+        n->set.coal_default[i].max_packets = state_get_u32(s);
+        n->set.coal_default[i].max_usecs = state_get_u32(s);
     }
     for (unsigned i = 0; i < 2 * n->pairs_max; i++) {
-        n->coal[i].max_packets = state_get_u32(s);
-        n->coal[i].max_usecs = state_get_u32(s);
+        n->set.coal[i].max_packets = state_get_u32(s);
+        n->set.coal[i].max_usecs = state_get_u32(s);
     }
 }
 
@@ -121,16 +121,16 @@ static int load(struct net *n, struct state_in *s)
     uint64_t offloads = state_get_u64(s);
     uint32_t pairs = state_get_u32(s);
     struct net_rss rss = {0};
-    load_modes(&n->filter, state_get_u8(s));
-    if (load_table(s, &n->filter.unicast) < 0 || load_table(s, &n->filter.multicast) < 0)
+    load_modes(&n->set.filter, state_get_u8(s));
+    if (load_table(s, &n->set.filter.unicast) < 0 || load_table(s, &n->set.filter.multicast) < 0)
         return -EBADMSG;
-    state_get_bytes(s, n->filter.vlans, sizeof(n->filter.vlans));
+    state_get_bytes(s, n->set.filter.vlans, sizeof(n->set.filter.vlans));
     load_rss(s, &rss);
     load_coal(s, n);
     for (unsigned i = 0; i < n->pairs_max; i++)
-        n->rxq[i].enabled = state_get_u8(s) & 1;
+        atomic_store(&n->pairs[i].rxq.enabled, state_get_u8(s) & 1);
     if (s->error || mac >> 48 || mac & 1 || pairs < 1 || pairs > net_usable_pairs(n) ||
-        offloads & ~n->rx_negotiated || net_rss_check(n, &rss) < 0 ||
+        offloads & ~n->set.rx_negotiated || net_rss_check(n, &rss) < 0 ||
         status & ~(VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE))
         return -EBADMSG;
     for (unsigned i = 0; rss.steers && i <= rss.mask; i++) {
@@ -141,7 +141,7 @@ static int load(struct net *n, struct state_in *s)
         return -EBADMSG;
     atomic_store(&n->mac, mac);
     atomic_store(&n->status, status);
-    n->rss = rss;
+    n->set.rss = rss;
     net_set_offloads(n, offloads);
     net_steer(n, pairs, rss.steers);
     return 0;
@@ -154,7 +154,7 @@ int net_load(struct vdev *d, struct state_in *s)
     int rc = state_open(s, "NET ", VERSION, &version);
     if (rc < 0 || version != VERSION)
         return -EBADMSG;
-    net_begin(n);
+    net_settings_begin(n);
     rc = load(n, s);
     return rc < 0 ? rc : state_close(s);
 }

@@ -13,48 +13,52 @@ struct kind {
     void (*values)(struct net *n, unsigned queue, uint64_t v[VALUES_MAX]);
 };
 
+static uint64_t counted(struct net *n, unsigned queue, enum net_count what)
+{
+    return counter_get(&net_counters(n, queue)->n[what]);
+}
+
 static void cvq(struct net *n, unsigned queue, uint64_t v[VALUES_MAX])
 {
-    v[0] = n->counters[queue].commands;
-    v[1] = n->counters[queue].ok;
+    v[0] = counted(n, queue, NET_COMMANDS);
+    v[1] = counted(n, queue, NET_OK);
 }
 
 static void basic(struct net *n, unsigned queue, uint64_t v[VALUES_MAX])
 {
-    const struct net_counters *c = &n->counters[queue];
     vdev_queue_counts(n->dev, queue, &v[0], &v[3]);
-    v[1] = c->packets;
-    v[2] = c->bytes;
-    v[4] = c->drops;
-    v[5] = queue % 2 ? c->malformed : c->overruns;
+    v[1] = counted(n, queue, NET_PACKETS);
+    v[2] = counted(n, queue, NET_BYTES);
+    v[4] = counted(n, queue, NET_DROPS);
+    v[5] = counted(n, queue, queue % 2 ? NET_MALFORMED : NET_OVERRUNS);
 }
 
 /* No checksum is verified here, so none is found to be wrong: v[3] stays 0. */
 static void rx_csum(struct net *n, unsigned queue, uint64_t v[VALUES_MAX])
 {
-    v[0] = n->counters[queue].csum_valid;
-    v[1] = n->counters[queue].needs_csum;
-    v[2] = n->counters[queue].csum_none;
+    v[0] = counted(n, queue, NET_CSUM_VALID);
+    v[1] = counted(n, queue, NET_NEEDS_CSUM);
+    v[2] = counted(n, queue, NET_CSUM_NONE);
 }
 
 static void tx_csum(struct net *n, unsigned queue, uint64_t v[VALUES_MAX])
 {
-    v[0] = n->counters[queue].csum_none;
-    v[1] = n->counters[queue].needs_csum;
+    v[0] = counted(n, queue, NET_CSUM_NONE);
+    v[1] = counted(n, queue, NET_NEEDS_CSUM);
 }
 
 /* Nothing is coalesced here: v[2] and v[3] stay 0. */
 static void rx_gso(struct net *n, unsigned queue, uint64_t v[VALUES_MAX])
 {
-    v[0] = n->counters[queue].gso_packets;
-    v[1] = n->counters[queue].gso_bytes;
+    v[0] = counted(n, queue, NET_GSO_PACKETS);
+    v[1] = counted(n, queue, NET_GSO_BYTES);
 }
 
 /* And nothing is segmented: all pass as they are. */
 static void tx_gso(struct net *n, unsigned queue, uint64_t v[VALUES_MAX])
 {
-    v[0] = v[4] = n->counters[queue].gso_packets;
-    v[1] = v[5] = n->counters[queue].gso_bytes;
+    v[0] = v[4] = counted(n, queue, NET_GSO_PACKETS);
+    v[1] = v[5] = counted(n, queue, NET_GSO_BYTES);
 }
 
 static const struct kind kinds[] = {
@@ -82,7 +86,7 @@ static int check(const struct net *n, unsigned queue, uint64_t types)
     int role = role_of(n, queue);
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         const struct kind *k = &kinds[i];
-        uint64_t have = n->tx_offloads | n->rx_negotiated;
+        uint64_t have = n->set.tx_offloads | n->set.rx_negotiated;
         if (k->role == role && (!k->features || k->features & have))
             types &= ~(1ull << k->type);
     }
@@ -162,19 +166,20 @@ int net_cmd_stats(struct net *n, struct net_cmd *c)
 
 void net_report(const struct vdev *d, struct report *r)
 {
-    static const char *const names[2][3] = {{"rx_packets", "rx_bytes", "rx_drops"},
-                                            {"tx_packets", "tx_bytes", "tx_drops"}};
+    static const struct {
+        const char *name;
+        unsigned way;
+        enum net_count what;
+    } rows[] = {
+        {"rx_packets", 0, NET_PACKETS}, {"rx_bytes", 0, NET_BYTES}, {"rx_drops", 0, NET_DROPS},
+        {"tx_packets", 1, NET_PACKETS}, {"tx_bytes", 1, NET_BYTES}, {"tx_drops", 1, NET_DROPS},
+    };
     struct net *n = vdev_priv(d);
-    struct net_counters sum[2] = {0};
-    for (unsigned i = 0; i < 2 * n->pairs_max; i++) {
-        sum[i % 2].packets += n->counters[i].packets;
-        sum[i % 2].bytes += n->counters[i].bytes;
-        sum[i % 2].drops += n->counters[i].drops;
-    }
-    for (unsigned way = 0; way < 2; way++) {
-        report_number(r, names[way][0], sum[way].packets);
-        report_number(r, names[way][1], sum[way].bytes);
-        report_number(r, names[way][2], sum[way].drops);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        uint64_t sum = 0;
+        for (unsigned pair = 0; pair < n->pairs_max; pair++)
+            sum += counted(n, 2 * pair + rows[i].way, rows[i].what);
+        report_number(r, rows[i].name, sum);
     }
     limiter_report(&n->limiter, r);
 }

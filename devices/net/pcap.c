@@ -108,10 +108,16 @@ static void pcap_set_offloads(struct net_backend *b, uint64_t features)
     p->inner->ops->set_offloads(p->inner, features);
 }
 
-static void pcap_set_queues(struct net_backend *b, unsigned n)
+static void pcap_quiet(struct net_backend *b, unsigned queue)
 {
     struct pcap *p = of(b);
-    p->inner->ops->set_queues(p->inner, n);
+    p->inner->ops->quiet(p->inner, queue);
+}
+
+static void pcap_attach(struct net_backend *b, unsigned queue, bool on)
+{
+    struct pcap *p = of(b);
+    p->inner->ops->attach(p->inner, queue, on);
 }
 
 static void pcap_free(struct net_backend *b)
@@ -134,7 +140,8 @@ static const struct net_backend_ops pcap_ops = {.recv = pcap_recv,
                                                 .send = pcap_send,
                                                 .listen = pcap_listen,
                                                 .set_offloads = pcap_set_offloads,
-                                                .set_queues = pcap_set_queues,
+                                                .quiet = pcap_quiet,
+                                                .attach = pcap_attach,
                                                 .free = pcap_free};
 
 static int open_file(struct pcap *p, const char *what, struct err *e)
@@ -165,7 +172,8 @@ int net_pcap_open(const char *path, const char *what, struct net_backend *inner,
     if (!p)
         return err_host(e, -ENOMEM, "%s: pcap %s", what, path);
     p->fd = -1;
-    p->b = *inner; /* it can do what the inner one can */
+    p->b = *inner;      /* it can do what the inner one can, */
+    p->b.apart = false; /* but the file is one */
     p->b.ops = &pcap_ops;
     p->path = strdup(path);
     p->iov = calloc(NET_IOV_MAX, sizeof(p->iov[0]));

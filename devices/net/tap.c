@@ -48,16 +48,13 @@ static void tap_set_offloads(struct net_backend *b, uint64_t features)
         net_fd_complain(b, "its offloads cannot be set", -errno);
 }
 
-/* Without IFF_MULTI_QUEUE there is one queue, and nothing to attach. The kernel hands frames out
- * among attached queues only. */
-static void tap_set_queues(struct net_backend *b, unsigned n)
+/* Without IFF_MULTI_QUEUE there is one queue, and nothing to attach; nor is the first ever
+ * detached. The kernel hands frames out among attached queues only. */
+static void tap_attach(struct net_backend *b, unsigned queue, bool on)
 {
-    for (unsigned i = 1; i < b->queues; i++) {
-        struct ifreq r = {.ifr_flags = i < n ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE};
-        (void)ioctl(net_fd(b, i), TUNSETQUEUE, &r); /* -EINVAL: it is as it should be */
-        if (i >= n)
-            net_fd_quiet(b, i); /* a detached queue has nothing to say but POLLERR */
-    }
+    struct ifreq r = {.ifr_flags = on ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE};
+    if (queue > 0)
+        (void)ioctl(net_fd(b, queue), TUNSETQUEUE, &r); /* -EINVAL: it is as it should be */
 }
 
 #define TUN(request)                                                                               \
@@ -73,7 +70,8 @@ static const struct net_backend_ops tap_ops = {.recv = net_fd_recv,
                                                .send = net_fd_send,
                                                .listen = net_fd_listen,
                                                .set_offloads = tap_set_offloads,
-                                               .set_queues = tap_set_queues,
+                                               .quiet = net_fd_quiet,
+                                               .attach = tap_attach,
                                                .free = net_fd_free};
 
 /* What the kernel can give, found by asking for less and less. */
@@ -111,7 +109,7 @@ static void read_interface(struct net_backend *b, const char *name, bool macvtap
     }
 }
 
-static int attach(const struct net_backend_spec *s, struct loop *l, const int *fds, bool macvtap,
+static int attach(const struct net_backend_spec *s, const int *fds, bool macvtap,
                   struct net_backend **out, struct err *e)
 {
     struct ifreq r = {0};
@@ -121,12 +119,13 @@ static int attach(const struct net_backend_spec *s, struct loop *l, const int *f
     for (unsigned i = 0; vnet && i < s->queues; i++)
         vnet = ioctl(fds[i], TUNSETVNETHDRSZ, &len) == 0;
     uint64_t offloads = vnet ? probe_offloads(fds[0]) : 0;
-    int rc = net_fd_new(l, s->what, fds, s->queues, vnet, &tap_ops, out, e);
+    int rc = net_fd_new(s->what, fds, s->queues, vnet, &tap_ops, out, e);
     if (rc < 0)
         return rc;
     (*out)->offloads = offloads;
     (*out)->detaches = s->queues > 1;
     (*out)->steers = vnet && !macvtap; /* drivers/net/tun.c remembers flows, tap.c does not */
+    (*out)->apart = (*out)->steers && (*out)->detaches;
     read_interface(*out, r.ifr_name, macvtap);
     tap_set_offloads(*out, 0);
     return 0;
@@ -134,8 +133,7 @@ static int attach(const struct net_backend_spec *s, struct loop *l, const int *f
 
 /* --- by descriptor --- */
 
-static int take(const struct net_backend_spec *s, struct loop *l, struct net_backend **out,
-                struct err *e)
+static int take(const struct net_backend_spec *s, struct net_backend **out, struct err *e)
 {
     int fds[NET_QUEUES_MAX] = {-1};
     int rc = net_fds_take(s, fds, e);
@@ -147,7 +145,7 @@ static int take(const struct net_backend_spec *s, struct loop *l, struct net_bac
             !(r.ifr_flags & IFF_NO_PI))
             return err_input(e, 0, "%s: fd %d is no tap (IFF_TAP, IFF_NO_PI)", s->what, fds[i]);
     }
-    return attach(s, l, fds, false, out, e);
+    return attach(s, fds, false, out, e);
 }
 
 /* --- by name --- */
@@ -227,6 +225,7 @@ int net_tap_open(const struct net_backend_spec *s, struct loop *l, struct net_ba
     char node[64];
     short flags;
     unsigned n = 0;
+    (void)l; /* the sink says */
     if (!s->ifname == !s->fds)
         return err_input(e, 0, "%s: %s", s->what,
                          s->fds ? "ifname and fd contradict"
@@ -234,14 +233,14 @@ int net_tap_open(const struct net_backend_spec *s, struct loop *l, struct net_ba
                              ? "ifname is missing: the interface to use"
                              : "ifname or fd is missing: the interface to use");
     if (s->fds)
-        return take(s, l, out, e);
+        return take(s, out, e);
     rc = find(s, node, sizeof(node), &flags, e);
     if (rc < 0)
         return rc;
     for (; n < s->queues && rc == 0; n += rc == 0)
         rc = open_queue(node, s->ifname, flags, &fds[n]);
     if (rc == 0)
-        return attach(s, l, fds, s->kind == NET_MACVTAP, out, e);
+        return attach(s, fds, s->kind == NET_MACVTAP, out, e);
     for (unsigned i = 0; i < n; i++)
         (void)close(fds[i]);
     return refused(s, rc, e);

@@ -112,6 +112,11 @@ static void user_listen(struct net_backend *b, unsigned queue, bool on)
         loop_post(u->loop, &u->after);
 }
 
+static void user_quiet(struct net_backend *b, unsigned queue)
+{
+    user_listen(b, queue, false); /* there is always room to send */
+}
+
 /* --- frames from the guest --- */
 
 static int user_send(struct net_backend *b, unsigned queue, const struct iovec *iov, unsigned n)
@@ -189,6 +194,7 @@ static const struct net_backend_ops user_ops = {.recv = user_recv,
                                                 .send = user_send,
                                                 .listen = user_listen,
                                                 .set_offloads = user_set_offloads,
+                                                .quiet = user_quiet,
                                                 .free = user_free};
 
 static int forward(struct user *u, const char *text, struct err *e)

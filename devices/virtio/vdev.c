@@ -126,10 +126,19 @@ void vdev_free(struct vdev *d)
     free(d);
 }
 
-void vdev_spread(struct vdev *d)
+struct loop *vdev_env_loop(const struct build_env *env, unsigned k)
 {
-    for (unsigned i = 0; i < d->n && d->env.n_loops > 0; i++)
-        d->queues[i].loop = d->env.loops[i % d->env.n_loops];
+    return env->n_loops ? env->loops[k % env->n_loops] : env->loop;
+}
+
+void vdev_queue_on(struct vdev *d, unsigned i, struct loop *l)
+{
+    d->queues[i].loop = l;
+}
+
+struct loop *vdev_queue_loop(const struct vdev *d, unsigned i)
+{
+    return d->queues[i].loop;
 }
 
 static bool offers(const struct vdev *d, unsigned feature)

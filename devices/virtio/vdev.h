@@ -30,7 +30,7 @@ struct vdev;
 struct build_env {
     struct gmem *mem;
     struct loop *loop;                  /* where its queues and descriptors live */
-    struct loop *const *loops;          /* for vdev_spread(); the first is `loop`. Only inside */
+    struct loop *const *loops;          /* for vdev_env_loop(); the first is `loop`. Only inside */
     unsigned n_loops;                   /* create(); 0: there is no other */
     struct chardev *console;            /* the host's end of the machine's console */
     const struct vdev_options *options; /* NULL: the defaults */
@@ -67,7 +67,8 @@ struct vdev_ops {
      * be NULL. */
     void (*save)(const struct vdev *d, struct state_out *s);
     int (*load)(struct vdev *d, struct state_in *s);
-    void (*free)(struct vdev *d); /* frees vdev_priv(); no queue is live */
+    void (*loaded)(struct vdev *d); /* control: load() went well; may be NULL */
+    void (*free)(struct vdev *d);   /* frees vdev_priv(); no queue is live */
 };
 
 struct vdev_class {
@@ -92,9 +93,12 @@ int CHECKED vdev_new(const struct vdev_class *c, const struct build_env *env, vo
                      const uint16_t *sizes, unsigned n, struct vdev **out);
 /* Offers a feature beyond those of the core; only inside create(). */
 void vdev_offer(struct vdev *d, unsigned feature);
-/* Its queues share nothing but what is atomic: they are spread over the loops there are, queue 0 on
- * the device's own. Only inside create(). */
-void vdev_spread(struct vdev *d);
+/* A queue that shares nothing with others but what is atomic may live on another loop than the
+ * device: the k-th of those that there are, beginning with the device's own. Only inside create().
+ */
+struct loop *vdev_env_loop(const struct build_env *env, unsigned k);
+void vdev_queue_on(struct vdev *d, unsigned i, struct loop *l);
+struct loop *vdev_queue_loop(const struct vdev *d, unsigned i); /* any thread */
 
 /* Memory that driver and device share, found by id (2.10): whole pages of the device's own, which
  * it frees no sooner than in free(), and over which it may map what it likes by MAP_FIXED at any
@@ -105,7 +109,8 @@ int CHECKED vdev_add_shm(struct vdev *d, uint8_t id, void *host, uint64_t len);
 void *vdev_priv(const struct vdev *d);
 /* The driver accepted it; final once FEATURES_OK is set. */
 bool vdev_has(const struct vdev *d, unsigned feature);
-struct vq *vdev_queue(struct vdev *d, unsigned i); /* NULL unless live; on its loop */
+struct vq *vdev_queue(struct vdev *d, unsigned i);         /* NULL unless live; on its loop */
+bool vdev_queue_enabled(const struct vdev *d, unsigned i); /* by the driver; any thread */
 /* Has that queue's kick() run soon, on its loop, if it is live; on any loop. */
 void vdev_poke(struct vdev *d, unsigned i);
 bool vdev_started(const struct vdev *d); /* DRIVER_OK, and nothing failed */

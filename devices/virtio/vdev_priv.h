@@ -21,9 +21,10 @@ enum { VDEV_SHM_PAGE = 4096, VDEV_SHM_ALIGN = 2 << 20 };
 
 struct queue {
     struct vdev *dev;
-    struct loop *loop; /* the device's own, but for vdev_spread() */
+    struct loop *loop; /* the device's own, but for vdev_queue_on() */
     struct vq_config cfg;
-    struct vq *vq; /* while enabled; control's */
+    struct vq *vq;       /* while enabled; control's, */
+    atomic_bool enabled; /* and that it is there, for any thread */
     int kick_fd;
     bool listening;  /* the transport has been told that it takes notifications; control's */
     bool abort;      /* how it is stopped, */

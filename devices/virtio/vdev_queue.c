@@ -15,6 +15,11 @@ struct vq *vdev_queue(struct vdev *d, unsigned i)
     return i < d->n ? d->queues[i].live : NULL;
 }
 
+bool vdev_queue_enabled(const struct vdev *d, unsigned i)
+{
+    return i < d->n && atomic_load(&d->queues[i].enabled);
+}
+
 void vdev_poke(struct vdev *d, unsigned i)
 {
     struct queue *q = &d->queues[i];
@@ -165,6 +170,7 @@ void queue_close(struct queue *q)
     if (q->listening && d->port->listen)
         d->port->listen(d->port, (unsigned)(q - d->queues), false);
     q->listening = false;
+    atomic_store(&q->enabled, false);
     vq_close(TAKE_PTR(q->vq));
     q->cfg = (struct vq_config){.max_size = q->cfg.max_size, .size = q->cfg.max_size};
 }
@@ -184,6 +190,7 @@ int queue_open(struct queue *q)
                                    .in_order = vdev_has(d, VIRTIO_F_IN_ORDER)};
     int rc = vq_open(&a, &q->vq);
     q->cfg.enabled = rc == 0;
+    atomic_store(&q->enabled, rc == 0);
     return rc;
 }
 

@@ -152,6 +152,8 @@ static int load(struct vdev *d, struct state_in *s, uint8_t *status, uint8_t *fl
         return rc;
     struct state_call c = {.dev = d, .in = s};
     loop_call(d->env.loop, load_on_loop, &c);
+    if (c.rc == 0 && d->ops->loaded)
+        d->ops->loaded(d);
     return c.rc;
 }
 

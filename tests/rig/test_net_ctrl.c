@@ -395,13 +395,13 @@ Test(net_ctrl, statistics_wrap)
     struct fx *f = fx_up(1, true, NULL, NULL);
     struct net *n = vdev_priv(f->r->dev);
     struct reply r;
-    n->counters[0].packets = UINT64_MAX;
-    n->counters[0].bytes = UINT64_MAX - 1;
+    net_counters(n, 0)->n[NET_PACKETS] = UINT64_MAX;
+    net_counters(n, 0)->n[NET_BYTES] = UINT64_MAX - 1;
     cr_assert(hears(f, TO_GUEST));
     cr_expect_eq(stats(f, 0, 0, &r), VIRTIO_NET_OK);
     cr_expect_eq(r.v[1], 0, "packets");
     cr_expect_eq(r.v[2], 98, "bytes");
-    n->counters[2].commands = n->counters[2].ok = UINT64_MAX;
+    net_counters(n, 2)->n[NET_COMMANDS] = net_counters(n, 2)->n[NET_OK] = UINT64_MAX;
     cr_expect_eq(stats(f, 2, 32, &r), VIRTIO_NET_OK);
     cr_expect(r.v[0] == 0 && r.v[1] == 0);
     fx_down(f);

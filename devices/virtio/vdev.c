@@ -93,7 +93,8 @@ int vdev_new(const struct vdev_class *c, const struct build_env *env, void *priv
     (void)pthread_cond_init(&d->idle, NULL);
     for (unsigned i = 0; i < all; i++)
         d->queues[i].kick_fd = -1;
-    int rc = o->admin_vq ? admin_new(&d->admin) : 0;
+    admin_reset(&d->admin);
+    int rc = 0;
     for (unsigned i = 0; rc == 0 && i < all; i++)
         rc = new_queue(d, i, i == n ? ADMIN_SIZE : o->queue_size ? o->queue_size : sizes[i]);
     if (rc < 0) {
@@ -116,7 +117,6 @@ void vdev_free(struct vdev *d)
         d->ops->free(d);
     if (d->all_fd >= 0)
         loop_call(d->env.loop, unwatch_all, d);
-    admin_free(d->admin);
     for (unsigned i = 0; i < d->n_all; i++)
         fd_cleanup_(&d->queues[i].kick_fd);
     fd_cleanup_(&d->all_fd);
@@ -166,7 +166,7 @@ unsigned vdev_queue_count(const struct vdev *d)
 
 bool vdev_has_admin_queue(const struct vdev *d)
 {
-    return d->admin && offers(d, VDEV_F_ADMIN_VQ);
+    return offers(d, VDEV_F_ADMIN_VQ);
 }
 
 size_t vdev_config_len(const struct vdev *d)
@@ -317,8 +317,7 @@ void vdev_reset_locked(struct vdev *d)
     }
     if (d->ops && d->ops->reset)
         d->ops->reset(d);
-    if (d->admin)
-        admin_reset(d->admin);
+    admin_reset(&d->admin);
     forget_features(d);
     atomic_store(&d->legacy, false);
     atomic_store(&d->running, false);

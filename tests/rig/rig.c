@@ -399,7 +399,8 @@ static void accept_features(struct rig *r)
 
 void rig_negotiate_features(struct rig *r)
 {
-    rig_status_set(r, 0);
+    if (!r->o.no_reset)
+        rig_status_set(r, 0);
     cr_assert_eq(rig_status(r), 0);
     uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE;
     rig_status_set(r, status);

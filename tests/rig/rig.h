@@ -46,6 +46,7 @@ struct rig_options {
     const char *console_path; /* port 0 writes there; NULL: nowhere */
     struct chardev *console;  /* or this one */
     bool stop_before_driver_ok;
+    bool no_reset; /* the driver trusts a device that was just switched on */
     int (*doorbell)(void *ctx, const struct doorbell *b, bool on); /* NULL: every one traps */
     void *doorbell_ctx;
     bool no_window; /* the machine shows no device's memory */

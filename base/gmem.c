@@ -92,8 +92,7 @@ int gmem_new(const struct gmem_region *regions, unsigned n, const struct gmem_op
     uint64_t page = page_of(o->backing), end = 0;
     for (unsigned i = 0; i < n; i++) {
         const struct gmem_region *r = &regions[i];
-        if (r->len == 0 || (r->len | r->base.v) % 4096 || r->base.v < end ||
-            r->base.v + r->len < r->base.v) {
+        if ((r->len | r->base.v) % 4096 || r->base.v < end || r->base.v + r->len <= r->base.v) {
             free(m);
             return err_host(e, 0, "guest memory: region %u is not laid out properly", i);
         }
@@ -157,8 +156,7 @@ int gmem_fd(const struct gmem *m)
 
 int gmem_add(struct gmem *m, const struct gmem_region *r)
 {
-    if (r->len == 0 || (r->len | r->base.v | (uint64_t)r->host) % 4096 ||
-        r->base.v + r->len < r->base.v)
+    if ((r->len | r->base.v | (uint64_t)r->host) % 4096 || r->base.v + r->len <= r->base.v)
         return -EINVAL;
     for (unsigned i = 0; i < m->n_all; i++) {
         const struct gmem_region *o = &m->regions[i];

@@ -359,13 +359,23 @@ void vdev_start_locked(struct vdev *d)
     queues_start(d);
 }
 
+/* Whole, as the driver may see it; `control` is held. */
+static void config_whole(struct vdev *d, uint8_t cfg[VDEV_CONFIG_MAX])
+{
+    if (vdev_suspended(d)) {
+        memcpy(cfg, d->frozen, sizeof(d->frozen)); /* 3.4: nothing changes */
+        return;
+    }
+    memset(cfg, 0, VDEV_CONFIG_MAX);
+    d->ops->config_read(d, cfg);
+}
+
 /* 3.4. When SUSPEND reads 1 and DRIVER_OK 0, every buffer in flight has been used and announced. */
 static void suspend_locked(struct vdev *d)
 {
     queues_stop(d, 0, d->n_all, false);
-    memset(d->frozen, 0, sizeof(d->frozen));
     if (d->ops->config_read)
-        d->ops->config_read(d, d->frozen);
+        config_whole(d, d->frozen);
     atomic_store(&d->running, false);
     (void)atomic_fetch_or(&d->status, VDEV_S_SUSPEND);
     (void)atomic_fetch_and(&d->status, (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK);
@@ -444,17 +454,6 @@ void vdev_legacy_status_write(struct vdev *d, uint8_t s)
 }
 
 /* --- configuration space (2.5) --- */
-
-/* Whole, as the driver may see it; `control` is held. */
-static void config_whole(struct vdev *d, uint8_t cfg[VDEV_CONFIG_MAX])
-{
-    if (vdev_suspended(d)) {
-        memcpy(cfg, d->frozen, sizeof(d->frozen)); /* 3.4: nothing changes */
-        return;
-    }
-    memset(cfg, 0, VDEV_CONFIG_MAX);
-    d->ops->config_read(d, cfg);
-}
 
 /* What a driver reads, in pieces, belongs together if the generation is the same before and after
  * (2.5). So it moves with the reads, not with the changes: a counter of which a driver sees eight

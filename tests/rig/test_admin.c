@@ -63,6 +63,9 @@ Test(admin, as_it_is_switched_on)
     admin_expect(r, (struct admin_command){.opcode = CAP_ID_LIST_QUERY}, ST_EINVAL, Q_OPCODE);
     admin_use_all(r);
     admin_expect(r, (struct admin_command){.opcode = CAP_ID_LIST_QUERY}, ST_OK, Q_OK);
+    uint64_t kicks, interrupts; /* of the device's own queues there are counts */
+    vdev_queue_counts(r->dev, ADMIN, &kicks, &interrupts);
+    cr_assert(kicks == 0 && interrupts == 0);
     rig_down(r);
 }
 

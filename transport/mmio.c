@@ -52,8 +52,8 @@ static void listen(struct vdev_port *p, unsigned queue, bool on)
         b.value = 0;
     }
     b.fd = b.any ? vdev_kick_all_fd(m->t.dev) : vdev_kick_fd(m->t.dev, queue);
-    if (m->t.env.doorbell(m->t.env.ctx, &b, on) < 0)
-        return; /* its notifications trap instead, and mean the same */
+    /* One that is refused: its notifications trap instead, and mean the same. */
+    (void)m->t.env.doorbell(m->t.env.ctx, &b, on);
 }
 
 /* --- what both versions have --- */
@@ -116,7 +116,7 @@ static void common_write(struct mmio *m, uint64_t off, uint32_t v)
     case VIRTIO_MMIO_QUEUE_NUM:
         q = vdev_queue_program(m->t.dev, m->queue_sel);
         if (q)
-            q->size = v <= UINT16_MAX ? (uint16_t)v : 0; /* 0 is refused when it is enabled */
+            q->size = (uint16_t)MIN(v, 0xffffu); /* too much is refused when it is enabled */
         break;
     case VIRTIO_MMIO_INTERRUPT_ACK:
         (void)atomic_fetch_and(&m->interrupt_status, ~v);

@@ -20,6 +20,7 @@ enum {
     REGS_NOTIFY = 0x3000,
     REGS_STRIDE = 0x1000,
     NOTIFY_MULTIPLIER = 4,
+    COMMON_LEN = 64,
 };
 enum { ISR_QUEUE = 1, ISR_CONFIG = 2 };
 
@@ -30,7 +31,6 @@ struct virtio_pci {
     unsigned n_queues; /* with the administration virtqueue */
     uint32_t device_feature_select, driver_feature_select;
     uint16_t queue_select;
-    unsigned cfg_window; /* offset in configuration space of VIRTIO_PCI_CAP_PCI_CFG */
 
     pthread_mutex_t isr_lock; /* bits and line change together */
     uint8_t isr;

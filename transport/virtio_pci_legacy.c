@@ -73,16 +73,17 @@ static void header_write(struct virtio_pci *p, unsigned off, uint32_t v)
     }
 }
 
-/* Each field has its own width; another one reads zero and is not written. */
+/* Each field has its own width; another one reads zero and is not written. A notification is no
+ * field. `off` is in front of the device's configuration, wherever that is. */
 static bool is_field(unsigned off, unsigned size)
 {
-    static const uint8_t widths[] = {
+    static const uint8_t widths[VIRTIO_PCI_CONFIG_OFF(true)] = {
         [VIRTIO_PCI_HOST_FEATURES] = 4, [VIRTIO_PCI_GUEST_FEATURES] = 4,
         [VIRTIO_PCI_QUEUE_PFN] = 4,     [VIRTIO_PCI_QUEUE_NUM] = 2,
-        [VIRTIO_PCI_QUEUE_SEL] = 2,     [VIRTIO_PCI_QUEUE_NOTIFY] = 2,
-        [VIRTIO_PCI_STATUS] = 1,        [VIRTIO_PCI_ISR] = 1,
-        [VIRTIO_MSI_CONFIG_VECTOR] = 2, [VIRTIO_MSI_QUEUE_VECTOR] = 2};
-    return off < ARRAY_SIZE(widths) && widths[off] == size;
+        [VIRTIO_PCI_QUEUE_SEL] = 2,     [VIRTIO_PCI_STATUS] = 1,
+        [VIRTIO_PCI_ISR] = 1,           [VIRTIO_MSI_CONFIG_VECTOR] = 2,
+        [VIRTIO_MSI_QUEUE_VECTOR] = 2};
+    return widths[off] == size;
 }
 
 static uint64_t legacy_read(void *ctx, uint64_t off, unsigned size)

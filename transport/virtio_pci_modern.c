@@ -1,18 +1,23 @@
 /* transport/virtio_pci_modern.c - the structures that virtio 1.x drivers use: common configuration,
  * ISR, device configuration, notifications (virtio 1.4, 4.1.4.3 to 4.1.4.6). */
+#include <assert.h>
+#include <endian.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
 
 #include "transport/virtio_pci.h"
 
-/* Newer than the UAPI header. */
-enum {
-    QUEUE_NOTIF_CONFIG = 56,
-    QUEUE_RESET = 58,
-    ADMIN_INDEX = 60,
-    ADMIN_NUM = 62,
-    COMMON_LEN = 64
+/* The common configuration, little-endian (4.1.4.3); the UAPI header's has not all of it. */
+struct common {
+    uint32_t device_feature_select, device_feature, driver_feature_select, driver_feature;
+    uint16_t config_vector, num_queues;
+    uint8_t status, generation;
+    uint16_t queue_select;
+    uint16_t queue_size, queue_vector, queue_enable, queue_notify_off;
+    uint64_t queue_desc, queue_driver, queue_device;
+    uint16_t queue_notif_config, queue_reset, admin_index, admin_num;
 };
+static_assert(sizeof(struct common) == COMMON_LEN, "as it is declared to drivers");
 
 static bool available(const struct virtio_pci *p, unsigned queue)
 {
@@ -21,52 +26,46 @@ static bool available(const struct virtio_pci *p, unsigned queue)
     return queue < p->n_queues && vdev_has(p->t.dev, VDEV_F_ADMIN_VQ);
 }
 
-static void fill_queue(struct virtio_pci *p, uint8_t c[COMMON_LEN])
+static void fill_queue(struct virtio_pci *p, struct common *c)
 {
     unsigned i = p->queue_select;
     const struct vq_config *q = available(p, i) ? vdev_queue_config(p->t.dev, i) : NULL;
-    put_bytes(c + VIRTIO_PCI_COMMON_Q_MSIX, PCI_NO_VECTOR, 2);
+    c->queue_vector = htole16(PCI_NO_VECTOR);
     if (!q)
         return;
-    put_bytes(c + VIRTIO_PCI_COMMON_Q_SIZE, q->size, 2);
-    put_bytes(c + VIRTIO_PCI_COMMON_Q_MSIX, atomic_load(&p->queues[i].vector), 2);
-    put_bytes(c + VIRTIO_PCI_COMMON_Q_ENABLE, q->enabled, 2);
-    put_bytes(c + VIRTIO_PCI_COMMON_Q_NOFF, i, 2);
-    put_bytes(c + VIRTIO_PCI_COMMON_Q_DESCLO, q->desc.v, 8);
-    put_bytes(c + VIRTIO_PCI_COMMON_Q_AVAILLO, q->driver.v, 8);
-    put_bytes(c + VIRTIO_PCI_COMMON_Q_USEDLO, q->device.v, 8);
+    c->queue_size = htole16(q->size);
+    c->queue_vector = htole16(atomic_load(&p->queues[i].vector));
+    c->queue_enable = htole16(q->enabled);
+    c->queue_notify_off = htole16((uint16_t)i);
+    c->queue_desc = htole64(q->desc.v);
+    c->queue_driver = htole64(q->driver.v);
+    c->queue_device = htole64(q->device.v);
     if (vdev_has(p->t.dev, VDEV_F_NOTIF_CONFIG_DATA))
-        put_bytes(c + QUEUE_NOTIF_CONFIG, i, 2);
-    /* QUEUE_RESET reads 0: a reset has always ended when its write has. */
+        c->queue_notif_config = htole16((uint16_t)i);
+    /* queue_reset reads 0: a reset has always ended when its write has. */
 }
 
 /* The whole structure, of which any width at any place can be read. */
-static void fill_common(struct virtio_pci *p, uint8_t c[COMMON_LEN])
-{
-    struct vdev *d = p->t.dev;
-    put_bytes(c + VIRTIO_PCI_COMMON_DFSELECT, p->device_feature_select, 4);
-    put_bytes(c + VIRTIO_PCI_COMMON_DF, vdev_features(d, p->device_feature_select), 4);
-    put_bytes(c + VIRTIO_PCI_COMMON_GFSELECT, p->driver_feature_select, 4);
-    put_bytes(c + VIRTIO_PCI_COMMON_GF, vdev_features_driver(d, p->driver_feature_select), 4);
-    put_bytes(c + VIRTIO_PCI_COMMON_MSIX, atomic_load(&p->config_vector), 2);
-    put_bytes(c + VIRTIO_PCI_COMMON_NUMQ, vdev_queue_count(d), 2);
-    c[VIRTIO_PCI_COMMON_STATUS] = vdev_status(d);
-    c[VIRTIO_PCI_COMMON_CFGGENERATION] = (uint8_t)vdev_generation(d);
-    put_bytes(c + VIRTIO_PCI_COMMON_Q_SELECT, p->queue_select, 2);
-    fill_queue(p, c);
-    if (vdev_has_admin_queue(d)) {
-        put_bytes(c + ADMIN_INDEX, vdev_queue_count(d), 2);
-        put_bytes(c + ADMIN_NUM, 1, 2);
-    }
-}
-
 static uint64_t common_read(struct virtio_pci *p, unsigned off, unsigned size)
 {
-    uint8_t c[COMMON_LEN] = {0};
-    if (off >= COMMON_LEN)
-        return 0;
-    fill_common(p, c);
-    return get_bytes(c + off, MIN(size, COMMON_LEN - off));
+    struct vdev *d = p->t.dev;
+    struct common c = {
+        .device_feature_select = htole32(p->device_feature_select),
+        .device_feature = htole32(vdev_features(d, p->device_feature_select)),
+        .driver_feature_select = htole32(p->driver_feature_select),
+        .driver_feature = htole32(vdev_features_driver(d, p->driver_feature_select)),
+        .config_vector = htole16(atomic_load(&p->config_vector)),
+        .num_queues = htole16((uint16_t)vdev_queue_count(d)),
+        .status = vdev_status(d),
+        .generation = (uint8_t)vdev_generation(d),
+        .queue_select = htole16(p->queue_select),
+    };
+    fill_queue(p, &c);
+    if (vdev_has_admin_queue(d)) {
+        c.admin_index = c.num_queues; /* behind the others */
+        c.admin_num = htole16(1);
+    }
+    return off < sizeof(c) ? get_bytes((uint8_t *)&c + off, MIN(size, sizeof(c) - off)) : 0;
 }
 
 static void size_write(struct virtio_pci *p, uint16_t size)
@@ -141,7 +140,7 @@ static void write16(struct virtio_pci *p, unsigned off, uint16_t v)
         if (v == 1) /* a driver never writes 0: 4.1.4.3.2 */
             vdev_queue_enable(p->t.dev, i);
         break;
-    case QUEUE_RESET:
+    case offsetof(struct common, queue_reset):
         if (v == 1)
             queue_reset(p, i);
         break;

@@ -93,7 +93,8 @@ int vdev_new(const struct vdev_class *c, const struct build_env *env, void *priv
     (void)pthread_cond_init(&d->idle, NULL);
     for (unsigned i = 0; i < all; i++)
         d->queues[i].kick_fd = -1;
-    int rc = o->admin_vq ? admin_new(&d->admin) : 0;
+    admin_reset(&d->admin);
+    int rc = 0;
     for (unsigned i = 0; rc == 0 && i < all; i++)
         rc = new_queue(d, i, i == n ? ADMIN_SIZE : o->queue_size ? o->queue_size : sizes[i]);
     if (rc < 0) {
@@ -116,7 +117,6 @@ void vdev_free(struct vdev *d)
         d->ops->free(d);
     if (d->all_fd >= 0)
         loop_call(d->env.loop, unwatch_all, d);
-    admin_free(d->admin);
     for (unsigned i = 0; i < d->n_all; i++)
         fd_cleanup_(&d->queues[i].kick_fd);
     fd_cleanup_(&d->all_fd);
@@ -175,7 +175,7 @@ unsigned vdev_queue_count(const struct vdev *d)
 
 bool vdev_has_admin_queue(const struct vdev *d)
 {
-    return d->admin && offers(d, VDEV_F_ADMIN_VQ);
+    return offers(d, VDEV_F_ADMIN_VQ);
 }
 
 size_t vdev_config_len(const struct vdev *d)
@@ -326,8 +326,7 @@ void vdev_reset_locked(struct vdev *d)
     }
     if (d->ops && d->ops->reset)
         d->ops->reset(d);
-    if (d->admin)
-        admin_reset(d->admin);
+    admin_reset(&d->admin);
     forget_features(d);
     atomic_store(&d->legacy, false);
     atomic_store(&d->running, false);
@@ -369,13 +368,23 @@ void vdev_start_locked(struct vdev *d)
     queues_start(d);
 }
 
+/* Whole, as the driver may see it; `control` is held. */
+static void config_whole(struct vdev *d, uint8_t cfg[VDEV_CONFIG_MAX])
+{
+    if (vdev_suspended(d)) {
+        memcpy(cfg, d->frozen, sizeof(d->frozen)); /* 3.4: nothing changes */
+        return;
+    }
+    memset(cfg, 0, VDEV_CONFIG_MAX);
+    d->ops->config_read(d, cfg);
+}
+
 /* 3.4. When SUSPEND reads 1 and DRIVER_OK 0, every buffer in flight has been used and announced. */
 static void suspend_locked(struct vdev *d)
 {
     queues_stop(d, 0, d->n_all, false);
-    memset(d->frozen, 0, sizeof(d->frozen));
     if (d->ops->config_read)
-        d->ops->config_read(d, d->frozen);
+        config_whole(d, d->frozen);
     atomic_store(&d->running, false);
     (void)atomic_fetch_or(&d->status, VDEV_S_SUSPEND);
     (void)atomic_fetch_and(&d->status, (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK);
@@ -454,17 +463,6 @@ void vdev_legacy_status_write(struct vdev *d, uint8_t s)
 }
 
 /* --- configuration space (2.5) --- */
-
-/* Whole, as the driver may see it; `control` is held. */
-static void config_whole(struct vdev *d, uint8_t cfg[VDEV_CONFIG_MAX])
-{
-    if (vdev_suspended(d)) {
-        memcpy(cfg, d->frozen, sizeof(d->frozen)); /* 3.4: nothing changes */
-        return;
-    }
-    memset(cfg, 0, VDEV_CONFIG_MAX);
-    d->ops->config_read(d, cfg);
-}
 
 /* What a driver reads, in pieces, belongs together if the generation is the same before and after
  * (2.5). So it moves with the reads, not with the changes: a counter of which a driver sees eight

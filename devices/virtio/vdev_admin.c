@@ -3,10 +3,6 @@
 #include "devices/virtio/vdev_priv.h"
 
 enum {
-    HEADER = 24, /* opcode, group_type, reserved, group_member_id */
-    MEMBER = 16,
-    DATA = HEADER,
-    STATUS = 8, /* status, status_qualifier, reserved */
     GROUP_SELF = 0,
     OPCODES = 1 << 16,
 };
@@ -30,30 +26,22 @@ static const uint64_t supported =
 
 enum { OK = 0, ENXIO_ = 6, EINVAL_ = 22, ENOSPC_ = 28 };
 enum { Q_OK = 0, Q_OPCODE = 2, Q_FIELD = 3, Q_GROUP = 4, Q_MEMBER = 5 };
+/* As they are in guest memory, little-endian; the command's data come behind it. */
+struct command {
+    uint16_t opcode, group;
+    uint8_t reserved[12];
+    uint64_t member;
+};
+struct reply {
+    uint16_t status, qualifier;
+    uint32_t reserved;
+    uint64_t result;
+};
 struct answer {
     uint16_t status, qualifier;
     bool has_result;
     uint64_t result;
 };
-
-struct vdev_admin {
-    uint64_t used; /* what the driver said it uses; the loop's */
-};
-
-int admin_new(struct vdev_admin **out)
-{
-    struct vdev_admin *a = calloc(1, sizeof(*a));
-    if (!a)
-        return -ENOMEM;
-    admin_reset(a);
-    *out = a;
-    return 0;
-}
-
-void admin_free(struct vdev_admin *a)
-{
-    free(a);
-}
 
 void admin_reset(struct vdev_admin *a)
 {
@@ -68,17 +56,17 @@ static struct answer invalid(uint16_t qualifier)
 /* 2.13: a driver's structure may be shorter than the device's, which is zero then, or longer. */
 static void take(const struct vq_req *r, size_t off, void *dst, size_t len)
 {
-    size_t there = r->out_len > off ? MIN(r->out_len - off, len) : 0;
+    size_t there = r->out_len - MIN(off, r->out_len);
     memset(dst, 0, len);
-    if (there && vq_req_read(r, off, dst, there) < 0)
-        return; /* which cannot be, within out_len */
+    if (vq_req_read(r, off, dst, MIN(there, len)) < 0)
+        return; /* it ends before `off` */
 }
 
 /* An array of words with a bit for each opcode that there can be, of any length. */
 static struct answer list_use(struct vdev_admin *a, const struct vq_req *r)
 {
     uint64_t list[OPCODES / 64], more = 0;
-    take(r, DATA, list, sizeof(list));
+    take(r, sizeof(struct command), list, sizeof(list));
     for (size_t i = 1; i < ARRAY_SIZE(list); i++)
         more |= list[i];
     if (le64toh(list[0]) & ~supported || more)
@@ -89,14 +77,14 @@ static struct answer list_use(struct vdev_admin *a, const struct vq_req *r)
 
 static struct answer execute(struct vdev_admin *a, const struct vq_req *r)
 {
-    uint8_t h[HEADER];
-    take(r, 0, h, sizeof(h));
-    uint16_t opcode = (uint16_t)get_bytes(h, 2), group = (uint16_t)get_bytes(h + 2, 2);
-    if (group != GROUP_SELF)
+    struct command c;
+    take(r, 0, &c, sizeof(c));
+    uint16_t opcode = le16toh(c.opcode);
+    if (c.group != htole16(GROUP_SELF))
         return invalid(Q_GROUP);
-    if (opcode >= 64 || !(a->used >> opcode & 1))
+    if (opcode > RESOURCE_DESTROY || !(a->used >> opcode & 1))
         return invalid(Q_OPCODE);
-    if (!(first_two >> opcode & 1) && get_bytes(h + MEMBER, 8) != 0)
+    if (!(first_two >> opcode & 1) && c.member)
         return invalid(Q_MEMBER); /* the group's only member is 0, and the lists are about nobody */
     switch ((enum opcode)opcode) {
     case LIST_QUERY:
@@ -114,19 +102,19 @@ static struct answer execute(struct vdev_admin *a, const struct vq_req *r)
 
 static void answer(struct vq_req *r, const struct answer *a)
 {
-    uint8_t out[STATUS + sizeof(a->result)] = {0};
-    put_bytes(out, a->status, 2);
-    put_bytes(out + 2, a->qualifier, 2);
-    put_bytes(out + STATUS, a->result, sizeof(a->result));
-    size_t len = MIN(a->has_result ? sizeof(out) : STATUS, r->in_len);
-    if (vq_req_write(r, 0, out, len) == 0)
+    const struct reply reply = {.status = htole16(a->status),
+                                .qualifier = htole16(a->qualifier),
+                                .result = htole64(a->result)};
+    size_t whole = a->has_result ? sizeof(reply) : offsetof(struct reply, result);
+    size_t len = MIN(whole, r->in_len);
+    if (vq_req_write(r, 0, &reply, len) == 0)
         r->written = (uint32_t)len;
 }
 
 void admin_kick(struct vdev *d, struct vq *q)
 {
     vq_for_each (req, q) {
-        const struct answer a = execute(d->admin, req);
+        const struct answer a = execute(&d->admin, req);
         answer(req, &a);
         vq_complete(q, req);
     }

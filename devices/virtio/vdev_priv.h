@@ -70,9 +70,11 @@ struct vdev {
     } shm[VDEV_SHM_MAX];
     unsigned n_shm;
     struct log_limit faults;
-    struct vdev_admin *admin; /* NULL: no administration virtqueue */
-    unsigned n;               /* queues of the device's type */
-    unsigned n_all;           /* and the administration virtqueue behind them */
+    struct vdev_admin {
+        uint64_t used; /* what the driver said it uses; the loop's */
+    } admin;
+    unsigned n;     /* queues of the device's type */
+    unsigned n_all; /* and the administration virtqueue behind them, if there is one */
     struct queue queues[];
 };
 
@@ -94,8 +96,6 @@ bool CHECKED vdev_legacy_locked(struct vdev *d);
 bool vdev_suspended(const struct vdev *d); /* any thread */
 
 /* vdev_admin.c */
-int CHECKED admin_new(struct vdev_admin **out);
-void admin_free(struct vdev_admin *a);
 void admin_kick(struct vdev *d, struct vq *q);
 void admin_reset(struct vdev_admin *a);
 void admin_save(const struct vdev_admin *a, struct state_out *s);

@@ -71,15 +71,12 @@ static void on_kick(void *ctx, uint32_t events)
 static void on_kick_all(void *ctx, uint32_t events)
 {
     struct vdev *d = ctx;
-    (void)events;
     for (unsigned i = 0; i < d->n_all; i++) {
         struct queue *q = &d->queues[i];
-        if (q->loop != d->env.loop) {
+        if (q->loop != d->env.loop)
             event_signal(q->kick_fd); /* only its loop knows whether it is live */
-        } else if (q->live) {
-            PROBE(notify, q->live->name, q->dev, q->live->index);
-            vq_run(q->live);
-        }
+        else if (q->live)
+            on_kick(q, events);
     }
 }
 
@@ -110,7 +107,7 @@ static void stop_on_loop(void *ctx)
     (void)pthread_mutex_unlock(&d->idle_lock);
     if (vq_stop(q->vq, q->abort))
         vdev_queue_idle(d, vq_index(q->vq));
-    else if (d->ops->drain && vq_index(q->vq) < d->n)
+    else if (d->ops->drain) /* and the administration queue has never anything in flight */
         d->ops->drain(d, q->vq);
 }
 

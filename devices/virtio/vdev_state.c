@@ -73,8 +73,8 @@ void vdev_save(const struct vdev *d, struct state_out *s)
         state_u16(s, c.next_used);
         state_u8(s, c.enabled);
     }
-    if (d->admin)
-        admin_save(d->admin, s);
+    if (d->n_all > d->n)
+        admin_save(&d->admin, s);
     state_end(s);
     struct state_call c = {.saved = d, .out = s};
     if (d->ops->save)
@@ -144,8 +144,8 @@ static int load(struct vdev *d, struct state_in *s, uint8_t *status, uint8_t *fl
     int rc = 0;
     for (unsigned i = 0; rc == 0 && i < d->n_all; i++)
         rc = load_queue(&d->queues[i], may_be_enabled, s);
-    if (rc == 0 && d->admin)
-        rc = admin_load(d->admin, s);
+    if (rc == 0 && d->n_all > d->n)
+        rc = admin_load(&d->admin, s);
     if (rc == 0)
         rc = state_close(s);
     if (rc < 0 || !d->ops->load)

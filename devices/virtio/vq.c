@@ -59,6 +59,7 @@ int vq_open(const struct vq_open_args *a, struct vq **out)
     q->mem = a->mem;
     q->n_ram = gmem_regions(a->mem, &q->ram);
     q->loop = a->loop;
+    q->stopping = true; /* until it starts */
     q->index = a->index;
     q->size = a->cfg->size;
     q->indirect = a->indirect;
@@ -104,7 +105,6 @@ void vq_close(struct vq *q)
 
 void vq_start(struct vq *q)
 {
-    q->live = true;
     q->stopping = false;
     /* What the ring says about notifications may be stale after a load: begin from "off", and the
      * first time that the queue is seen empty arms it. */
@@ -115,7 +115,7 @@ void vq_start(struct vq *q)
 
 void vq_run(struct vq *q)
 {
-    if (!q->live || q->stopping || q->broken)
+    if (q->stopping)
         return;
     q->budget = q->size;
     q->asked = 0;
@@ -211,7 +211,7 @@ static void order_add(struct vq *q, struct vq_req *r)
 
 struct vq_req *vq_next(struct vq *q)
 {
-    if (!q->live || q->stopping || q->broken || vdev_failed(q->dev))
+    if (q->stopping || vdev_failed(q->dev)) /* which a broken ring's is */
         return NULL;
     if (q->budget == 0) {
         vq_poke(q);

@@ -57,8 +57,7 @@ struct vq {
     uint16_t size;
     bool indirect, event_idx;
 
-    bool live;     /* the device may take requests */
-    bool stopping; /* it may not take more; what it holds is being finished */
+    bool stopping; /* or not started: the device may take none; what it holds is being finished */
     bool abort;    /* and nobody waits for its result */
     bool broken;
     bool armed;   /* the driver was told to notify */

@@ -31,10 +31,12 @@ static void drain(struct vdev *d, struct vq *q)
 static const struct vdev_ops ops = {.config_len = BOARD_CONFIG_LEN,
                                     .config_read = config_read,
                                     .config_write = config_write,
+                                    .req_size = HELD_STATE,
                                     .kick = held_kick,
                                     .drain = drain,
                                     .free = held_free};
-static const struct vdev_ops bare_ops = {.kick = held_kick, .drain = drain, .free = held_free};
+static const struct vdev_ops bare_ops = {
+    .req_size = HELD_STATE, .kick = held_kick, .drain = drain, .free = held_free};
 
 static struct vdev_class class;
 

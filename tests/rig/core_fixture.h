@@ -10,11 +10,12 @@
 struct core_opts {
     uint16_t size;
     bool no_drain, picky;
+    bool offers_all; /* features, whatever they mean */
     int start_rc;
     unsigned shm;
 };
 static struct core_opts core;
-static unsigned core_starts;
+static unsigned core_starts, core_power_ons;
 
 static inline bool core_features_ok(struct vdev *d)
 {
@@ -28,10 +29,19 @@ static inline int core_start(struct vdev *d)
     return core.start_rc;
 }
 
-static const struct vdev_ops core_ops = {.config_len = 8,
+static inline void core_power_on(struct vdev *d)
+{
+    (void)d;
+    core_power_ons++;
+}
+
+static const struct vdev_ops core_ops = {.config_len =
+                                             16, /* of which config_read() says the first half */
+                                         .req_size = HELD_STATE,
                                          .config_read = held_config_read,
                                          .features_ok = core_features_ok,
                                          .start = core_start,
+                                         .power_on = core_power_on,
                                          .kick = held_kick,
                                          .free = held_free};
 static inline int core_create(const void *opts, const struct build_env *env, struct vdev **out,
@@ -44,11 +54,13 @@ static inline int core_create(const void *opts, const struct build_env *env, str
 {
     (void)e;
     core = *(const struct core_opts *)opts;
-    core_starts = 0;
+    core_starts = core_power_ons = 0;
     memset(&held, 0, sizeof(held));
     held.config = 0x10;
     const uint16_t sizes[] = {core.size, core.size};
     int rc = vdev_new(&core_class, env, NULL, sizes, 2, out);
+    for (unsigned i = 0; rc == 0 && core.offers_all && i < 32 * VDEV_FEATURE_WORDS; i++)
+        vdev_offer(*out, i);
     for (unsigned i = 0; rc == 0 && i < core.shm; i++)
         cr_assert_eq(vdev_add_shm(*out, (uint8_t)(7 + i), (void *)MIB(8), MIB(i + 1)),
                      i < 2 ? 0 : -ENOSPC);

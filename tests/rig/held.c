@@ -19,6 +19,7 @@ void held_kick(struct vdev *d, struct vq *q)
         if (!req)
             break;
         taken++;
+        memset(vq_req_state(q, req), (int)(uintptr_t)req >> 4, HELD_STATE);
         if (held.on_take)
             held.on_take();
         if (held.unpop_once) {
@@ -38,6 +39,9 @@ void held_kick(struct vdev *d, struct vq *q)
 void held_complete(unsigned i, uint32_t written)
 {
     struct vq_req *req = held.req[i];
+    uint8_t mine[HELD_STATE];
+    memset(mine, (int)(uintptr_t)req >> 4, HELD_STATE);
+    cr_assert_arr_eq(vq_req_state(held.vq, req), mine, HELD_STATE, "another's state");
     memmove(&held.req[i], &held.req[i + 1], (--held.n - i) * sizeof(held.req[0]));
     req->written = written;
     vq_complete(held.vq, req);
@@ -76,10 +80,11 @@ static void config_write(struct vdev *d, const void *cfg, size_t off, size_t len
 void held_free(struct vdev *d)
 {
     (void)d;
+    held.frees++;
 }
 
 static const struct vdev_ops ops = {.config_len = CONFIG_LEN,
-                                    .req_size = 24,
+                                    .req_size = HELD_STATE,
                                     .config_read = held_config_read,
                                     .config_write = config_write,
                                     .reset = reset,

@@ -5,12 +5,12 @@
 
 #include "tests/rig/rig.h"
 
-enum { HELD_MAX = 4096 };
+enum { HELD_MAX = 4096, HELD_STATE = 24 /* bytes of a request's state */ };
 
 extern struct held {
     struct vq_req *req[HELD_MAX];
     struct vq *vq;
-    unsigned n, kicks, resets, drains, config_writes;
+    unsigned n, kicks, resets, drains, config_writes, frees;
     uint8_t config;            /* the first byte of eight that count up; the driver can write it */
     uint8_t config_written[8]; /* what the device was shown when the driver wrote last */
     bool hold, unpop_once;

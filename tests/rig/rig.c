@@ -64,7 +64,7 @@ static int show(struct rig *r, gpa_t at, void *host, uint64_t len, bool ro)
             return -EEXIST;
     }
     cr_assert(at.v >= RIG_RAM && to && len && len % 4096 == 0 && at.v % 4096 == 0);
-    *to = (struct rig_window){at, len, host, ro};
+    *to = (struct rig_window){at, len, host, ro, at.v >= RIG_PLACES && at.v < RIG_SHM};
     return 0;
 }
 
@@ -242,7 +242,11 @@ static void machine_down(struct rig *r)
 
 void rig_down(struct rig *r)
 {
+    uint64_t v = 0;
     transport_free(r->transport);
+    cr_assert_not(bus_access(r->bus, GPA(RIG_BASE), 4, false, &v), "its window answers");
+    for (unsigned i = 0; i < RIG_WINDOWS; i++)
+        cr_assert(r->windows[i].len == 0 || r->windows[i].placed, "its memory is in the way");
     rig_pci_free(r);
     machine_down(r);
 }
@@ -399,7 +403,8 @@ static void accept_features(struct rig *r)
 
 void rig_negotiate_features(struct rig *r)
 {
-    rig_status_set(r, 0);
+    if (!r->o.no_reset)
+        rig_status_set(r, 0);
     cr_assert_eq(rig_status(r), 0);
     uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE;
     rig_status_set(r, status);

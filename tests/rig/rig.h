@@ -46,6 +46,7 @@ struct rig_options {
     const char *console_path; /* port 0 writes there; NULL: nowhere */
     struct chardev *console;  /* or this one */
     bool stop_before_driver_ok;
+    bool no_reset; /* the driver trusts a device that was just switched on */
     int (*doorbell)(void *ctx, const struct doorbell *b, bool on); /* NULL: every one traps */
     void *doorbell_ctx;
     bool no_window; /* the machine shows no device's memory */
@@ -61,7 +62,7 @@ struct rig_window {
     gpa_t at;
     uint64_t len; /* 0: this one is free */
     uint8_t *host;
-    bool ro;
+    bool ro, placed; /* placed: for good */
 };
 struct rig_queue {
     gpa_t desc, avail, used; /* packed: the ring, the driver's wishes, the device's wishes */
@@ -141,7 +142,7 @@ struct rig {
 /* "blk,path=..." as on the command line; asserts that creation succeeds and negotiation too. */
 struct rig *rig_up(const char *device, const struct rig_options *o);
 struct rig *rig_up_class(const struct vdev_class *c, const void *opts, const struct rig_options *o);
-void rig_down(struct rig *r);
+void rig_down(struct rig *r); /* asserts that nothing is left of the device */
 /* It cannot be made, and the one sentence about it has these words. */
 void rig_refuses(const char *device, const struct rig_options *o, const char *words);
 void rig_up_again(struct rig *r);           /* the machine was reset: found anew, negotiated */

@@ -88,6 +88,7 @@ void rig_pci_free(struct rig *r)
 {
     if (!r->pci)
         return;
+    cr_assert_eq(rig_pci_get(r, 0, 4), UINT32_MAX, "a function that was freed answers");
     pci_bus_free(r->pci->bus);
     for (unsigned i = 0; i < r->pci->n_msi; i++)
         close(r->pci->msi[i].fd);

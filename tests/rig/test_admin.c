@@ -56,6 +56,19 @@ Test(admin, after_a_reset_two_commands_are_used)
     rig_down(r);
 }
 
+/* 2.1: what was switched on is as after a reset, and a driver need not reset it. */
+Test(admin, as_it_is_switched_on)
+{
+    struct rig *r = admin_up((struct rig_options){.no_reset = true});
+    admin_expect(r, (struct admin_command){.opcode = CAP_ID_LIST_QUERY}, ST_EINVAL, Q_OPCODE);
+    admin_use_all(r);
+    admin_expect(r, (struct admin_command){.opcode = CAP_ID_LIST_QUERY}, ST_OK, Q_OK);
+    uint64_t kicks, interrupts; /* of the device's own queues there are counts */
+    vdev_queue_counts(r->dev, ADMIN, &kicks, &interrupts);
+    cr_assert(kicks == 0 && interrupts == 0);
+    rig_down(r);
+}
+
 Test(admin, the_list_in_use)
 {
     PROVES("Basic Facilities of a Virtio Device / Device groups / "
@@ -177,6 +190,10 @@ Test(admin, groups_come_first_then_opcodes_then_members)
             admin_expect(r, admin_command(op, SELF, members[m]), ST_EINVAL, Q_MEMBER);
         cr_assert_eq(admin_ask(r, admin_command(LIST_QUERY, SELF, members[m])).status, ST_OK,
                      "which is about no member");
+        uint64_t all = admin_supported(r);
+        struct admin_command use = admin_use(&all, 1);
+        use.member = members[m];
+        admin_expect(r, use, ST_OK, Q_OK);
     }
     admin_expect(r, (struct admin_command){.opcode = SRIOV, .group = SRIOV}, ST_EINVAL, Q_GROUP);
     rig_down(r);

@@ -1,5 +1,6 @@
 /* tests/rig/test_core.c - the core, where a device with one queue does not reach: what a transport
  * may ask, what runs out, what waits for whom, and pauses. */
+#include <fcntl.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 #include <pthread.h>
@@ -7,9 +8,12 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "tests/rig/board.h"
 #include "tests/rig/core_fixture.h"
 
 enum { Q = 0, TEST_SIZE = 256 };
+
+static struct rig *board_rig;
 
 static struct rig *up(void)
 {
@@ -23,7 +27,7 @@ Test(core, what_a_transport_may_ask)
     uint64_t n = 1;
     cr_assert_str_eq(vdev_name(r->dev), "core");
     cr_assert_eq(vdev_id(r->dev), VIRTIO_ID_9P);
-    cr_assert_eq(vdev_config_len(r->dev), 8);
+    cr_assert_eq(vdev_config_len(r->dev), 16);
     cr_assert_eq(vdev_queue_count(r->dev), 2);
     cr_assert_eq(vdev_features(r->dev, VDEV_FEATURE_WORDS), 0);
     cr_assert(vdev_shm(r->dev, 8, &base, &n));
@@ -40,6 +44,32 @@ Test(core, what_a_transport_may_ask)
     vdev_free(NULL);
     transport_free(NULL);
     rig_down(r);
+}
+
+/* 6, 4.1, 4.2: of all that there could be, what a transport carries. */
+Test(core, features_that_a_transport_carries)
+{
+    static const uint8_t both[] = {
+        VIRTIO_F_VERSION_1,      VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_RING_PACKED, VIRTIO_F_IN_ORDER,
+        VIRTIO_F_ORDER_PLATFORM, VDEV_F_NOTIFICATION_DATA, VIRTIO_F_RING_RESET,  VDEV_F_SUSPEND};
+    static const uint8_t pci[] = {VDEV_F_NOTIF_CONFIG_DATA, VDEV_F_ADMIN_VQ};
+    const struct vdev_options v = {.admin_vq = true};
+    for (unsigned t = 0; t < 2; t++) {
+        struct rig *r =
+            core_up((struct core_opts){.offers_all = true},
+                    &(struct rig_options){.transport = t ? RIG_PCI : RIG_MMIO, .vdev = &v});
+        uint32_t expected[VDEV_FEATURE_WORDS] = {UINT32_MAX, 0, UINT32_MAX, UINT32_MAX};
+        for (unsigned bit = 50; bit < 64; bit++) /* devices' */
+            expected[1] |= 1u << (bit - 32);
+        for (unsigned i = 0; i < ARRAY_SIZE(both); i++)
+            expected[1] |= 1u << (both[i] - 32);
+        for (unsigned i = 0; t && i < ARRAY_SIZE(pci); i++)
+            expected[1] |= 1u << (pci[i] - 32);
+        for (unsigned word = 0; word < VDEV_FEATURE_WORDS; word++)
+            cr_assert_eq(r->regs->features(r, word), expected[word], "word %u, %s", word,
+                         rig_where(r));
+        rig_down(r);
+    }
 }
 
 Test(core, no_descriptors_left_to_make_a_queue)
@@ -226,5 +256,162 @@ Test(core, a_part_of_the_configuration_is_written)
     rig_config_set(r, 3, 1, 0x77);
     cr_assert_eq(held.config_writes, 1);
     cr_assert_arr_eq(held.config_written, whole, sizeof(whole));
+    rig_down(r);
+}
+
+/* A queue that was armed when it was stopped is armed again, and says so. */
+Test(pause, an_idle_queue_goes_on_asking_for_notifications)
+{
+    for (unsigned k = 0; k < 4; k++) {
+        struct rig *r = held_up(&(struct rig_options){.packed = k & 1, .no_event_idx = k & 2}, 8);
+        for (unsigned i = 0; i < 3; i++) {
+            (void)rig_must_kick(r, Q);
+            vdev_pause(r->dev);
+            vdev_resume(r->dev);
+            rig_settle(r);
+            uint16_t id = held_add(r, 8);
+            cr_assert(rig_must_kick(r, Q), "%u", k);
+            held_run(r);
+            held_expect(r, id, 8);
+        }
+        rig_down(r);
+    }
+}
+
+/* --- what begins and ends with a queue --- */
+
+Test(core, a_transport_frees_its_device)
+{
+    struct rig *r = core_up((struct core_opts){0}, NULL);
+    const int fds[] = {vdev_kick_fd(r->dev, 0), vdev_kick_fd(r->dev, 1)};
+    cr_assert_eq(held.frees, 0);
+    rig_down(r);
+    cr_assert_eq(held.frees, 1);
+    for (unsigned i = 0; i < ARRAY_SIZE(fds); i++)
+        cr_assert_eq(fcntl(fds[i], F_GETFD), -1, "its descriptors are closed");
+}
+
+Test(core, a_machine_reset_is_the_devices_too)
+{
+    struct rig *r = core_up((struct core_opts){0}, NULL);
+    rig_status_set(r, 0);
+    cr_assert_eq(core_power_ons, 0, "a driver's reset is less");
+    rig_negotiate(r);
+    transport_reset(r->transport);
+    cr_assert_eq(core_power_ons, 1);
+    cr_assert_eq(rig_status(r), 0);
+    for (unsigned word = 0; word < VDEV_FEATURE_WORDS; word++)
+        cr_assert_eq(vdev_features_driver(r->dev, word), 0);
+    cr_assert_null(vdev_queue(r->dev, Q), "no queue is live");
+    rig_down(r);
+}
+
+/* 2.3, 2.1.2: nothing is announced before DRIVER_OK, nor while the device is being reset. */
+static void change(void)
+{
+    vdev_config_changed(board_rig->dev);
+}
+
+Test(core, when_a_change_is_not_announced)
+{
+    for (enum rig_transport t = RIG_MMIO; t <= RIG_PCI; t += RIG_PCI - RIG_MMIO) {
+        struct rig *r = board_rig =
+            board_up((struct board_options){0},
+                     &(struct rig_options){.transport = t, .stop_before_driver_ok = true});
+        change();
+        cr_assert_eq(rig_irqs(r), 0, "%s", rig_where(r));
+        rig_driver_ok(r);
+        change();
+        cr_assert_eq(rig_irqs(r), 1);
+        held.hold = true;
+        cr_assert_not(board_serves(r, 0, rig_kick));
+        cr_assert_eq(held.n, 1);
+        rig_hush(r, 0);
+        (void)rig_irqs(r);
+        board.draining = change;
+        rig_status_set(r, 0);
+        board.draining = NULL;
+        cr_assert_eq(held.n, 0, "it was drained");
+        cr_assert_eq(rig_irqs(r), 0, "%s", rig_where(r));
+        rig_down(r);
+    }
+}
+
+/* What a device does not say of its configuration reads 0; what is behind it cannot be written. */
+Test(core, the_edges_of_the_configuration)
+{
+    struct rig *r = core_up((struct core_opts){0}, NULL);
+    for (unsigned suspended = 0; suspended < 2; suspended++) {
+        for (unsigned off = 0; off < 32; off++)
+            cr_assert_eq(rig_config(r, off, 1), off < 8 ? 0x10 + off : 0, "byte %u", off);
+        rig_status_set(r, 15 | VDEV_S_SUSPEND);
+    }
+    rig_down(r);
+    r = up();
+    rig_config_set(r, 7, 2, 0x77);
+    rig_config_set(r, 5, 4, 0x77);
+    rig_config_set(r, 8, 1, 0x77);
+    rig_config_set(r, 0x800, 4, 0x77);
+    cr_assert_eq(held.config_writes, 0);
+    rig_config_set(r, 6, 2, 0x77);
+    cr_assert_eq(held.config_writes, 1);
+    rig_down(r);
+}
+
+/* DRIVER_OK and a reset, and the loop comes to neither before both are over. */
+Test(core, a_start_that_was_taken_back)
+{
+    const struct rig_options early = {.stop_before_driver_ok = true};
+    struct rig *r = core_up((struct core_opts){0}, &early);
+    rig_status_set(r, 15);
+    rig_status_set(r, 0);
+    rig_settle(r);
+    cr_assert_null(vdev_queue(r->dev, 0));
+    cr_assert_eq(held.kicks, 0);
+    r->o.stop_before_driver_ok = false;
+    rig_negotiate(r);
+    cr_assert(served(r, 0) && served(r, 1));
+    rig_down(r);
+}
+
+/* A device that asks for its queue to be looked at again: on its loop, and not in place. */
+Test(core, a_queue_is_poked)
+{
+    struct rig *r = up();
+    unsigned kicks = held.kicks;
+    vdev_poke(r->dev, Q);
+    cr_assert_eq(held.kicks, kicks);
+    rig_settle(r);
+    cr_assert_eq(held.kicks, kicks + 1);
+    rig_status_set(r, 0);
+    vdev_poke(r->dev, Q);
+    rig_settle(r);
+    cr_assert_eq(held.kicks, kicks + 1, "it is not live");
+    rig_down(r);
+}
+
+static void expect_counts(struct rig *r, unsigned q, uint64_t kicks, uint64_t interrupts)
+{
+    uint64_t k = 99, i = 99;
+    vdev_queue_counts(r->dev, q, &k, &i);
+    cr_expect_eq(k, kicks, "queue %u: %lu notifications", q, (unsigned long)k);
+    cr_expect_eq(i, interrupts, "queue %u: %lu interrupts", q, (unsigned long)i);
+}
+
+Test(core, notifications_and_interrupts_are_counted)
+{
+    struct rig *r = core_up((struct core_opts){0}, NULL);
+    expect_counts(r, 0, 0, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        rig_listen(r, 1);
+        cr_assert(served(r, 1));
+    }
+    expect_counts(r, 0, 0, 0);
+    expect_counts(r, 1, 3, 3);
+    expect_counts(r, 2, 0, 0);
+    vdev_config_changed(r->dev); /* is no queue's */
+    expect_counts(r, 1, 3, 3);
+    rig_status_set(r, 0);
+    expect_counts(r, 1, 0, 0);
     rig_down(r);
 }

@@ -125,6 +125,41 @@ Test(legacy, the_ring_is_laid_out_by_its_alignment)
     }
 }
 
+/* No alignment at all: the used ring begins where the other one ends. */
+Test(legacy, the_shortest_ring)
+{
+    struct rig *r = up(RIG_MMIO_LEGACY, true);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_SEL, Q);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_PFN, 0);
+    rig_reg_set(r, VIRTIO_MMIO_GUEST_PAGE_SIZE, 512);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_NUM, 1);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_ALIGN, 1);
+    gpa_t at = rig_alloc_at(r, 512, 512);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_PFN, (uint32_t)(at.v / 512));
+    cr_assert_eq(vdev_queue_config(r->dev, Q)->device.v, at.v + 16 + (2 + 2 + 2 + 2));
+    rig_down(r);
+}
+
+/* 5: seven of the types that there are have a legacy interface. */
+Test(legacy, who_has_a_legacy_interface)
+{
+    static const enum transport_kind kinds[] = {TRANSPORT_PCI_TRANSITIONAL, TRANSPORT_PCI_LEGACY,
+                                                TRANSPORT_MMIO_LEGACY};
+    for (uint16_t id = 0; id < 100; id++) {
+        bool has = (id >= 1 && id <= 5) || id == 8 || id == 9;
+        cr_assert_eq(transport_has_legacy(id), has, "type %u", id);
+    }
+    struct rig *r = rig_up("rtc", NULL);
+    const struct transport_env env = {.mmio = r->bus};
+    const struct transport_place at = {.base = GPA(RIG_BASE + 0x1000), .irq_fd = -1};
+    for (unsigned k = 0; k < ARRAY_SIZE(kinds); k++) {
+        struct transport *t = NULL;
+        cr_assert_eq(transport_new(kinds[k], r->dev, &env, &at, &t), -EOPNOTSUPP);
+        cr_assert_null(t);
+    }
+    rig_down(r);
+}
+
 Test(legacy, a_queue_is_taken_away_and_given_again)
 {
     for (unsigned k = 0; k < ARRAY_SIZE(legacy); k++) {

@@ -45,6 +45,13 @@ Test(loops, queues_of_a_disk_are_spread)
             cr_expect_eq(answered(r, q), q % 3 == l, "queue %u, loop %u", q, l);
     }
     cr_expect_eq(reported(r, "reads"), 4, "whichever loop counted");
+    for (unsigned q = 0; q < 4; q++) {
+        char name[32];
+        (void)snprintf(name, sizeof(name), "queue%u_notifications", q);
+        cr_expect_eq(reported(r, name), 1, "%s", name);
+        (void)snprintf(name, sizeof(name), "queue%u_interrupts", q);
+        cr_expect_eq(reported(r, name), 1, "%s", name);
+    }
     down(r);
 }
 
@@ -129,9 +136,19 @@ Test(loops, one_doorbell_for_all)
     for (unsigned q = 0; q < 4; q++)
         offer_read(r, q);
     bells_ring(&bells.on[0]);
+    loop_settle(r->loops[0]);
+    for (unsigned q = 0; q < 4; q++) {
+        uint64_t kicks, interrupts;
+        vdev_queue_counts(r->dev, q, &kicks, &interrupts);
+        cr_expect_eq(kicks, q % 2 == 0, "queue %u: its own loop looks at it", q);
+    }
     rig_settle(r);
     for (unsigned q = 0; q < 4; q++)
         cr_expect(answered(r, q), "queue %u", q);
+    rig_status_set(r, 0);
+    cr_assert_eq(bells.n, 0);
+    rig_up_again(r);
+    cr_assert_eq(bells.n, 1, "with the first queue, and without the last one");
     down(r);
 }
 

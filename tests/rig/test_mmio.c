@@ -312,6 +312,122 @@ Test(mmio, queue_reset_reads_0_when_it_can_be_read)
     rig_down(r);
 }
 
+Test(mmio, each_half_of_an_address)
+{
+    struct rig *r = up();
+    const struct vq_config *c = vdev_queue_config(r->dev, 0);
+    to_features_ok(r);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_SEL, 0);
+    for (uint32_t i = 0; i < 6; i++)
+        rig_reg_set(r, VIRTIO_MMIO_QUEUE_DESC_LOW + 16 * (i / 2) + 4 * (i % 2), 0x11223341 + i);
+    cr_assert_eq(c->desc.v, 0x1122334211223341);
+    cr_assert_eq(c->driver.v, 0x1122334411223343);
+    cr_assert_eq(c->device.v, 0x1122334611223345);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_AVAIL_LOW, 1);
+    cr_assert_eq(c->driver.v, 0x1122334400000001);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_AVAIL_HIGH, 0);
+    cr_assert_eq(c->driver.v, 1);
+    for (uint32_t size = 1; size <= 0x100000; size *= 2) {
+        rig_reg_set(r, VIRTIO_MMIO_QUEUE_NUM, size);
+        cr_assert_eq(c->size, MIN(size, 0xffffu));
+    }
+    rig_down(r);
+}
+
+/* 2.13: administration virtqueues are PCI's alone. */
+Test(mmio, no_administration_virtqueue)
+{
+    const struct vdev_options v = {.admin_vq = true};
+    struct rig *r = rig_up("rng", &(struct rig_options){.vdev = &v});
+    cr_assert_not(rig_has(r, VDEV_F_ADMIN_VQ));
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_SEL, 1);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_QUEUE_NUM_MAX), 0);
+    rig_down(r);
+}
+
+enum { STATE_VERSION = 2, REGISTERS = 7 };
+
+/* What the transport saves of a device with one queue: all of its registers. */
+static void saved_registers(struct rig *r, uint32_t reg[REGISTERS])
+{
+    struct state_out s = rig_save(r);
+    struct state_in in = {.buf = s.buf, .len = s.len};
+    uint32_t version;
+    cr_assert_eq(state_open(&in, "MMIO", STATE_VERSION, &version), 0);
+    cr_assert_eq(version, STATE_VERSION);
+    for (unsigned i = 0; i < REGISTERS; i++)
+        reg[i] = state_get_u32(&in);
+    cr_assert_eq(state_close(&in), 0);
+    state_out_free(&s);
+}
+
+static void fill_registers(struct rig *r)
+{
+    static const uint32_t at[] = {VIRTIO_MMIO_DEVICE_FEATURES_SEL, VIRTIO_MMIO_DRIVER_FEATURES_SEL,
+                                  VIRTIO_MMIO_QUEUE_SEL, VIRTIO_MMIO_SHM_SEL};
+    vdev_config_changed(r->dev);
+    for (unsigned i = 0; i < ARRAY_SIZE(at); i++)
+        rig_reg_set(r, at[i], 0x11111111 * (i + 1));
+}
+
+Test(mmio, registers_have_another_life)
+{
+    static const uint32_t expected[] = {2, 0x11111111, 0x22222222, 0x33333333, 0x44444444, 0, 0};
+    uint32_t reg[REGISTERS];
+    struct rig *r = up();
+    fill_registers(r);
+    rig_save_and_load(r);
+    saved_registers(r, reg);
+    cr_assert_arr_eq(reg, expected, sizeof(reg));
+    transport_reset(r->transport);
+    saved_registers(r, reg);
+    for (unsigned i = 0; i < REGISTERS; i++)
+        cr_assert_eq(reg[i], 0, "register %u after a reset", i);
+    rig_down(r);
+}
+
+/* Registers that are read and then found to be too few, or too many. */
+Test(mmio, registers_that_are_refused)
+{
+    for (unsigned n = 0; n < 2 * REGISTERS; n++) {
+        struct rig *r = up();
+        uint32_t reg[REGISTERS];
+        struct state_out s = {0};
+        state_begin(&s, "MMIO", STATE_VERSION);
+        for (unsigned i = 0; i < n; i++)
+            state_u32(&s, 3);
+        state_end(&s);
+        cr_assert_neq(rig_load(r, s.buf, s.len), 0);
+        state_out_free(&s);
+        saved_registers(r, reg);
+        for (unsigned i = 0; i < REGISTERS; i++)
+            cr_assert_eq(reg[i], 0, "register %u of %u", i, n);
+        rig_down(r);
+    }
+}
+
+Test(mmio, legacy_registers_have_another_life)
+{
+    uint32_t reg[REGISTERS];
+    struct rig *r = rig_up("rng", &(struct rig_options){.transport = RIG_MMIO_LEGACY});
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_VERSION), 1);
+    rig_reg_set(r, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 0);
+    cr_assert_neq(rig_reg(r, VIRTIO_MMIO_DEVICE_FEATURES), 0);
+    rig_reg_set(r, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 1);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_DEVICE_FEATURES), 0, "there is one word");
+    rig_reg_set(r, VIRTIO_MMIO_GUEST_PAGE_SIZE, 1024);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_SEL, 0);
+    rig_reg_set(r, VIRTIO_MMIO_QUEUE_ALIGN, 2048);
+    rig_save_and_load(r);
+    saved_registers(r, reg);
+    cr_assert_eq(reg[5], 1024);
+    cr_assert_eq(reg[6], 2048);
+    transport_reset(r->transport);
+    saved_registers(r, reg);
+    cr_assert(reg[5] == 0 && reg[6] == 0);
+    rig_down(r);
+}
+
 Test(mmio, shared_memory_regions)
 {
     struct rig *r = up();

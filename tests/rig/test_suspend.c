@@ -19,12 +19,32 @@ static void suspend(struct rig *r)
     cr_assert_eq(rig_status(r), SUSPENDED);
 }
 
+/* Nor does it come of itself, or before its time. */
+Test(suspend, only_when_it_is_asked_for)
+{
+    for (unsigned k = 0; k < ARRAY_SIZE(modern); k++) {
+        struct rig *r = up(modern[k], false);
+        rig_status_set(r, RUNNING);
+        cr_assert_eq(rig_status(r), RUNNING, "the same again");
+        r->o.stop_before_driver_ok = true;
+        rig_negotiate(r);
+        rig_status_set(r, 11 | VDEV_S_SUSPEND);
+        cr_assert_eq(rig_status(r), 11, "before DRIVER_OK");
+        rig_down(r);
+    }
+}
+
 /* Used and announced before the status register says that it is suspended. */
 Test(suspend, what_is_in_flight_ends_first)
 {
     PROVES("General Initialization And Device Operation / Device Suspend#08");
     for (unsigned k = 0; k < 2 * ARRAY_SIZE(modern); k++) {
         struct rig *r = up(modern[k / 2], k & 1);
+        for (unsigned i = 0; i < 3; i++) { /* whatever was said of those before them */
+            uint16_t id = held_add(r, 8);
+            held_run(r);
+            held_expect(r, id, 8);
+        }
         held.hold = true;
         uint16_t ids[3];
         for (unsigned i = 0; i < 3; i++)

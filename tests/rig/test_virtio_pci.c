@@ -407,7 +407,8 @@ Test(pci, shared_memory_over_other_memory)
     unsigned n = virtio_caps(r, c), at = shm_bar(c, n);
     uint64_t bar = (rig_pci_get(r, at, 4) & ~15u) | (uint64_t)rig_pci_get(r, at + 4, 4) << 32;
     const uint64_t taken = bar + GIB(1);
-    r->windows[0] = (struct rig_window){GPA(taken), MIB(2), BOARD_SHM_HOST(7), false};
+    r->windows[0] = (struct rig_window){
+        .at = GPA(taken), .len = MIB(2), .host = BOARD_SHM_HOST(7), .placed = true};
 
     rig_pci_put(r, at, 4, (uint32_t)taken); /* the first region has no place there, the other has */
     cr_assert_eq(shm_base(r, BOARD_SHM_FIRST), 0);

@@ -206,6 +206,55 @@ Test(common, a_reset_of_the_device)
     rig_down(r);
 }
 
+/* The machine's reset, of what the driver's leaves alone, too. */
+Test(common, a_reset_of_the_machine)
+{
+    struct rig *r = up(2, (struct rig_options){0});
+    vdev_config_changed(r->dev);
+    rig_common_set(r, VIRTIO_PCI_COMMON_DFSELECT, 4, 0x11223344);
+    rig_common_set(r, VIRTIO_PCI_COMMON_GFSELECT, 4, 0x22334455);
+    cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_DFSELECT, 4), 0x11223344);
+    cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_GFSELECT, 4), 0x22334455);
+    select_queue(r, 1);
+    transport_reset(r->transport);
+    r->regs->up(r);
+    cr_assert_eq(rig_status(r), 0);
+    cr_assert_eq(rig_structure(r, VIRTIO_PCI_CAP_ISR_CFG, 0, 1), 0);
+    cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_Q_SELECT, 2), 0);
+    cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_DFSELECT, 4), 0);
+    cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_GFSELECT, 4), 0);
+    rig_negotiate(r);
+    cr_assert(board_serves(r, 1, rig_kick));
+    rig_down(r);
+}
+
+/* Accesses of a width or at a place that no field has. */
+Test(common, odd_writes_do_nothing)
+{
+    struct rig *r = up(2, (struct rig_options){.stop_before_driver_ok = true});
+    rig_common_set(r, RIG_QUEUE_RESET, 2, 1);
+    const struct vq_config *c = vdev_queue_config(r->dev, 0);
+    select_queue(r, 0);
+    rig_common_set(r, RIG_QUEUE_RESET, 2, 1);
+    cr_assert_not(c->enabled);
+    for (unsigned off = 0; off < 64; off++) {
+        if (off != VIRTIO_PCI_COMMON_STATUS)
+            rig_common_set(r, off, 1, 0);
+        bool area = off >= VIRTIO_PCI_COMMON_Q_DESCLO && off <= VIRTIO_PCI_COMMON_Q_USEDHI;
+        if (off > VIRTIO_PCI_COMMON_GF && off <= 60 && !(area && off % 4 == 0))
+            rig_common_set(r, off, 4, 0x11223344);
+        cr_assert_eq(rig_status(r), A | D | FOK, "%u", off);
+        cr_assert(c->desc.v == 0 && c->driver.v == 0 && c->device.v == 0, "%u", off);
+    }
+    cr_assert_not(c->enabled);
+    uint64_t v = 1;
+    const struct rig_cap *cap = &r->pci->cap[VIRTIO_PCI_CAP_COMMON_CFG];
+    rig_bar_access(r, cap->bar, cap->off + RIG_ADMIN_NUM, 4, false, &v);
+    cr_assert_eq(v, 0, "nothing is behind it");
+    cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_NUMQ + 1, 2), (A | D | FOK) << 8);
+    rig_down(r);
+}
+
 static struct rig *resetting;
 
 /* Whoever reads queue_reset now waits for the structure's lock, until the reset has ended. */

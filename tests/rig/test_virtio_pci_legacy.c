@@ -35,6 +35,29 @@ static void msix_enable(struct rig *r, bool on)
     rig_pci_put(r, r->pci->msix + PCI_MSIX_FLAGS, 2, flags | (on ? PCI_MSIX_FLAGS_ENABLE : 0));
 }
 
+Test(legacy_pci, a_notification_is_no_field)
+{
+    struct rig *r = up(RIG_PCI_LEGACY, false);
+    for (unsigned size = 1; size <= 4; size *= 2)
+        cr_assert_eq(io(r, VIRTIO_PCI_QUEUE_NOTIFY, size), 0);
+    rig_down(r);
+}
+
+/* It is behind the others, for modern drivers alone (2.13). */
+Test(legacy_pci, no_administration_virtqueue)
+{
+    const struct vdev_options v = {.admin_vq = true, .ring_reset = true};
+    struct rig *r = board_up((struct board_options){0},
+                             &(struct rig_options){.transport = RIG_PCI_TRANSITIONAL, .vdev = &v});
+    cr_assert(rig_has(r, VDEV_F_ADMIN_VQ));
+    io_set(r, VIRTIO_PCI_QUEUE_SEL, 2, 1);
+    cr_assert_eq(io(r, VIRTIO_PCI_QUEUE_NUM, 2), 0);
+    io_set(r, VIRTIO_MSI_QUEUE_VECTOR, 2, 0);
+    cr_assert_eq(io(r, VIRTIO_MSI_QUEUE_VECTOR, 2), NO_VECTOR);
+    cr_assert_neq(rig_common(r, VIRTIO_PCI_COMMON_Q_MSIX, 2), 0, "nor was it written");
+    rig_down(r);
+}
+
 Test(legacy_pci, is_in_the_first_bar)
 {
     PROVES("legacy:Virtio Transport Options / Virtio Over PCI Bus / "

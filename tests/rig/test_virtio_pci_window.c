@@ -71,6 +71,41 @@ Test(window, writes_as_the_bar_would)
     }
 }
 
+/* Lengths are of four bytes, too; and where nothing is, nothing is read. */
+Test(window, what_is_not_there)
+{
+    struct rig *r = up(false);
+    aim(r, VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_COMMON_DFSELECT, 4);
+    write_data(r, 1);
+    cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_DFSELECT, 4), 1);
+    for (unsigned shift = 8; shift < 32; shift += 8) {
+        aim(r, VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_COMMON_DFSELECT, 4 | 1u << shift);
+        write_data(r, 3);
+        cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_DFSELECT, 4), 1, "bit %u", shift);
+    }
+    const struct rig_bar *b = &r->pci->bar[r->pci->cap[VIRTIO_PCI_CAP_COMMON_CFG].bar];
+    aim_at(r, r->pci->cap[VIRTIO_PCI_CAP_COMMON_CFG].bar, (uint32_t)b->size, 4);
+    cr_assert_eq(look(r), 0);
+    rig_down(r);
+}
+
+/* 4.1.4: no larger than need be, and each structure is inside. */
+Test(window, bars_are_as_large_as_what_is_in_them)
+{
+    static const unsigned queues[] = {1, 2, 15};
+    for (unsigned i = 0; i < ARRAY_SIZE(queues); i++) {
+        struct rig *r = board_up((struct board_options){.queues = queues[i], .shm = {MIB(2u << i)}},
+                                 &(struct rig_options){.transport = RIG_PCI});
+        cr_assert_eq(r->pci->bar[2].size, MIB(2u << i));
+        for (unsigned type = VIRTIO_PCI_CAP_COMMON_CFG; type <= VIRTIO_PCI_CAP_DEVICE_CFG; type++) {
+            const struct rig_cap *c = &r->pci->cap[type];
+            cr_assert_leq(c->off + c->len, r->pci->bar[c->bar].size, "structure %u", type);
+            cr_assert_eq(rig_pci_get(r, c->at + VIRTIO_PCI_CAP_BAR + 1, 1), 0, "its id");
+        }
+        rig_down(r);
+    }
+}
+
 Test(window, reads_as_the_bar_would)
 {
     PROVES("Virtio Transport Options / Virtio Over PCI Bus / PCI Device Layout / "

@@ -257,6 +257,24 @@ Test(gmem, discard_keeps_what_was_prefaulted)
     gmem_free(m);
 }
 
+/* Whether the kernel was asked for huge pages there. */
+static bool asked_for_huge_pages(const void *at)
+{
+    FILE *f = fopen("/proc/self/smaps", "re");
+    char line[512], flags[512];
+    unsigned long from, to;
+    bool there = false, asked = false;
+    cr_assert(f);
+    while (fgets(line, sizeof(line), f)) {
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+            there = (uintptr_t)at >= from && (uintptr_t)at < to;
+        else if (there && sscanf(line, "VmFlags: %511[^\n]", flags) == 1)
+            asked = strstr(flags, "hg");
+    }
+    fclose(f);
+    return asked;
+}
+
 Test(gmem, transparent_huge_pages)
 {
     struct gmem *m;
@@ -267,9 +285,13 @@ Test(gmem, transparent_huge_pages)
         cr_assert(strstr(e.msg, "transparent huge pages"), "%s", e.msg);
         cr_skip("this host has no transparent huge pages");
     }
+    cr_assert(asked_for_huge_pages(gmem_at(m, GPA(0), 1)));
     memset(gmem_at(m, GPA(0), 4 << 20), 1, 4 << 20);
     gmem_discard(m);
     cr_assert_eq(*(uint8_t *)gmem_at(m, GPA(0), 1), 0);
+    gmem_free(m);
+    m = make(pc, 2, (struct gmem_options){0});
+    cr_assert_not(asked_for_huge_pages(gmem_at(m, GPA(0), 1)), "nobody wanted them");
     gmem_free(m);
 }
 
@@ -445,6 +467,12 @@ Test(gmem, regions_that_are_added)
     cr_assert_eq(gmem_add(m, &r), -EEXIST, "its end");
     r.base = pc[1].base;
     cr_assert_eq(gmem_add(m, &r), -EEXIST, "RAM");
+    r.base = pc[0].base;
+    cr_assert_eq(gmem_add(m, &r), -EEXIST, "the first of it");
+    r.base = GPA(at.v - 4 * PAGE);
+    cr_assert_eq(gmem_add(m, &r), 0, "in front of it");
+    r.base = GPA(at.v + 4 * PAGE);
+    cr_assert_eq(gmem_add(m, &r), 0, "behind it");
     const struct gmem_region odd[] = {
         {.base = GPA(GIB(9)), .len = 0, .host = host},
         {.base = GPA(GIB(9)), .len = 100, .host = host},

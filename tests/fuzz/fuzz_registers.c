@@ -4,6 +4,7 @@
  * device, with queues and shared memory. */
 #include <linux/pci_regs.h>
 
+#include "tests/fuzz/oracle.h"
 #include "tests/rig/board.h"
 #include "tests/rig/rig_pci.h"
 
@@ -175,7 +176,7 @@ static void step(struct rig *r, struct script *s)
         machine_reset(r);
         break;
     case SAVE_AND_LOAD:
-        rig_save_and_load(r);
+        oracle_migrate(r);
         break;
     case CONFIG_CHANGED:
         vdev_config_changed(r->dev);
@@ -213,8 +214,10 @@ void fuzz_registers(struct script *s, const char *which)
         b.shm[1] = 4096;
     }
     struct rig *r = board_up(b, &o);
-    for (unsigned i = 0; i < STEPS_MAX && s->len > 0; i++)
+    for (unsigned i = 0; i < STEPS_MAX && s->len > 0; i++) {
         step(r, s);
+        oracle_device(r);
+    }
     rig_settle(r);
     held.hold = false;
     r->o.stop_before_driver_ok = false;

@@ -5,6 +5,7 @@
 #include <linux/virtio_ring.h>
 
 #include "tests/fuzz/clock.h"
+#include "tests/fuzz/oracle.h"
 #include "tests/rig/rig_priv.h"
 
 enum {
@@ -373,7 +374,7 @@ static void step(struct guest *g, struct script *s)
         negotiate(g, 0);
         break;
     case SAVE_AND_LOAD:
-        rig_save_and_load(r);
+        oracle_migrate(r);
         break;
     case TIME:
         clock_pass(r->loop, MILLISECOND << take8(s) % 16);
@@ -404,6 +405,7 @@ void guest_run(struct guest *g, struct script *s)
     for (unsigned i = 0; i < STEPS_MAX && s->len > 0; i++)
         step(g, s);
     rig_settle(g->r);
+    oracle_device(g->r);
 }
 
 /* --- lifetime --- */

@@ -3,7 +3,7 @@
 #include <linux/virtio_config.h>
 
 #include "base/log.h"
-#include "tests/rig/held.h"
+#include "tests/rig/board.h"
 
 enum { SIZE = 4, HEADER = 16, LENGTH = 8, CHECKSUM = 12, RUNNING = 15 };
 
@@ -208,6 +208,45 @@ Test(hostile_state, an_alarm_that_was_not_negotiated)
     struct state_out s = rig_save(r);
     forge_one(r, &s, "rtc without alarms");
     cr_assert(!rig_used(r, ALARMQ, &id, &len));
+    state_out_free(&s);
+    rig_down(r);
+}
+
+/* What one of two interfaces led to, loaded where a driver has only the other one. */
+static void of_another_interface(enum rig_transport from, enum rig_transport to)
+{
+    struct rig *r = held_up(&(struct rig_options){.transport = from}, SIZE);
+    struct state_out s = rig_save(r);
+    cr_assert_eq(rig_load(r, s.buf, s.len), 0, "%s", rig_transport_names[from]);
+    rig_down(r);
+    r = held_up(&(struct rig_options){.transport = to}, SIZE);
+    cr_assert_eq(rig_load(r, s.buf, s.len), -EBADMSG, "%s", rig_transport_names[to]);
+    revive(r);
+    state_out_free(&s);
+    rig_down(r);
+}
+
+Test(hostile_state, of_an_interface_that_is_not_there)
+{
+    of_another_interface(RIG_MMIO_LEGACY, RIG_MMIO);
+    of_another_interface(RIG_MMIO, RIG_MMIO_LEGACY);
+}
+
+/* Its administration virtqueue is enabled, and the features say that there is none. */
+Test(hostile_state, an_administration_virtqueue_that_was_not_accepted)
+{
+    enum { FEATURES = HEADER + 2 + 1 + 4 + 1 };
+    struct vdev_options v = vdev_options_default;
+    v.admin_vq = true;
+    struct rig *r = board_up((struct board_options){0},
+                             &(struct rig_options){.transport = RIG_PCI, .vdev = &v});
+    struct state_out s = rig_save(r);
+    uint8_t *section = s.buf;
+    while (memcmp(section, "VDEV", 4) != 0)
+        section += HEADER + get_bytes(section + LENGTH, 4);
+    section[FEATURES + VDEV_F_ADMIN_VQ / 8] ^= 1u << VDEV_F_ADMIN_VQ % 8;
+    reseal(section);
+    cr_assert_eq(rig_load(r, s.buf, s.len), -EBADMSG);
     state_out_free(&s);
     rig_down(r);
 }

@@ -20,6 +20,8 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "base/sandbox.h"
+
 enum { SOCKETS_MAX = 32, PATH_BYTES = sizeof(((struct sockaddr_un *)0)->sun_path) };
 
 /* What the inside asks the outside to do. */
@@ -373,6 +375,9 @@ int jail_enter(struct err *e)
         caps; /* they went with root's user, unless somebody has arranged otherwise */
     if (get_capabilities(&caps) < 0 || caps.of[0].permitted || caps.of[1].permitted)
         return err_host(e, 0, "--jail: capabilities stay (securebits)");
+    /* What is opened from now on is looked for in here, where the rules that were made for the
+     * host's files mean nothing. */
+    sandbox_path("/", SANDBOX_READ);
     rc = die_with_outside(); /* a change of user has called it off */
     return rc < 0 ? err_host(e, rc, "--jail") : 0;
 }

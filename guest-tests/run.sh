@@ -256,7 +256,7 @@ run_case() {
     esac
     if [ -z "$faults" ]; then
         echo "PASS $1: $(tail -n 1 "$out")"
-        grep '^skipped: \|^hostile: .* attacks' "$out"
+        grep '^skipped: \|^hostile: .* attacks\|^case ' "$out"
         return
     fi
     failed=$((failed + 1))

@@ -373,15 +373,26 @@ Test(fs_files, appending)
     down();
 }
 
+/* As chattr(1) does, besides the attributes that the file has: for ext4 the format of its block map
+ * is one of them, and to leave that out asks for a conversion, which fails now and then, with the
+ * other attributes set all the same. */
+static bool only_longer(int fd, bool on)
+{
+    int attr;
+    if (ioctl(fd, FS_IOC_GETFLAGS, &attr) < 0)
+        return false;
+    attr = on ? attr | FS_APPEND_FL : attr & ~FS_APPEND_FL;
+    return ioctl(fd, FS_IOC_SETFLAGS, &attr) == 0;
+}
+
 /* A log of the host's: nobody may do anything else to it. */
 Test(fs_files, what_can_only_become_longer)
 {
-    int attr = FS_APPEND_FL, none = 0;
     uint64_t fh;
     up();
     write_file("f", "0123", 4);
     int fd = open(in_folder("f"), O_RDONLY);
-    if (ioctl(fd, FS_IOC_SETFLAGS, &attr) < 0) {
+    if (!only_longer(fd, true)) {
         close(fd);
         down();
         cr_skip_test("needs root, and a file system with that attribute");
@@ -392,7 +403,7 @@ Test(fs_files, what_can_only_become_longer)
     cr_assert_eq(open_node(n, O_WRONLY | O_APPEND, &fh), 0);
     cr_assert_eq(write_as(fh, 0, "ab", O_WRONLY | O_APPEND, 0), 2);
     expect_text("f", "0123ab");
-    cr_assert_eq(ioctl(fd, FS_IOC_SETFLAGS, &none), 0);
+    cr_assert(only_longer(fd, false));
     close(fd);
     down();
 }

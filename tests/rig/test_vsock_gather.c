@@ -177,6 +177,43 @@ Test(vsock_gather, a_bad_packet_behind_good_ones)
     guest_down(g);
 }
 
+/* What makes a run of packets go out is the packet behind it. If the run fails, that one is neither
+ * kept for a host that is gone, nor held against the driver. */
+static void behind_a_send_that_failed(unsigned good, bool and_a_lie)
+{
+    struct guest *g = guest_up(NULL, 1); /* for the response: the RST waits, and the connection */
+    struct vsock *v = vdev_priv(g->r->dev);
+    g->repost = false;
+    int fd = guest_connects(g, STREAM);
+    for (unsigned i = 0; i < good; i++)
+        guest_puts(g, GUEST_PORT, 0, 10, OP(RW));
+    struct virtio_vsock_hdr lie = header(g, OP(RW));
+    lie.len = 1000; /* of 10 */
+    if (and_a_lie)
+        guest_put(g, &lie, pattern, 10, rig_alloc(g->r, sizeof(lie) + 10));
+    send_fails = ENOMEM;
+    rig_kick(g->r, VSOCK_TX);
+    rig_settle(g->r);
+    send_fails = 0;
+    const struct conn *c = conn_find(v, GUEST_PORT, HOST_PORT);
+    cr_assert_eq(c->state, CONN_ENDED);
+    cr_assert_null(c->out.bytes);
+    cr_assert_eq(reported(g->r, "violations"), 0);
+    cr_assert_eq(reported(g->r, "resets"), 1);
+    guest_post(g, RX_LEN, 2);
+    guest_expect(g, OP(RST));
+    guest_expect_none(g);
+    cr_assert(host_sees_end(g, fd));
+    close(fd);
+    guest_down(g);
+}
+
+Test(vsock_gather, behind_a_send_that_failed)
+{
+    behind_a_send_that_failed(VSOCK_GATHER + 1, false);
+    behind_a_send_that_failed(1, true);
+}
+
 static void guest_gets_message(struct guest *g, size_t from, size_t len)
 {
     do {

@@ -12,12 +12,13 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "base/jail.h"
 #include "devices/fs/fs_priv.h"
 #include "devices/virtio/vdev.h"
 #include "vmm/sandbox_lists.h"
 
 extern const struct vdev_class scsi_class, vsock_class;
-enum { FINE = 77 };
+enum { FINE = 77, NO_JAIL };
 static char dir[] = "/tmp/test-sandbox-XXXXXX", path[64];
 
 struct child {
@@ -219,6 +220,52 @@ Test(sandbox, files_elsewhere_are_refused)
     works(&(struct child){.kind = SANDBOX_POOL, .more = &fs_files, .fn = open_inside});
     works(&(struct child){.kind = SANDBOX_POOL, .more = &fs_files, .fn = open_outside});
     (void)rmdir(dir);
+}
+
+static void open_in_jail(void)
+{
+    if (openat(AT_FDCWD, "/there", O_RDONLY) < 0 || openat(AT_FDCWD, "/there", O_RDWR) >= 0)
+        _exit(1);
+}
+static int try_in_jail(const struct child *c)
+{
+    const struct jail_config jail = {.dir = dir, .uid = 64242, .gid = 64243, .own_net = true};
+    int status;
+    struct err e;
+    pthread_t t;
+    int rc = jail_begin(&jail, &status, &e);
+    if (rc > 0)
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+    if (rc < 0)
+        return NO_JAIL;
+    if (sandbox_use(&sandbox_programs, &e) < 0 || sandbox_begin(false, &e) < 0 ||
+        pthread_create(&t, NULL, confined, (void *)c) || jail_enter(&e) < 0)
+        return 1;
+    sandbox_seal();
+    (void)pthread_join(t, NULL);
+    return 1;
+}
+Test(sandbox, in_a_jail_what_it_has_can_be_read)
+{
+    const struct child c = {.kind = SANDBOX_POOL, .more = &fs_files, .fn = open_in_jail};
+    int status;
+    if (!sandbox_built_in() || geteuid() != 0)
+        cr_skip("needs the sandbox, and root");
+    cr_assert_not_null(mkdtemp(dir));
+    cr_assert_eq(chmod(dir, 0755), 0);
+    (void)snprintf(path, sizeof(path), "%s/there", dir);
+    int fd = open(path, O_CREAT | O_WRONLY, 0666);
+    cr_assert_geq(fd, 0);
+    (void)close(fd);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(try_in_jail(&c));
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    (void)unlink(path);
+    (void)rmdir(dir);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NO_JAIL)
+        cr_skip("no jail can be made here");
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == FINE, "status %#x", status);
 }
 
 static void open_any(void)

@@ -62,8 +62,7 @@ static void tap_set_queues(struct net_backend *b, unsigned n)
 
 #define TUN(request)                                                                               \
     {                                                                                              \
-        .nr = SYS_ioctl, .on = ON_VCPU | ON_LOOP | ON_MAIN, .arg = 1, .mask = UINT32_MAX,          \
-        .value = (request), .why = SANDBOX_LAB                                                     \
+        .nr = SYS_ioctl, .on = ON_LOOP | ON_MAIN, .arg = 1, .mask = UINT32_MAX, .value = (request) \
     }
 const struct sandbox_list net_tap_calls = {
     .name = "net tap",

@@ -60,6 +60,12 @@ static inline uint64_t get_bytes(const void *src, size_t n)
     return v;
 }
 
+/* What the descriptor is ready for now, of these and of what poll(2) always tells; 0: nothing. */
+uint32_t poll_now(int fd, short events);
+/* As poll(2), of which there is one kind in this program. */
+struct pollfd;
+int poll_ms(struct pollfd *fds, unsigned n, int timeout_ms);
+
 /* What may hold anything, such as a file's name, becomes part of one line. */
 static inline void make_one_line(char *text, size_t len)
 {

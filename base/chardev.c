@@ -11,12 +11,6 @@
 
 #include "base/log.h"
 
-static uint32_t poll_now(int fd, short events)
-{
-    struct pollfd p = {.fd = fd, .events = events};
-    return poll(&p, 1, 0) > 0 ? (uint32_t)p.revents : 0;
-}
-
 /* Output. */
 
 /* Bytes taken, or -errno; -EAGAIN when the host's side is full. Locked. */
@@ -26,7 +20,9 @@ static ssize_t write_once(struct chardev *c, const uint8_t *p, size_t len)
 
     switch (c->how) {
     case OUT_SOCKET:
-        n = send(c->out_fd, p, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        n = sendmsg(c->out_fd,
+                    &(struct msghdr){.msg_iov = &(struct iovec){(void *)p, len}, .msg_iovlen = 1},
+                    MSG_DONTWAIT | MSG_NOSIGNAL);
         break;
     case OUT_POLLED:
         if (!poll_now(c->out_fd, POLLOUT))

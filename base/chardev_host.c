@@ -27,12 +27,12 @@ static int hold_init(struct chardev *c, size_t cap, struct err *e)
 
 const struct sandbox_list chardev_socket_calls = {
     .name = "console on a socket",
-    .calls = (const struct sandbox_call[]){
-        {.nr = SYS_sendto, .on = ON_VCPU | ON_LOOP, .why = SANDBOX_LAB},
-        {.nr = SYS_accept4, .on = ON_LOOP, .why = SANDBOX_LAB},
-        {.nr = SYS_newfstatat, .on = ON_MAIN, .why = SANDBOX_LAB}, /* it is removed */
-        {.nr = SYS_unlink, .on = ON_MAIN, .why = SANDBOX_LAB},
-        {0}}};
+    .calls =
+        (const struct sandbox_call[]){{.nr = SYS_sendmsg, .on = ON_VCPU | ON_LOOP},
+                                      {.nr = SYS_accept4, .on = ON_LOOP},
+                                      {.nr = SYS_newfstatat, .on = ON_MAIN}, /* it is removed */
+                                      {.nr = SYS_unlink, .on = ON_MAIN},
+                                      {0}}};
 
 static int open_stdio(struct chardev *c, int in_fd, int out_fd, struct err *e)
 {

@@ -11,6 +11,7 @@ enum { CTRL_A = 1 };
 /* One process, one terminal. Written before `raw` is set and read by a signal handler after. */
 static struct termios before;
 static int raw_fd;
+static pid_t group; /* ours, which nobody changes any more */
 static atomic_bool raw;
 
 /* Whoever changes the terminal from the background of its session is stopped, and with this process
@@ -18,13 +19,14 @@ static atomic_bool raw;
 static bool in_background(int fd)
 {
     pid_t front = tcgetpgrp(fd); /* fails when it is not the terminal of our session */
-    return front > 0 && front != getpgrp();
+    return front > 0 && front != group;
 }
 
 int term_open(struct chardev *c, struct err *e)
 {
     struct termios t;
 
+    group = getpgrp();
     if (in_background(c->in_fd) || jail_in_background())
         return err_input(e, 0,
                          "stdio: the terminal is not for processes in the background; "

@@ -60,8 +60,8 @@ static void emit(enum log_level level, const char *tail, const char *fmt, va_lis
     len += strlen(tail);
     line[len++] = '\n';
     /* A log that cannot be written has nobody to be reported to, and may hold up no vCPU. */
-    struct pollfd p = {.fd = log_fd, .events = POLLOUT};
-    if (poll(&p, 1, 0) != 1 || write(p.fd, line, len) < 0)
+    int fd = log_fd;
+    if (!poll_now(fd, POLLOUT) || write(fd, line, len) < 0)
         return;
 }
 

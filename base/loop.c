@@ -52,6 +52,11 @@ enum loop_backend loop_backend(const struct loop *l)
     return l->backend;
 }
 
+void loop_confine_as(struct loop *l, int kind)
+{
+    l->kind = (enum sandbox_thread)kind;
+}
+
 const char *loop_name(const struct loop *l)
 {
     return l->name;
@@ -214,7 +219,7 @@ static void *thread_main(void *arg)
     (void)pthread_mutex_unlock(&s->lock);
     if (rc < 0)
         return NULL;
-    sandbox_enter(SANDBOX_LOOP, ops_of(l)->calls); /* whoever started it goes on meanwhile */
+    sandbox_enter(l->kind, ops_of(l)->calls); /* whoever started it goes on meanwhile */
     while (!atomic_load(&l->stop))
         (void)turn(l, -1);
     down(l);

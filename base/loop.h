@@ -17,6 +17,8 @@ enum loop_backend { LOOP_AUTO, LOOP_URING, LOOP_EPOLL };
 /* Makes no ring and no thread yet: the first turn does, on the thread that owns it. Of `name`, 15
  * characters are kept. */
 int CHECKED loop_new(const char *name, enum loop_backend want, struct loop **out);
+/* What its thread is confined as, SANDBOX_LOOP or another (base/sandbox.h). Before loop_start(). */
+void loop_confine_as(struct loop *l, int kind);
 void loop_free(struct loop *l); /* stops it first; I/O in flight is waited for; NULL is fine */
 enum loop_backend loop_backend(const struct loop *l); /* LOOP_AUTO before the first turn */
 const char *loop_name(const struct loop *l);

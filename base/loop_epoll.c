@@ -12,7 +12,7 @@ static int up(struct loop *l)
     l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (l->epoll_fd < 0)
         return -errno;
-    int rc = loop_pool_new(l, "io-worker", THREADS, &sandbox_loop_files, &l->io_pool);
+    int rc = loop_pool_new(l, LOOP_IO_POOL, THREADS, &sandbox_loop_files, &l->io_pool);
     if (rc < 0)
         fd_cleanup_(&l->epoll_fd);
     return rc;

@@ -42,6 +42,7 @@ enum { LOOP_SEGMENTS = 1024 };
 struct loop {
     char name[16]; /* of the thread; as many as a thread's may have */
     enum loop_backend want, backend;
+    enum sandbox_thread kind;
     int wake_fd; /* eventfd: something was posted, or a pool's thread finished something */
 
     pthread_t thread;
@@ -98,6 +99,7 @@ struct loop_backend_ops {
     /* The slot's watch is gone; frees it, now or when the kernel lets go. */
     void (*forget)(struct loop *l, struct loop_slot *s);
 };
+#define LOOP_IO_POOL "io-worker" /* its threads, and their list of system calls */
 extern const struct loop_backend_ops loop_uring_ops, loop_epoll_ops;
 
 /* Under the lock, after a change of either list. */

@@ -22,7 +22,6 @@ static struct {
     pthread_cond_t changed;
     enum state state;
     /* The main thread's until it is sealed; nobody's to change after that. */
-    bool live;
     const struct sandbox_list *lists[LISTS_MAX];
     unsigned n_lists;
     pid_t pid;
@@ -91,7 +90,6 @@ int sandbox_begin(bool live, struct err *e)
 {
     if (box.state == OFF)
         return 0;
-    box.live = live;
     box.n_lists = 0;
     box.pid = getpid();
     int rc = landlock_begin(live, e);
@@ -190,7 +188,7 @@ static void append_list(struct filter *f, const struct sandbox_list *l, enum san
     for (unsigned i = 0; i < box.programs->n; i++) {
         const struct sandbox_program *p = &box.programs->v[i];
         bool wanted = l ? p->list && !strcmp(p->list, l->name) : !p->list;
-        if (wanted && p->on & 1u << kind && (box.live || !(p->on & IF_LIVE)))
+        if (wanted && p->on & 1u << kind)
             append(f, p);
     }
 }

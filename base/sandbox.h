@@ -17,38 +17,38 @@
 enum sandbox_thread {
     SANDBOX_MAIN, /* signals, the control socket, reset and the end */
     SANDBOX_VCPU,
-    SANDBOX_LOOP, /* an event loop */
-    SANDBOX_POOL, /* a thread for what may block */
+    SANDBOX_LOOP,  /* an event loop */
+    SANDBOX_SLIRP, /* the one of networks in user space, whose sockets take as many as all else */
+    SANDBOX_POOL,  /* a thread for what may block; it has the list that was given to the pool */
     SANDBOX_THREADS,
 };
 enum {
     ON_MAIN = 1 << SANDBOX_MAIN,
     ON_VCPU = 1 << SANDBOX_VCPU,
     ON_LOOP = 1 << SANDBOX_LOOP,
+    ON_SLIRP = 1 << SANDBOX_SLIRP,
     ON_POOL = 1 << SANDBOX_POOL,
-    ON_ALL = ON_MAIN | ON_VCPU | ON_LOOP | ON_POOL,
-    IF_LIVE = 1 << SANDBOX_THREADS, /* only where files may be named while the guest runs */
+    ON_LOOPS = ON_LOOP | ON_SLIRP,
+    ON_ALL = ON_MAIN | ON_VCPU | ON_LOOPS | ON_POOL,
 };
 
 /* One system call, or those of its uses where (argument `arg` & mask) == value. */
 struct sandbox_call {
     int nr;
-    unsigned on;     /* ON_..., IF_LIVE */
-    uint8_t arg;     /* from 0; with a mask */
-    uint64_t mask;   /* 0: however it is called */
-    uint64_t value;  /* SANDBOX_OWN_PID: this process's id */
-    const char *why; /* it stays, though no run of tests/sandbox is seen to need it; NULL: one is */
+    unsigned on;    /* ON_... */
+    uint8_t arg;    /* from 0; with a mask */
+    uint64_t mask;  /* 0: however it is called */
+    uint64_t value; /* SANDBOX_OWN_PID: this process's id */
+    const char
+        *why; /* it stays, though nothing that tests/sandbox looks at needs it; NULL: needed */
 };
-/* Reasons that are many rows'. */
-#define SANDBOX_BUG     "a bug's end: assert(), abort(), a signal that kills"
-#define SANDBOX_LIBC    "the C library's choice: by its version, the allocation, the host's clock"
-#define SANDBOX_LAB     "needs a real guest: tools/boot-test --seen"
 #define SANDBOX_OWN_PID 0x5eedf11du /* no process has so high a number */
 
 struct sandbox_list {
     const char *name;                 /* unique */
     const struct sandbox_call *calls; /* ends with on == 0 */
     bool always;                      /* every machine needs it, without sandbox_need() */
+    bool chosen;                      /* a thread's `more`, so that none has two of these */
 };
 /* What the C library, the log, a terminal and an ordinary end need, and the loops. */
 extern const struct sandbox_list sandbox_every_thread, sandbox_loop, sandbox_loop_uring,
@@ -58,7 +58,7 @@ extern const struct sandbox_list sandbox_every_thread, sandbox_loop, sandbox_loo
  * architecture it is), whose verdict on all other calls is SANDBOX_NEXT. */
 struct sandbox_program {
     const char *list; /* NULL: all that are always needed, as one */
-    unsigned on;      /* one ON_..., perhaps with IF_LIVE */
+    unsigned on;      /* one ON_... */
     const struct sock_filter *insns;
     unsigned n;
 };

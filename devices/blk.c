@@ -450,8 +450,9 @@ static int blk_update(struct vdev *d, const void *opts, struct err *e)
 {
     const struct blk_opts *o = opts;
     struct blk *b = vdev_priv(d);
-    int rc = limiter_set(&b->limiter, &o->limits);
-    return rc < 0 ? err_host(e, rc, "%s", b->name) : 0;
+    (void)e;
+    limiter_set(&b->limiter, &o->limits);
+    return 0;
 }
 
 static void blk_destroy(struct blk *b)
@@ -539,7 +540,6 @@ const struct vdev_class blk_class = {
     .opts = blk_opts,
     .opts_size = sizeof(struct blk_opts),
     .create = blk_create,
-    .sandbox = (const struct sandbox_list *const[]){&limiter_calls, NULL},
 };
 
 static const unsigned always_offered[] = {VIRTIO_BLK_F_SEG_MAX,    VIRTIO_BLK_F_BLK_SIZE,
@@ -562,13 +562,13 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
     if (!b)
         return err_host(e, -ENOMEM, "disk %s", o->path);
     *b = (struct blk){.queues = (uint16_t)MAX(o->queues, 1u), .writeback = -1};
-    limiter_init(&b->limiter, env->loop, resume, b, "read", "write");
     /* 2.7.5.3.1: no chain is longer than its queue, indirect or not. */
     queue_size = queue_size ? MIN(queue_size, (uint32_t)QUEUE_SIZE) : QUEUE_SIZE;
     b->seg_max = queue_size > FRAMING ? queue_size - FRAMING : 1;
     memcpy(b->serial, serial, MIN(strlen(serial), sizeof(b->serial)));
     (void)snprintf(b->name, sizeof(b->name), "disk %s", o->id ? o->id : o->path);
 
+    int limits = limiter_init(&b->limiter, env->loop, resume, b, "read", "write");
     int rc = blkfile_open("disk", o->path, o->ro, o->direct, SECTOR, &b->file, e);
     b->sectors = b->file.size / SECTOR;
     b->counts = aligned_alloc(_Alignof(struct blk_counts), b->queues * sizeof(b->counts[0]));
@@ -576,8 +576,9 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
         memset(b->counts, 0, b->queues * sizeof(b->counts[0]));
     else if (rc == 0)
         rc = err_host(e, -ENOMEM, "disk %s", o->path);
-    if (rc == 0 && (rc = limiter_set(&b->limiter, &o->limits)) < 0)
+    if (rc == 0 && (rc = limits) < 0)
         (void)err_host(e, rc, "disk %s", o->path);
+    limiter_set(&b->limiter, &o->limits);
     if (rc == 0 && (rc = vdev_new(&blk_class, env, b, sizes, b->queues, out)) < 0)
         (void)err_host(e, rc, "disk %s", o->path);
     if (rc < 0) {

@@ -466,7 +466,7 @@ static const struct sandbox_list console_calls = {
                                             .arg = 1,
                                             .mask = UINT32_MAX,
                                             .value = TIOCGWINSZ,
-                                            .why = "a terminal, which tests have none of"},
+                                            .why = "a terminal: tests/cli"},
                                            {0}}};
 
 extern const struct vdev_class console_class;

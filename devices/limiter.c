@@ -6,14 +6,17 @@
 
 enum { TURN_NS = 100 * 1000 }; /* in which who is told has asked, if it has anything to ask for */
 
-void limiter_init(struct limiter *l, struct loop *loop, limiter_resume_fn *resume, void *ctx,
-                  const char *name0, const char *name1)
+static void expired(void *ctx);
+
+int limiter_init(struct limiter *l, struct loop *loop, limiter_resume_fn *resume, void *ctx,
+                 const char *name0, const char *name1)
 {
     *l = (struct limiter){.loop = loop,
                           .resume = resume,
                           .ctx = ctx,
                           .names = {name0, name1},
                           .lock = PTHREAD_MUTEX_INITIALIZER};
+    return loop_timer_open(loop, &l->timer, expired, l);
 }
 
 static uint64_t wait_ns(struct limiter_pair *p, uint64_t now)
@@ -122,13 +125,10 @@ static void set(struct limiter_pair *p, const struct limits_pair *to, uint64_t n
     bucket_set(&p->ops, &to->ops, now);
 }
 
-int limiter_set(struct limiter *l, const struct limits *to)
+void limiter_set(struct limiter *l, const struct limits *to)
 {
     uint64_t told[LIMITER_WAYS];
     bool limited = any(&to->shared) || any(&to->way[0]) || any(&to->way[1]);
-    int rc = limited && !l->timer.loop ? loop_timer_open(l->loop, &l->timer, expired, l) : 0;
-    if (rc < 0)
-        return rc;
     lock(l);
     uint64_t now = loop_now_ns();
     set(&l->shared, &to->shared, now);
@@ -139,7 +139,6 @@ int limiter_set(struct limiter *l, const struct limits *to)
     atomic_store(&l->limited, limited);
     unlock(l);
     tell(l, told);
-    return 0;
 }
 
 static void close_on_loop(void *ctx)
@@ -212,9 +211,3 @@ void limiter_report(struct limiter *l, struct report *r)
         report_number(r, name, waited);
     }
 }
-
-const struct sandbox_list limiter_calls = {
-    .name = "limits of a disk",
-    .calls = (const struct sandbox_call[]){
-        {.nr = SYS_timerfd_create, .on = ON_LOOP | IF_LIVE}, /* a limit where there was none */
-        {0}}};

@@ -14,7 +14,6 @@
 #include "base/bucket.h"
 #include "base/loop.h"
 #include "base/report.h"
-#include "base/sandbox.h"
 
 enum { LIMITER_WAYS = 2, LIMITER_QUEUES = 64 };
 
@@ -40,7 +39,7 @@ struct limiter {
     limiter_resume_fn *resume;
     void *ctx;
     const char *names[LIMITER_WAYS];
-    struct loop_timer timer; /* open from the first limit on */
+    struct loop_timer timer;
     atomic_bool limited;
     pthread_mutex_t lock; /* over what follows */
     struct limiter_pair {
@@ -56,12 +55,14 @@ struct limiter {
     unsigned first; /* the way that is asked first when the timer expires */
 };
 
-/* No limits yet. `loop` is the device's own; the names begin those of the numbers in a report. */
-void limiter_init(struct limiter *l, struct loop *loop, limiter_resume_fn *resume, void *ctx,
-                  const char *name0, const char *name1);
+/* No limits yet. `loop` is the device's own; the names begin those of the numbers in a report.
+ * -errno: there is no timer to be had. It is there from the beginning, or a limit that is set later
+ * would have to make one where nothing is made any more (base/sandbox.h). */
+int CHECKED limiter_init(struct limiter *l, struct loop *loop, limiter_resume_fn *resume, void *ctx,
+                         const char *name0, const char *name1);
 /* On the limiter's loop, or before anything runs. Buckets whose limit has changed are full. Whoever
- * waits is told. -errno: there is no timer to be had, and nothing has changed. */
-int CHECKED limiter_set(struct limiter *l, const struct limits *to);
+ * waits is told. */
+void limiter_set(struct limiter *l, const struct limits *to);
 void limiter_close(struct limiter *l); /* any thread; zeroes are fine */
 
 /* These on the queue's loop. Whether nothing may go for now: */
@@ -74,6 +75,3 @@ void limiter_take(struct limiter *l, unsigned way, uint64_t bytes);
 /* How often a queue had to wait, and for how long at least one did. A wait ends when there is
  * something again, or the limit is another; that the driver has given up meanwhile ends none. */
 void limiter_report(struct limiter *l, struct report *r);
-
-/* The system calls of limits that are set while the guest runs. */
-extern const struct sandbox_list limiter_calls;

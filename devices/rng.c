@@ -50,8 +50,7 @@ static int rng_create(const void *opts, const struct build_env *env, struct vdev
 static const struct opt_desc rng_opts[] = {{.type = OPT_END}};
 static const struct sandbox_list rng_calls = {
     .name = "rng",
-    .calls = (const struct sandbox_call[]){{.nr = SYS_getrandom, .on = ON_LOOP, .why = SANDBOX_LAB},
-                                           {0}}};
+    .calls = (const struct sandbox_call[]){{.nr = SYS_getrandom, .on = ON_LOOP}, {0}}};
 
 extern const struct vdev_class rng_class;
 const struct vdev_class rng_class = {.name = "rng",

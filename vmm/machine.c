@@ -483,7 +483,7 @@ static enum machine_end watch(struct machine *m, const struct machine_also *also
                                {.fd = also ? also->fd : -1, .events = POLLIN}};
         uint64_t count;
         int timeout = also ? also->timeout_ms(also->ctx) : -1;
-        if (poll(fds, ARRAY_SIZE(fds), timeout) < 0) {
+        if (poll_ms(fds, ARRAY_SIZE(fds), timeout) < 0) {
             if (errno == EINTR)
                 continue;
             return MACHINE_FAILED;

@@ -1,6 +1,5 @@
 /* vmm/machine_devices.c - puts each virtio device behind its transport and the transport on its
  * bus, with interrupts and doorbells of KVM's. */
-#include <linux/virtio_ids.h>
 #include <sys/eventfd.h>
 
 #include "base/loop.h"
@@ -27,11 +26,6 @@ static int check_counts(unsigned mmio, unsigned pci, unsigned consoles, struct e
         return err_input(e, 0, "%u console devices are asked for, and there is one console",
                          consoles);
     return 0;
-}
-
-static bool is_console(const struct device_config *c)
-{
-    return c->class->virtio_id == VIRTIO_ID_CONSOLE;
 }
 
 int devices_describe(const struct vm_config *cfg, struct platform *p,
@@ -200,27 +194,16 @@ static bool is_pci(const struct machine *m, unsigned i)
     return transport_is_pci((enum transport_kind)m->cfg->devices[i].transport);
 }
 
-/* In turn, in the order of the configuration; but a console is where the host's end of it is. */
-static unsigned loop_of(const struct machine *m, unsigned device)
-{
-    const struct device_config *all = m->cfg->devices;
-    unsigned before = 0;
-    for (unsigned i = 0; i < device; i++)
-        before += !is_console(&all[i]);
-    return is_console(&all[device]) ? 0 : before % m->n_io;
-}
-
 /* The device alone. On PCI the guest finds room for what it shares; else it is here. */
 static int create_device(struct machine *m, unsigned i, struct unwired *u, struct err *e)
 {
     const struct device_config *c = &m->cfg->devices[i];
     struct loop *loops[IO_THREADS_MAX];
-    for (unsigned k = 0; k < m->n_io; k++)
-        loops[k] = m->io[(loop_of(m, i) + k) % m->n_io];
+    unsigned n_loops = loops_of(m, i, loops);
     const struct build_env env = {.mem = m->mem,
                                   .loop = loops[0],
                                   .loops = loops,
-                                  .n_loops = m->n_io,
+                                  .n_loops = n_loops,
                                   .console = m->console,
                                   .options = &c->virtio,
                                   .place = place,

@@ -22,8 +22,8 @@ struct machine {
     struct vm vm;
     struct gmem *mem;
     struct bus *pio, *mmio;
-    struct loop *io[IO_THREADS_MAX]; /* the first has the console and the platform, too */
-    unsigned n_io;
+    struct loop *io[IO_THREADS_MAX + 1]; /* the first has the console and the platform, too */
+    unsigned n_io; /* those that were asked for, and perhaps one of networks in user space */
     struct chardev *console;
     struct serial *serial;
     int serial_irq;
@@ -64,6 +64,9 @@ int CHECKED machine_irq_line(struct machine *m, unsigned gsi, int *out, struct e
 int CHECKED confine(const struct vm_config *cfg, struct err *e);
 
 int CHECKED loops_build(struct machine *m, struct err *e);
+/* A device's, its own first; how many. */
+unsigned loops_of(const struct machine *m, unsigned device, struct loop *loops[IO_THREADS_MAX]);
+bool is_console(const struct device_config *d);
 int CHECKED loops_start(struct machine *m, struct err *e);
 void loops_stop(struct machine *m);
 void loops_free(struct machine *m); /* nothing is left on them */

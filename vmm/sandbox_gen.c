@@ -2,8 +2,10 @@
  * libseccomp, as C; or says what is in them.
  *
  * usage: sandbox-gen           the C file
- *        sandbox-gen --lists   KIND, LIST, CALL, its condition, and why it stays unseen, by tabs
- *        sandbox-gen --counts  for each kind of thread, how many calls all lists together have */
+ *        sandbox-gen --lists   KIND, LIST, CALL, its condition, and why it stays unseen, by tabs; a
+ *                              pool's own list is of the kind "pool NAME"
+ *        sandbox-gen --counts  for each kind of thread, how many calls it has in a machine without
+ *                              and with all devices; fails if these are more than are to be */
 #include <errno.h>
 #include <seccomp.h>
 #include <stdio.h>
@@ -12,9 +14,13 @@
 
 #include "vmm/sandbox_lists.h"
 
-enum { CALLS_MAX = 1024 };
+enum {
+    CALLS_MAX = 1024,
+    VCPU_MOST = 25, /* calls that a vCPU's thread may have, whatever the machine */
+    MOST = 40,      /* any other */
+};
 
-static const char *const kinds[SANDBOX_THREADS] = {"main", "vcpu", "loop", "pool"};
+static const char *const kinds[SANDBOX_THREADS] = {"main", "vcpu", "loop", "slirp", "pool"};
 
 static void fail(const char *what, int rc)
 {
@@ -44,7 +50,7 @@ static unsigned fill(scmp_filter_ctx f, const struct sandbox_list *l, unsigned o
 {
     unsigned n = 0;
     for (const struct sandbox_call *c = l->calls; c->on; c++) {
-        if (!(c->on & on & ~IF_LIVE) || (c->on ^ on) & IF_LIVE)
+        if (!(c->on & on))
             continue;
         add(f, c);
         n++;
@@ -97,8 +103,8 @@ static unsigned fill_all(scmp_filter_ctx f, const struct sandbox_list *only, uns
 /* The programs of a list: their arrays; or, with `table`, their rows. They count on from `n`. */
 static unsigned print_list(const struct sandbox_list *l, bool table, unsigned n)
 {
-    for (unsigned k = 0; k < 2 * SANDBOX_THREADS; k++) {
-        unsigned on = 1u << k % SANDBOX_THREADS | (k < SANDBOX_THREADS ? 0 : IF_LIVE);
+    for (unsigned k = 0; k < SANDBOX_THREADS; k++) {
+        unsigned on = 1u << k;
         scmp_filter_ctx f = new_filter();
         if (fill_all(f, l, on) > 0) {
             if (!table)
@@ -145,7 +151,9 @@ static void print_lists(void)
             for (unsigned k = 0; k < SANDBOX_THREADS; k++) {
                 if (!(c->on & 1u << k))
                     continue;
-                (void)printf("%s\t%s\t%s\t", kinds[k], l->name, name_of(c->nr));
+                bool pool = k == SANDBOX_POOL && l->chosen;
+                (void)printf("%s%s%s\t%s\t%s\t", kinds[k], pool ? " " : "", pool ? l->name : "",
+                             l->name, name_of(c->nr));
                 if (c->mask)
                     (void)printf("%u %#llx %#llx", c->arg, (unsigned long long)c->mask,
                                  (unsigned long long)c->value);
@@ -155,14 +163,16 @@ static void print_lists(void)
     }
 }
 
-/* How many calls the lists have together, of those that every machine needs or of all. */
-static unsigned count(unsigned kind, bool all)
+/* How many calls a thread has, with the list that is chosen for it (or NULL) and what every machine
+ * needs, or all devices. */
+static unsigned count(unsigned kind, const struct sandbox_list *chosen, bool all)
 {
     bool counted[CALLS_MAX] = {false};
     unsigned n = 0;
     const struct sandbox_list *l;
     for (unsigned i = 0; (l = sandbox_lists(i)) != NULL; i++) {
-        for (const struct sandbox_call *c = l->calls; c->on && (all || l->always); c++) {
+        bool has = l == chosen || l->always || (all && !l->chosen);
+        for (const struct sandbox_call *c = l->calls; c->on && has; c++) {
             bool counts = c->on & 1u << kind && !counted[c->nr];
             n += counts;
             counted[c->nr] |= counts;
@@ -171,22 +181,53 @@ static unsigned count(unsigned kind, bool all)
     return n;
 }
 
-static void print_counts(void)
+/* False: it has more calls than its kind is to have. */
+static bool print_count(unsigned kind, const struct sandbox_list *chosen)
 {
-    for (unsigned k = 0; k < SANDBOX_THREADS; k++)
-        (void)printf("%s: %u in every machine, %u with all devices that there are\n", kinds[k],
-                     count(k, false), count(k, true));
+    unsigned always = count(kind, chosen, false), most = count(kind, chosen, true);
+    unsigned limit = kind == SANDBOX_VCPU ? VCPU_MOST : MOST;
+    (void)printf("%s%s%s: %u, with all devices that there are %u, of %u at most\n", kinds[kind],
+                 chosen ? ", " : "", chosen ? chosen->name : "", always, most, limit);
+    return most <= limit;
+}
+
+static bool has_rows(const struct sandbox_list *l, unsigned kind)
+{
+    for (const struct sandbox_call *c = l->calls; c->on; c++) {
+        if (c->on & 1u << kind)
+            return true;
+    }
+    return false;
+}
+
+static bool print_counts(void)
+{
+    bool fine = true;
+    const struct sandbox_list *l;
+    for (unsigned k = 0; k < SANDBOX_THREADS; k++) {
+        bool chooses = false;
+        for (unsigned i = 0; (l = sandbox_lists(i)) != NULL; i++) {
+            if (!l->chosen || !has_rows(l, k))
+                continue;
+            chooses = true;
+            fine = print_count(k, l) && fine;
+        }
+        if (!chooses || k == SANDBOX_POOL) /* a pool may have no list */
+            fine = print_count(k, NULL) && fine;
+    }
+    return fine;
 }
 
 int main(int argc, char **argv)
 {
+    bool fine = true;
     if (argc == 1)
         print_c();
     else if (!strcmp(argv[1], "--lists"))
         print_lists();
     else if (!strcmp(argv[1], "--counts"))
-        print_counts();
+        fine = print_counts();
     else
         return EXIT_FAILURE;
-    return fflush(stdout) == 0 && !ferror(stdout) ? EXIT_SUCCESS : EXIT_FAILURE;
+    return fine && fflush(stdout) == 0 && !ferror(stdout) ? EXIT_SUCCESS : EXIT_FAILURE;
 }

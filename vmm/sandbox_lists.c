@@ -12,7 +12,6 @@
         .nr = SYS_ioctl, .on = (threads), .arg = 1, .mask = UINT32_MAX, .value = (request),        \
         __VA_ARGS__                                                                                \
     }
-#define PCI_RESET "a driver on PCI, or its reset: " SANDBOX_LAB
 
 const struct sandbox_list sandbox_vcpu = {
     .name = "vCPU",
@@ -20,15 +19,15 @@ const struct sandbox_list sandbox_vcpu = {
         (const struct sandbox_call[]){
             KVM(KVM_RUN, ON_VCPU),
             KVM(KVM_GET_REGS, ON_VCPU, .why = "where the guest went wrong, for the log"),
-            /* Vectors, lines and doorbells come and go as a driver asks; the loop has them when a
-             * queue starts or stops there, and the main thread at a reset. */
-            KVM(KVM_IRQFD, ON_VCPU | ON_LOOP | ON_MAIN, .why = PCI_RESET),
-            KVM(KVM_IOEVENTFD, ON_VCPU | ON_LOOP | ON_MAIN, .why = PCI_RESET),
-            KVM(KVM_SET_GSI_ROUTING, ON_VCPU | ON_MAIN, .why = PCI_RESET),
-            {.nr = SYS_eventfd2, .on = ON_VCPU | ON_LOOP, .why = PCI_RESET},
+            /* Vectors, and doorbells, which go at a reset; a line, whoever asserts it first. */
+            KVM(KVM_IRQFD, ON_VCPU | ON_LOOPS | ON_MAIN),
+            {.nr = SYS_eventfd2, .on = ON_VCPU | ON_LOOPS},
+            KVM(KVM_IOEVENTFD, ON_VCPU | ON_MAIN),
+            KVM(KVM_SET_GSI_ROUTING, ON_VCPU),
+            KVM(KVM_CHECK_EXTENSION, ON_VCPU), /* how many routes there can be */
             {.nr = SYS_close, .on = ON_VCPU, .why = "what was made for KVM, and KVM refused"},
             /* A BAR with memory behind it moves. */
-            KVM(KVM_SET_USER_MEMORY_REGION, ON_VCPU | ON_MAIN, .why = PCI_RESET),
+            KVM(KVM_SET_USER_MEMORY_REGION, ON_VCPU | ON_MAIN),
             {0}},
     .always = true};
 
@@ -40,10 +39,8 @@ const struct sandbox_list sandbox_machine = {
             {.nr = SYS_pread64, .on = ON_MAIN}, /* a reset: the kernel, once more */
             {.nr = SYS_newfstatat, .on = ON_MAIN},
             {.nr = SYS_fstat, .on = ON_MAIN, .why = "another C library's fstat()"},
-            {.nr = SYS_getrandom, .on = ON_MAIN, .why = "a reset, with a generation ID"},
-            {.nr = SYS_fallocate, .on = ON_MAIN, .why = "a reset with --mem shared or hugepages"},
-            /* Which doorbells there can be. */
-            KVM(KVM_CHECK_EXTENSION, ON_VCPU | ON_LOOP | ON_MAIN, .why = PCI_RESET),
+            {.nr = SYS_getrandom, .on = ON_MAIN},
+            {.nr = SYS_fallocate, .on = ON_MAIN},
             KVM(KVM_GET_SREGS, ON_MAIN),
             KVM(KVM_SET_IRQCHIP, ON_MAIN),
             KVM(KVM_SET_REGS, ON_MAIN),
@@ -71,8 +68,8 @@ const struct sandbox_list sandbox_api = {
         {.nr = SYS_sendmsg, .on = ON_MAIN},
         {.nr = SYS_shutdown, .on = ON_MAIN},
         {.nr = SYS_openat, .on = ON_MAIN}, /* another log, other metrics */
-        {.nr = SYS_fcntl, .on = ON_MAIN, .why = "PUT /logger while the guest runs"},
-        {.nr = SYS_dup3, .on = ON_MAIN, .why = "PUT /logger while the guest runs"},
+        {.nr = SYS_fcntl, .on = ON_MAIN},
+        {.nr = SYS_dup3, .on = ON_MAIN},
         {.nr = SYS_unlink, .on = ON_MAIN}, /* its socket */
         {0}}};
 

@@ -82,7 +82,7 @@ static void work(struct loop_work *w)
 void fs_try(struct fs_req *r)
 {
     r->freed = r->fs->waits.freed;
-    loop_work(r->fs->pool, &r->work);
+    loop_work(fuse_pool(r), &r->work);
 }
 
 /* --- what has high priority --- */
@@ -272,7 +272,8 @@ static int fs_load(struct vdev *d, struct state_in *s)
 
 static void fs_destroy(struct fs *fs)
 {
-    loop_pool_free(fs->pool);
+    loop_pool_free(fs->names);
+    loop_pool_free(fs->data);
     loop_pool_free(fs->hiprio);
     waits_free(fs);
     window_free(&fs->window);
@@ -360,9 +361,8 @@ static const struct vdev_ops fs_ops = {
 };
 static const struct sandbox_list fs_calls = {
     .name = "fs: its loop",
-    .calls =
-        (const struct sandbox_call[]){{.nr = SYS_preadv2, .on = ON_LOOP, .why = SANDBOX_LAB}, {0}}};
-static const struct sandbox_list *const fs_lists[] = {&fs_calls, &fs_files, NULL};
+    .calls = (const struct sandbox_call[]){{.nr = SYS_preadv2, .on = ON_LOOP}, {0}}};
+static const struct sandbox_list *const fs_lists[] = {&fs_calls, &fs_names, &fs_data, NULL};
 
 extern const struct vdev_class fs_class;
 const struct vdev_class fs_class = {
@@ -397,9 +397,11 @@ static int open_tree(struct fs *fs, const struct fs_opts *o, struct err *e)
 
 static int fill(struct fs *fs, uint64_t dax)
 {
-    int rc = loop_pool_new(fs->loop, "fs", THREADS, &fs_files, &fs->pool);
+    int rc = loop_pool_new(fs->loop, FS_NAMES, THREADS, &fs_names, &fs->names);
     if (rc == 0)
-        rc = loop_pool_new(fs->loop, "fs-hiprio", 1, &fs_files, &fs->hiprio);
+        rc = loop_pool_new(fs->loop, FS_DATA, THREADS, &fs_data, &fs->data);
+    if (rc == 0)
+        rc = loop_pool_new(fs->loop, "fs-hiprio", 1, NULL, &fs->hiprio);
     if (rc == 0)
         rc = waits_init(fs);
     if (rc == 0 && dax)

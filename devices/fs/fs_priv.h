@@ -18,7 +18,10 @@
 
 #define FUSE_INIT_ARG_MIN offsetof(struct fuse_init_in, flags2) /* before INIT_EXT */
 
-extern const struct sandbox_list fs_files; /* of the pools */
+/* The pools, whose threads have the names of their lists of system calls. */
+#define FS_NAMES "fs"
+#define FS_DATA  "fs-data"
+extern const struct sandbox_list fs_names, fs_data;
 
 enum {
     FS_HIPRIO = 0,
@@ -71,7 +74,9 @@ struct fs {
     enum fs_cache cache;
     bool ro;
     struct tree *tree;
-    struct loop_pool *pool, *hiprio; /* a stuck folder must not keep FORGET waiting */
+    /* Requests about names and attributes; about what is in open files and folders; and FORGET,
+     * which a stuck folder must not keep waiting. */
+    struct loop_pool *names, *data, *hiprio;
     struct fs_session session;
     struct fs_window window;
     /* Of each queue: nobody waits for its results any more. The threads look at it. */
@@ -121,6 +126,8 @@ void fuse_serve(struct fs_req *r);
 /* The same on the loop, of a READ of at most `most` bytes that need not be waited for. False:
  * nothing is done, a thread has to. */
 bool CHECKED fuse_serve_now(struct fs_req *r, size_t most);
+/* Whose threads it is for. */
+struct loop_pool *fuse_pool(const struct fs_req *r);
 void fuse_refuse(struct fs_req *r, int rc); /* with an error; anywhere */
 
 /* One request while it is carried out. */
@@ -146,6 +153,7 @@ struct fuse_op {
     bool arg_data;    /* behind arg_max bytes is what fn reads by itself */
     bool frees_locks; /* a lock may be gone afterwards */
     bool alone;       /* nothing else may run */
+    bool data;        /* for the threads of fs->data */
 };
 extern const struct fuse_op fuse_ops[];
 extern const size_t fuse_n_ops;

@@ -19,15 +19,16 @@ static int set_mode(const struct tree *t, int fd, mode_t mode)
 
 int tree_clear_suid(const struct tree *t, int fd)
 {
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return tree_errno();
-    mode_t drop = st.st_mode & S_ISUID;
-    if ((st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP)) /* without X: no privilege */
+    struct statx st;
+    int rc = tree_statx(t, fd, &st);
+    if (rc < 0)
+        return rc;
+    mode_t drop = st.stx_mode & S_ISUID;
+    if ((st.stx_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP)) /* without X: no privilege */
         drop |= S_ISGID;
-    if (!S_ISREG(st.st_mode) || !drop)
+    if (!S_ISREG(st.stx_mode) || !drop)
         return 0;
-    int rc = set_mode(t, fd, st.st_mode & ~drop);
+    rc = set_mode(t, fd, st.stx_mode & ~drop);
     /* Of a file that is not ours the host's kernel does it, when the data changes. */
     return rc == -EPERM && !t->keeps_suid ? 0 : rc;
 }

@@ -147,18 +147,19 @@ int tree_link(struct tree *t, struct tree_node *what, struct tree_node *n, const
  * the host's kernel asks of a user, and not of us. With `moved`, it goes to another folder. */
 static int may_take(const struct tree *t, const struct tree_node *n, const char *name, bool moved)
 {
-    struct stat folder, st;
+    struct statx folder, st;
     int rc = may_change(t, n, name);
     if (rc < 0 || !t->mapped)
         return rc;
     AUTO_FD fd = tree_openat(n->fd, name, O_PATH, 0);
     if (fd < 0)
         return fd;
-    if (fstat(n->fd, &folder) < 0 || fstat(fd, &st) < 0)
-        return tree_errno();
-    if ((folder.st_mode & S_ISVTX) && tree_may(t, n->fd, TREE_OWNER) < 0)
+    rc = tree_statx(t, n->fd, &folder);
+    if (rc == 0)
+        rc = tree_statx(t, fd, &st);
+    if (rc == 0 && (folder.stx_mode & S_ISVTX) && tree_may(t, n->fd, TREE_OWNER) < 0)
         rc = tree_may(t, fd, TREE_OWNER);
-    if (rc == 0 && moved && S_ISDIR(st.st_mode)) /* what ".." is in it changes */
+    if (rc == 0 && moved && S_ISDIR(st.stx_mode)) /* what ".." is in it changes */
         rc = tree_may(t, fd, W_OK);
     return rc;
 }

@@ -34,8 +34,9 @@ int tree_reopen(const struct tree *t, int fd, unsigned flags)
 {
     char number[16];
     snprintf(number, sizeof(number), "%d", fd);
-    int again = openat(t->proc, number, (int)(flags | O_CLOEXEC | O_NOCTTY));
-    return again < 0 ? tree_errno() : again;
+    struct open_how how = {.flags = flags | O_CLOEXEC | (flags & O_PATH ? 0 : O_NOCTTY)};
+    long again = syscall(SYS_openat2, t->proc, number, &how, sizeof(how));
+    return again < 0 ? tree_errno() : (int)again;
 }
 
 int tree_statx(const struct tree *t, int fd, struct statx *out)

@@ -123,8 +123,7 @@ void net_fd_complain(struct net_backend *b, const char *sentence, int rc)
 /* A packet socket's neighbour may send nothing, which is a frame, or leave. */
 static bool hung_up(const struct fd_queue *q)
 {
-    struct pollfd p = {.fd = q->fd, .events = POLLRDHUP};
-    return poll(&p, 1, 0) == 1 && p.revents & (POLLHUP | POLLRDHUP);
+    return poll_now(q->fd, POLLRDHUP) & (POLLHUP | POLLRDHUP);
 }
 
 ssize_t net_fd_recv(struct net_backend *b, unsigned queue, const struct iovec *iov, unsigned n)
@@ -182,11 +181,11 @@ void net_fd_free(struct net_backend *b)
 
 const struct sandbox_list net_fd_calls = {
     .name = "net by descriptor",
-    .calls =
-        (const struct sandbox_call[]){{.nr = SYS_readv, .on = ON_LOOP, .why = SANDBOX_LAB},
-                                      {.nr = SYS_writev, .on = ON_LOOP, .why = SANDBOX_LAB},
-                                      {.nr = SYS_getsockopt, .on = ON_LOOP, .why = SANDBOX_LAB},
-                                      {0}}};
+    .calls = (const struct sandbox_call[]){
+        {.nr = SYS_readv, .on = ON_LOOP},
+        {.nr = SYS_writev, .on = ON_LOOP},
+        {.nr = SYS_getsockopt, .on = ON_LOOP, .why = "a socket with an error: test_fault_net"},
+        {0}}};
 
 int net_fd_new(const char *what, const int *fds, unsigned n, bool vnet,
                const struct net_backend_ops *ops, struct net_backend **out, struct err *e)

@@ -133,9 +133,8 @@ int net_update(struct vdev *d, const void *opts, struct err *e)
 {
     const struct net_opts *o = opts;
     struct net *n = vdev_priv(d);
-    int rc = limiter_set(&n->limiter, &o->limits);
-    if (rc < 0)
-        return err_host(e, rc, "%s", n->what);
+    (void)e;
+    limiter_set(&n->limiter, &o->limits);
     net_set_link(d, o->link == 0);
     return 0;
 }
@@ -143,12 +142,13 @@ int net_update(struct vdev *d, const void *opts, struct err *e)
 static int net_create(const void *opts, const struct build_env *env, struct vdev **out,
                       struct err *e);
 
-/* What only some back ends need is theirs: sandbox_need() when they are opened. */
-static const struct sandbox_list net_calls = {
-    .name = "net",
-    .calls = (const struct sandbox_call[]){
-        {.nr = SYS_timerfd_create, .on = ON_LOOP | IF_LIVE}, /* a limit where there was none */
-        {0}}};
+/* The device itself needs nothing; each back end has its own: sandbox_need() when it is opened. */
+static const struct sandbox_list net_calls = {.name = "net", .calls = &(struct sandbox_call){0}};
+static bool on_slirp(const void *opts)
+{
+    return ((const struct net_opts *)opts)->backend == NET_USER;
+}
+
 static const struct sandbox_list *const net_lists[] = {
     &net_calls, &net_user_calls, &net_fd_calls, &net_tap_calls, &net_pcap_calls, NULL};
 
@@ -163,6 +163,7 @@ const struct vdev_class net_class = {
     .opts_size = sizeof(struct net_opts),
     .create = net_create,
     .sandbox = net_lists,
+    .on_slirp = on_slirp,
 };
 
 void net_destroy(struct net *n)
@@ -226,7 +227,9 @@ static int build(struct net *n, const struct net_opts *o, const struct build_env
         return rc;
     rc = net_lanes_new(n, env);
     if (rc == 0)
-        rc = limiter_set(&n->limiter, &o->limits);
+        rc = limiter_init(&n->limiter, env->loop, resume, n, "rx", "tx");
+    if (rc == 0)
+        limiter_set(&n->limiter, &o->limits);
     return rc < 0 ? err_host(e, rc, "%s", n->what) : 0;
 }
 
@@ -272,7 +275,6 @@ static int net_create(const void *opts, const struct build_env *env, struct vdev
     if (!n)
         return err_host(e, -ENOMEM, "net %s", backend_names[o->backend]);
     n->pairs_max = o->queues ? o->queues : 1;
-    limiter_init(&n->limiter, env->loop, resume, n, "rx", "tx");
     n->rss_offered = o->rss;
     n->hash_offered = o->hash;
     atomic_store(&n->status, o->link == 0 ? VIRTIO_NET_S_LINK_UP : 0);

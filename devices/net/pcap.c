@@ -13,7 +13,8 @@
 enum {
     MAGIC_NS = 0xa1b23c4d, /* time stamps in nanoseconds */
     LINKTYPE_ETHERNET = 1,
-    SNAP_LEN = 262144, /* tcpdump's own: no frame is cut */
+    SNAP_LEN = 262144,             /* tcpdump's own: no frame is cut */
+    FRAME_MAX = NET_FRAME_MAX + 1, /* a longer one may have come, and is told apart by one byte */
 };
 
 struct file_header {
@@ -29,9 +30,10 @@ struct pcap {
     struct net_backend b;
     struct net_backend *inner;
     char *path;
-    int fd; /* -1: the capture has ended */
+    int fd;
     off_t end;
-    struct iovec *iov; /* room for a record */
+    bool ended;
+    uint8_t *record; /* one, whole: it leaves in one write() */
 };
 
 static struct pcap *of(struct net_backend *b)
@@ -39,36 +41,34 @@ static struct pcap *of(struct net_backend *b)
     return container_of(b, struct pcap, b);
 }
 
-/* Half a record would end the file for its readers. */
+/* Half a record is what readers find at the end of a file that still grows; it is cut off when the
+ * back end goes. */
 static void end_capture(struct pcap *p, int rc)
 {
-    bool torn = ftruncate(p->fd, p->end) < 0;
-    log_warn("capture %s: ends here%s: %s", p->path, torn ? ", with half a frame" : "",
-             rc ? strerror(-rc) : "the disk is full");
-    (void)close(TAKE_FD(p->fd));
+    log_warn("capture %s: ends here: %s", p->path, rc ? strerror(-rc) : "the disk is full");
+    p->ended = true;
 }
 
 /* iov[0] is the offload header, which is not on the wire. */
 static void record(struct pcap *p, const struct iovec *iov, unsigned n, size_t len)
 {
     struct timespec now;
-    size_t left = len;
-    unsigned k = 1;
-    if (p->fd < 0)
+    size_t at = sizeof(struct record_header), all = at + MIN(len, (size_t)FRAME_MAX);
+    if (p->ended)
         return;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     struct record_header h = {.seconds = (uint32_t)now.tv_sec,
                               .nanoseconds = (uint32_t)now.tv_nsec,
-                              .captured = (uint32_t)len,
+                              .captured = (uint32_t)(all - at),
                               .original = (uint32_t)len};
-    p->iov[0] = (struct iovec){.iov_base = &h, .iov_len = sizeof(h)};
-    for (unsigned i = 1; i < n && left > 0; i++, k++) {
-        p->iov[k] = iov[i];
-        p->iov[k].iov_len = MIN(left, iov[i].iov_len);
-        left -= p->iov[k].iov_len;
+    memcpy(p->record, &h, sizeof(h));
+    for (unsigned i = 1; i < n && at < all; i++) {
+        size_t part = MIN(all - at, iov[i].iov_len);
+        memcpy(p->record + at, iov[i].iov_base, part);
+        at += part;
     }
-    ssize_t r = writev(p->fd, p->iov, (int)k);
-    if (r == (ssize_t)(sizeof(h) + len))
+    ssize_t r = write(p->fd, p->record, all);
+    if (r == (ssize_t)all)
         p->end += r;
     else
         end_capture(p, r < 0 ? -errno : 0);
@@ -124,17 +124,18 @@ static void pcap_free(struct net_backend *b)
 {
     struct pcap *p = of(b);
     net_backend_free(p->inner);
+    if (p->ended && ftruncate(p->fd, p->end) < 0)
+        log_warn("capture %s: ends with half a frame", p->path);
     fd_cleanup_(&p->fd);
     free(p->path);
-    free(p->iov);
+    free(p->record);
     free(p);
 }
 
 const struct sandbox_list net_pcap_calls = {
     .name = "net pcap",
-    .calls = (const struct sandbox_call[]){{.nr = SYS_writev, .on = ON_LOOP, .why = SANDBOX_LAB},
-                                           {.nr = SYS_ftruncate, .on = ON_LOOP, .why = SANDBOX_LAB},
-                                           {0}}};
+    .calls = (const struct sandbox_call[]){
+        {.nr = SYS_ftruncate, .on = ON_MAIN, .why = "a capture that found the disk full"}, {0}}};
 
 static const struct net_backend_ops pcap_ops = {.recv = pcap_recv,
                                                 .send = pcap_send,
@@ -176,9 +177,9 @@ int net_pcap_open(const char *path, const char *what, struct net_backend *inner,
     p->b.apart = false; /* but the file is one */
     p->b.ops = &pcap_ops;
     p->path = strdup(path);
-    p->iov = calloc(NET_IOV_MAX, sizeof(p->iov[0]));
-    int rc =
-        p->path && p->iov ? open_file(p, what, e) : err_host(e, -ENOMEM, "%s: pcap %s", what, path);
+    p->record = malloc(sizeof(struct record_header) + FRAME_MAX);
+    int rc = p->path && p->record ? open_file(p, what, e)
+                                  : err_host(e, -ENOMEM, "%s: pcap %s", what, path);
     if (rc < 0) {
         pcap_free(&p->b);
         return rc;

@@ -59,8 +59,7 @@ static void tap_attach(struct net_backend *b, unsigned queue, bool on)
 
 #define TUN(request)                                                                               \
     {                                                                                              \
-        .nr = SYS_ioctl, .on = ON_VCPU | ON_LOOP | ON_MAIN, .arg = 1, .mask = UINT32_MAX,          \
-        .value = (request), .why = SANDBOX_LAB                                                     \
+        .nr = SYS_ioctl, .on = ON_LOOP | ON_MAIN, .arg = 1, .mask = UINT32_MAX, .value = (request) \
     }
 const struct sandbox_list net_tap_calls = {
     .name = "net tap",

@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <limits.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -31,18 +30,6 @@ static int load(struct err *e)
 static struct user *of(struct net_backend *b)
 {
     return container_of(b, struct user, b);
-}
-
-static pthread_mutex_t inside = PTHREAD_MUTEX_INITIALIZER;
-
-void user_enter(void)
-{
-    (void)pthread_mutex_lock(&inside);
-}
-
-void user_leave(void)
-{
-    (void)pthread_mutex_unlock(&inside);
 }
 
 /* --- frames for the guest --- */
@@ -130,9 +117,7 @@ static int user_send(struct net_backend *b, unsigned queue, const struct iovec *
         memcpy(u->out + len, iov[i].iov_base, iov[i].iov_len);
         len += iov[i].iov_len;
     }
-    user_enter();
     user_slirp.input(u->slirp, u->out, (int)len);
-    user_leave();
     loop_post(u->loop, &u->after);
     return 0;
 }
@@ -186,6 +171,7 @@ static void user_free(struct net_backend *b)
     }
     fd_cleanup_(&u->epoll_fd);
     free(u->fds);
+    free(u->asked);
     free(u->list);
     free(u);
 }
@@ -244,12 +230,11 @@ static int configure(struct user *u, const struct net_backend_spec *s, struct er
 
 #define SOCKET(domain)                                                                             \
     {                                                                                              \
-        .nr = SYS_socket, .on = ON_LOOP, .arg = 0, .mask = UINT32_MAX, .value = (domain),          \
-        .why = SANDBOX_LAB                                                                         \
+        .nr = SYS_socket, .on = ON_SLIRP, .arg = 0, .mask = UINT32_MAX, .value = (domain)          \
     }
 #define CALL(name)                                                                                 \
     {                                                                                              \
-        .nr = SYS_##name, .on = ON_LOOP, .why = SANDBOX_LAB                                        \
+        .nr = SYS_##name, .on = ON_SLIRP                                                           \
     }
 const struct sandbox_list net_user_calls = {
     .name = "net user",
@@ -257,8 +242,6 @@ const struct sandbox_list net_user_calls = {
         SOCKET(AF_INET),
         SOCKET(AF_INET6),
         CALL(connect),
-        CALL(bind),
-        CALL(listen),
         CALL(accept),
         CALL(shutdown),
         CALL(sendto),
@@ -266,21 +249,14 @@ const struct sandbox_list net_user_calls = {
         CALL(recvmsg),
         CALL(getsockopt),
         CALL(setsockopt),
-        CALL(getsockname),
         CALL(getpeername),
-        {.nr = SYS_ioctl,
-         .on = ON_LOOP,
-         .arg = 1,
-         .mask = UINT32_MAX,
-         .value = FIONREAD,
-         .why = SANDBOX_LAB},
+        {.nr = SYS_ioctl, .on = ON_SLIRP, .arg = 1, .mask = UINT32_MAX, .value = FIONREAD},
         CALL(fcntl),
         /* Also at the end, of what is still open. */
-        {.nr = SYS_epoll_ctl, .on = ON_LOOP | ON_MAIN, .why = SANDBOX_LAB},
-        CALL(epoll_wait),
+        {.nr = SYS_epoll_ctl, .on = ON_SLIRP | ON_MAIN},
         /* The host's name server, looked up anew. */
         CALL(openat),
-        CALL(lseek),
+        {.nr = SYS_lseek, .on = ON_SLIRP, .why = "of a file with more servers than it reads"},
         CALL(newfstatat),
         {0}}};
 

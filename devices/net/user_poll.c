@@ -1,6 +1,8 @@
 /* devices/net/user_poll.c - what libslirp waits for. It wants to be polled: its sockets sit in an
  * epoll set of their own, which the loop watches as one descriptor, and only while the guest has
- * room for what they bring. */
+ * room for what they bring. Which of them it was is asked by ppoll(), as libslirp is itself told of
+ * all of them, and its threads have one system call less to be allowed (base/sandbox.h). */
+#include <poll.h>
 #include <sys/epoll.h>
 #include <time.h>
 
@@ -38,6 +40,10 @@ static int grow(struct user *u, int fd)
     if (!list)
         return -ENOMEM;
     u->list = list;
+    struct pollfd *asked = realloc(u->asked, n * sizeof(*asked));
+    if (!asked)
+        return -ENOMEM;
+    u->asked = asked;
     u->n_fds = n;
     return 0;
 }
@@ -102,9 +108,7 @@ void user_update(struct user *u)
 {
     uint32_t timeout_ms = UINT32_MAX;
     u->round++;
-    user_enter();
     user_slirp.pollfds_fill(u->slirp, &timeout_ms, add_poll, u);
-    user_leave();
     size_t kept = 0;
     for (size_t i = 0; i < u->n_list; i++) {
         struct user_fd *f = &u->fds[u->list[i]];
@@ -130,21 +134,23 @@ void user_update(struct user *u)
 void user_sockets_ready(void *ctx, uint32_t events)
 {
     struct user *u = ctx;
-    struct epoll_event ev[64];
+    size_t n = u->n_list;
     (void)events;
-    int n = epoll_wait(u->epoll_fd, ev, ARRAY_SIZE(ev), 0);
-    for (int i = 0; i < n; i++) {
-        struct user_fd *f = &u->fds[ev[i].data.fd];
+    for (size_t i = 0; i < n; i++) {
+        uint32_t want = u->fds[u->list[i]].want;
+        u->asked[i] = (struct pollfd){.fd = want ? u->list[i] : -1, .events = (short)want};
+    }
+    if (poll_ms(u->asked, (unsigned)n, 0) <= 0)
+        n = 0;
+    for (size_t i = 0; i < n; i++) {
         for (size_t k = 0; k < ARRAY_SIZE(event_map); k++) {
-            if (ev[i].events & event_map[k].epoll)
-                f->got |= (uint32_t)event_map[k].slirp;
+            if ((uint32_t)u->asked[i].revents & event_map[k].epoll)
+                u->fds[u->list[i]].got |= (uint32_t)event_map[k].slirp;
         }
     }
-    user_enter();
     user_slirp.pollfds_poll(u->slirp, 0, get_events, u);
-    user_leave();
-    for (int i = 0; i < n; i++)
-        u->fds[ev[i].data.fd].got = 0;
+    for (size_t i = 0; i < n; i++)
+        u->fds[u->list[i]].got = 0;
     user_after(u);
 }
 
@@ -153,7 +159,6 @@ void user_time_is_up(void *ctx)
     struct user *u = ctx;
     int64_t now = user_now_ns(NULL) / 1000000;
     u->wake_ms = 0;
-    user_enter();
     for (size_t i = 0; i < USER_TIMERS_MAX; i++) {
         struct user_timer *t = &u->timers[i];
         if (t->used && t->at_ms && t->at_ms <= now) {
@@ -162,7 +167,6 @@ void user_time_is_up(void *ctx)
         }
     }
     user_slirp.pollfds_poll(u->slirp, 0, get_events, u);
-    user_leave();
     user_after(u);
 }
 

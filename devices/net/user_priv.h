@@ -1,5 +1,6 @@
 /* devices/net/user_priv.h - the user-space network's insides: user.c configures it and moves
- * frames, user_poll.c waits for its sockets and timers. */
+ * frames, user_poll.c waits for its sockets and timers. All networks of a process share libslirp's
+ * clock and what it remembers of the host's name servers: they are on one loop (vdev.h). */
 #pragma once
 
 #include <slirp/libslirp.h>
@@ -32,9 +33,9 @@ struct frame {
     uint8_t bytes[];
 };
 
-struct user_fd {        /* by number */
+struct user_fd {        /* by number; events of epoll and poll are the same bits */
     uint32_t want, set; /* epoll events: what libslirp wants now, what the set has */
-    uint32_t got;       /* SLIRP_POLL_ bits */
+    uint32_t got;       /* SLIRP_POLL_ bits, while libslirp is told */
     unsigned round;     /* of the last time that it was wanted */
     bool listed;
 };
@@ -59,7 +60,8 @@ struct user {
     struct user_timer timers[USER_TIMERS_MAX];
 
     struct user_fd *fds;
-    int *list; /* those with anything in `want` or `set` */
+    struct pollfd *asked; /* room for all of the list */
+    int *list;            /* those with anything in `want` or `set` */
     size_t n_fds, n_list;
     unsigned round;
 
@@ -72,10 +74,6 @@ struct user {
 
 /* user.c: after every call into libslirp, but not inside. */
 void user_after(void *ctx);
-/* Around every call into libslirp once loops run: all networks of a process share its clock and
- * what it remembers of the host's name servers. */
-void user_enter(void);
-void user_leave(void);
 
 /* user_poll.c */
 void user_update(struct user *u); /* asks libslirp what it waits for, and waits for that */

@@ -220,16 +220,6 @@ static const struct vdev_ops scsi_ops = {
     .load = scsi_load,
     .free = scsi_free,
 };
-/* What is inserted while the guest runs is opened there and then. */
-static const struct sandbox_list scsi_calls = {
-    .name = "scsi",
-    .calls = (const struct sandbox_call[]){
-        {.nr = SYS_openat, .on = ON_LOOP | IF_LIVE, .why = SANDBOX_LAB},
-        {.nr = SYS_newfstatat, .on = ON_LOOP | IF_LIVE, .why = SANDBOX_LAB},
-        {.nr = SYS_fcntl, .on = ON_LOOP | IF_LIVE, .why = SANDBOX_LAB},
-        {.nr = SYS_fallocate, .on = ON_LOOP | IF_LIVE, .why = SANDBOX_LAB},
-        {0}}};
-
 extern const struct vdev_class scsi_class;
 const struct vdev_class scsi_class = {
     .name = "scsi",
@@ -240,7 +230,6 @@ const struct vdev_class scsi_class = {
     .opts = scsi_opts,
     .opts_size = sizeof(struct scsi_opts),
     .create = scsi_create,
-    .sandbox = (const struct sandbox_list *const[]){&scsi_calls, NULL},
 };
 
 static int scsi_create(const void *opts, const struct build_env *env, struct vdev **out,

@@ -195,7 +195,6 @@ static int open_unit(const struct scsi *s, struct wanted *w, struct err *e)
                             .file = {.fd = -1, .plain_fd = -1}};
     w->unit = u;
     w->fresh = true;
-    sandbox_path(w->path, SANDBOX_LIVE);
     if (!u->path || (!u->fill && !w->ro))
         return err_host(e, -ENOMEM, "%s %s", what, w->path);
     int rc =

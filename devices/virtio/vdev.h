@@ -83,6 +83,10 @@ struct vdev_class {
      * first list is needed by each device, others where somebody says sandbox_need(). NULL: none.
      */
     const struct sandbox_list *const *sandbox;
+    /* Whether such a device lives on the loop whose thread is SANDBOX_SLIRP: all that use libslirp,
+     * which has state for all of them, and asks the host for more than all the others together.
+     * NULL: never. */
+    bool (*on_slirp)(const void *opts);
     int (*create)(const void *opts, const struct build_env *env, struct vdev **out, struct err *e);
 };
 extern const struct vdev_class *const vdev_classes[]; /* registry.c; NULL-terminated */

@@ -228,7 +228,9 @@ bool vdev_queue_exists(const struct vdev *d, unsigned i)
 
 struct vq_config *vdev_queue_program(struct vdev *d, unsigned i)
 {
-    return vdev_queue_exists(d, i) && !d->queues[i].cfg.enabled && programmable(d) ? &d->queues[i].cfg : NULL;
+    return vdev_queue_exists(d, i) && !d->queues[i].cfg.enabled && programmable(d)
+               ? &d->queues[i].cfg
+               : NULL;
 }
 
 void vdev_queue_enable(struct vdev *d, unsigned i)

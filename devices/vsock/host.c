@@ -21,7 +21,8 @@ bool host_confirm(struct conn *c)
 {
     char line[VSOCK_LINE_MAX];
     int n = snprintf(line, sizeof(line), "OK %u\n", c->host_port);
-    return send(c->fd, line, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) == n;
+    struct iovec iov = {.iov_base = line, .iov_len = (size_t)n};
+    return host_sendmsg(c->fd, &iov, 1) == n;
 }
 
 /* "CONNECT port\n", and nothing else. */
@@ -54,7 +55,8 @@ static void read_line(struct conn *c)
 {
     struct vsock *v = c->v;
     char line[VSOCK_LINE_MAX];
-    ssize_t n = recv(c->fd, line, sizeof(line), MSG_PEEK | MSG_DONTWAIT);
+    struct iovec iov = {.iov_base = line, .iov_len = sizeof(line)};
+    ssize_t n = host_recvmsg(c->fd, &iov, 1, MSG_PEEK);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     const char *end = n > 0 ? memchr(line, '\n', (size_t)n) : NULL;
@@ -69,7 +71,8 @@ static void read_line(struct conn *c)
     }
     if (v->transport_reset)
         return; /* what began before the driver is told would end by that */
-    if (recv(c->fd, line, len, MSG_DONTWAIT) != (ssize_t)len || !conn_hash_free_port(c, port)) {
+    iov.iov_len = len;
+    if (host_recvmsg(c->fd, &iov, 1, 0) != (ssize_t)len || !conn_hash_free_port(c, port)) {
         refuse(c);
         return;
     }

@@ -35,13 +35,29 @@ void host_is_deaf(struct conn *c)
     passed_on(c, len);
 }
 
-static ssize_t send_iov(struct conn *c, struct iovec *iov, unsigned n)
+ssize_t host_sendmsg(int fd, struct iovec *iov, unsigned n)
 {
     const struct msghdr m = {.msg_iov = iov, .msg_iovlen = n};
     ssize_t r;
     do
-        r = sendmsg(c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+        r = sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
     while (r < 0 && errno == EINTR);
+    return r;
+}
+
+ssize_t host_recvmsg(int fd, struct iovec *iov, unsigned n, int flags)
+{
+    struct msghdr m = {.msg_iov = iov, .msg_iovlen = n};
+    ssize_t r;
+    do
+        r = recvmsg(fd, &m, MSG_DONTWAIT | flags);
+    while (r < 0 && errno == EINTR);
+    return r;
+}
+
+static ssize_t send_iov(struct conn *c, struct iovec *iov, unsigned n)
+{
+    ssize_t r = host_sendmsg(c->fd, iov, n);
     if (r >= 0)
         return r;
     if (errno == EAGAIN) {
@@ -124,11 +140,7 @@ int host_send(struct conn *c, const struct iovec *iov, unsigned n, size_t skip, 
 
 static ssize_t recv_iov(struct conn *c, struct iovec *iov, unsigned n, int flags)
 {
-    struct msghdr m = {.msg_iov = iov, .msg_iovlen = n};
-    ssize_t r;
-    do
-        r = recvmsg(c->fd, &m, MSG_DONTWAIT | flags);
-    while (r < 0 && errno == EINTR);
+    ssize_t r = host_recvmsg(c->fd, iov, n, flags);
     if (r < 0 && errno == EAGAIN)
         c->in_ready = false;
     if (r < 0 && errno == ECONNRESET) { /* closed, with something unread */
@@ -149,8 +161,7 @@ static ssize_t next_message(struct conn *c)
         return len;
     if (ioctl(c->fd, SIOCINQ, &left) == 0 && left > 0)
         return recv_iov(c, &none, 1, 0);
-    struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
-    if (poll(&p, 1, 0) == 1 && p.revents & (POLLRDHUP | POLLHUP))
+    if (poll_now(c->fd, POLLRDHUP) & (POLLRDHUP | POLLHUP))
         c->host_eof = true;
     else
         (void)recv_iov(c, &none, 1, 0);

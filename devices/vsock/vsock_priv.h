@@ -180,6 +180,9 @@ bool host_confirm(struct conn *c); /* "OK", to a client; false: it could not be 
 
 /* Payload from the driver: as much as goes to the socket, the rest to the store. -errno: the
  * connection cannot go on. */
+/* One message or part of a stream, without waiting; as sendmsg() and recvmsg(). */
+ssize_t host_sendmsg(int fd, struct iovec *iov, unsigned n);
+ssize_t host_recvmsg(int fd, struct iovec *iov, unsigned n, int flags);
 int CHECKED host_send(struct conn *c, const struct iovec *iov, unsigned n, size_t skip, size_t len,
                       bool end_of_message);
 void host_flush(struct conn *c);

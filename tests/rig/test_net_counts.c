@@ -21,7 +21,8 @@ static struct {
     }
 COUNTED(ssize_t, readv, reads, (int fd, const struct iovec *v, int n), (fd, v, n))
 COUNTED(ssize_t, writev, writes, (int fd, const struct iovec *v, int n), (fd, v, n))
-COUNTED(int, poll, polls, (struct pollfd * p, nfds_t n, int timeout), (p, n, timeout))
+COUNTED(int, ppoll, polls,
+        (struct pollfd * p, nfds_t n, const struct timespec *t, const sigset_t *s), (p, n, t, s))
 COUNTED(void *, malloc, allocations, (size_t n), (n))
 COUNTED(void *, calloc, allocations, (size_t n, size_t size), (n, size))
 COUNTED(void *, realloc, allocations, (void *p, size_t n), (p, n))

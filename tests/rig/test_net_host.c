@@ -186,11 +186,11 @@ Test(net_host, a_capture_that_cannot_grow)
     while (fx_recv(f, 0, NULL, got, sizeof(got)))
         arrived++;
     cr_expect_eq(arrived, 4, "the network goes on");
+    fx_down(f);
     FILE *file = fopen(pcap_path, "r");
     fseek(file, 0, SEEK_END);
     cr_expect_eq(ftell(file), 24 + 16 + 1000, "whole records only");
     fclose(file);
-    fx_down(f);
     unlink(pcap_path);
 }
 

@@ -94,7 +94,7 @@ bool api_wait(struct api *a, int *signo)
     while (!a->machine) {
         struct pollfd fds[] = {{.fd = http_fd(a->http), .events = POLLIN},
                                {.fd = signals, .events = POLLIN}};
-        if (poll(fds, ARRAY_SIZE(fds), timeout_ms(a)) > 0 && fds[1].revents &&
+        if (poll_ms(fds, ARRAY_SIZE(fds), timeout_ms(a)) > 0 && fds[1].revents &&
             !take_signal(signals, signo))
             return false;
         ready(a);

@@ -336,6 +336,8 @@ Test(net_lanes, a_loop_that_is_busy, .timeout = 60)
     command(r, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_NOUNI, "\1", 1, &first);
     command(r, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_NOUNI, "\0", 1, &second);
     loop_settle(r->loops[0]);
+    rig_kick(r, CTRL);
+    loop_settle(r->loops[0]);
     cr_expect(*first == 0xee && *second == 0xee && !used(r, CTRL));
     fake.waiting[0] = 1;
     fake.b.sink.readable(fake.b.sink.ctx, 0);

@@ -74,25 +74,25 @@ static bool run(struct net *n, struct net_cmd *c, bool *sets)
 /* Whether it is to be handed over. */
 static bool one(struct net *n, struct net_cmd *c)
 {
-    unsigned queue = vq_index(c->queue);
+    struct net_counters *k = net_counters(n, vq_index(c->queue));
     uint8_t head[2];
     bool sets = false;
     c->ack = VIRTIO_NET_ERR;
     c->written = 1;
     if (c->req->in_len == 0) /* no room for an answer: nothing is done */
         return false;
-    net_count(n, queue, NET_COMMANDS, 1);
+    net_count(k, NET_COMMANDS, 1);
     if (vq_req_read(c->req, 0, head, sizeof(head)) < 0)
         return false;
     c->class = head[0];
     c->command = head[1];
     c->len = c->req->out_len - sizeof(head);
-    net_count(n, queue, NET_OK, 1); /* a reply about this counts the command itself */
+    net_count(k, NET_OK, 1); /* a reply about this counts the command itself */
     if (run(n, c, &sets)) {
         c->ack = VIRTIO_NET_OK;
         return sets;
     }
-    net_count(n, queue, NET_OK, -1ull);
+    net_count(k, NET_OK, -1ull);
     c->ack_at = 0;
     c->written = 1;
     return false;

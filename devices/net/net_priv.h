@@ -181,9 +181,9 @@ static inline struct net_counters *net_counters(struct net *n, unsigned queue)
 {
     return queue < 2 * n->pairs_max ? &n->pairs[queue / 2].counters[queue % 2] : &n->ctrl_counters;
 }
-static inline void net_count(struct net *n, unsigned queue, enum net_count what, uint64_t by)
+static inline void net_count(struct net_counters *c, enum net_count what, uint64_t by)
 {
-    counter_add(&net_counters(n, queue)->n[what], by);
+    counter_add(&c->n[what], by);
 }
 static inline bool net_link_up(const struct net *n)
 {

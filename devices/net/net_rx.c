@@ -28,7 +28,7 @@ static struct vq *queue_of(const struct net_lane *l, unsigned pair)
 
 static void count(struct net_lane *l, unsigned pair, enum net_count what, uint64_t by)
 {
-    net_count(l->net, net_rx_index(pair), what, by);
+    net_count(&l->net->pairs[pair].counters[NET_WAY_RX], what, by);
 }
 
 /* Those in use: receive queues end before this one, */
@@ -243,20 +243,20 @@ static unsigned place(struct net_lane *l, struct net_source *s)
     return vq_req_write(held(r, 0), 0, &s->hdr, l->set.hdr_len) < 0 ? 0 : count;
 }
 
-static void count_frame(struct net_lane *l, const struct net_source *s)
+static void count_frame(struct net_counters *c, const struct net_source *s)
 {
     const net_hdr_t *h = &s->hdr.hdr;
-    count(l, s->target, NET_PACKETS, 1);
-    count(l, s->target, NET_BYTES, s->len);
+    net_count(c, NET_PACKETS, 1);
+    net_count(c, NET_BYTES, s->len);
     if (h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
-        count(l, s->target, NET_NEEDS_CSUM, 1);
+        net_count(c, NET_NEEDS_CSUM, 1);
     else if (h->flags & VIRTIO_NET_HDR_F_DATA_VALID)
-        count(l, s->target, NET_CSUM_VALID, 1);
+        net_count(c, NET_CSUM_VALID, 1);
     else
-        count(l, s->target, NET_CSUM_NONE, 1);
+        net_count(c, NET_CSUM_NONE, 1);
     if (h->gso_type != VIRTIO_NET_HDR_GSO_NONE) {
-        count(l, s->target, NET_GSO_PACKETS, 1);
-        count(l, s->target, NET_GSO_BYTES, s->len);
+        net_count(c, NET_GSO_PACKETS, 1);
+        net_count(c, NET_GSO_BYTES, s->len);
     }
 }
 
@@ -267,7 +267,7 @@ static void hand_over(struct net_lane *l, struct net_source *s, struct vq *q)
     for (unsigned i = 0; i < pieces; i++)
         net_done(l, q, take_first(r));
     shed_runts(l, s->target, q);
-    count_frame(l, s);
+    count_frame(&l->net->pairs[s->target].counters[NET_WAY_RX], s);
     limiter_take(&l->net->limiter, NET_WAY_RX, s->len);
     s->len = 0;
     net_packet_done(l, q);

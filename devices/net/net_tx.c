@@ -34,14 +34,14 @@ static void learn(struct net_lane *l, unsigned pair, const struct vq_req *req, s
         l->flows[net_flow_slot(&flow)] = (uint8_t)(pair + 1);
 }
 
-static void count_frame(struct net *n, unsigned queue, const net_hdr_t *h, size_t len)
+static void count_frame(struct net_counters *c, const net_hdr_t *h, size_t len)
 {
-    net_count(n, queue, NET_PACKETS, 1);
-    net_count(n, queue, NET_BYTES, len);
-    net_count(n, queue, h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM ? NET_NEEDS_CSUM : NET_CSUM_NONE, 1);
+    net_count(c, NET_PACKETS, 1);
+    net_count(c, NET_BYTES, len);
+    net_count(c, h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM ? NET_NEEDS_CSUM : NET_CSUM_NONE, 1);
     if (h->gso_type != VIRTIO_NET_HDR_GSO_NONE) {
-        net_count(n, queue, NET_GSO_PACKETS, 1);
-        net_count(n, queue, NET_GSO_BYTES, len);
+        net_count(c, NET_GSO_PACKETS, 1);
+        net_count(c, NET_GSO_BYTES, len);
     }
 }
 
@@ -56,19 +56,20 @@ static unsigned way_out(const struct net_lane *l, unsigned pair)
 static int send_one(struct net_lane *l, unsigned pair, const struct vq_req *req)
 {
     struct net *n = l->net;
-    unsigned queue = net_tx_index(pair), hdr_len = l->set.hdr_len;
+    struct net_counters *c = &n->pairs[pair].counters[NET_WAY_TX];
+    unsigned hdr_len = l->set.hdr_len;
     net_hdr_t h = {0};
     size_t len = req->out_len - MIN(req->out_len, (size_t)hdr_len);
     unsigned k = 1;
     if (len < NET_ETH_LEN || len > NET_FRAME_MAX ||
         vq_req_read(req, 0, &h, MIN((size_t)hdr_len, sizeof(h))) < 0 ||
         !net_tx_header_ok(&l->set, &h, len)) {
-        net_count(n, queue, NET_MALFORMED, 1);
-        net_count(n, queue, NET_DROPS, 1);
+        net_count(c, NET_MALFORMED, 1);
+        net_count(c, NET_DROPS, 1);
         return 0;
     }
     if (!net_link_up(n)) {
-        net_count(n, queue, NET_DROPS, 1);
+        net_count(c, NET_DROPS, 1);
         return 0;
     }
     l->iov[0] = (struct iovec){.iov_base = &h, .iov_len = sizeof(h)};
@@ -82,12 +83,12 @@ static int send_one(struct net_lane *l, unsigned pair, const struct vq_req *req)
     if (rc == -EAGAIN)
         return rc;
     if (rc < 0) { /* such as by a tap that is down: a cable does not say so either */
-        net_count(n, queue, NET_DROPS, 1);
+        net_count(c, NET_DROPS, 1);
         return 0;
     }
     limiter_take(&n->limiter, NET_WAY_TX, len);
     learn(l, pair, req, len);
-    count_frame(n, queue, &h, len);
+    count_frame(c, &h, len);
     return 0;
 }
 

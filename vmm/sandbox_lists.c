@@ -12,6 +12,7 @@
         .nr = SYS_ioctl, .on = (threads), .arg = 1, .mask = UINT32_MAX, .value = (request),        \
         __VA_ARGS__                                                                                \
     }
+#define FIRST_ON_LINE "an interrupt line that a network is the first to assert"
 
 const struct sandbox_list sandbox_vcpu = {
     .name = "vCPU",
@@ -20,14 +21,20 @@ const struct sandbox_list sandbox_vcpu = {
             KVM(KVM_RUN, ON_VCPU),
             KVM(KVM_GET_REGS, ON_VCPU, .why = "where the guest went wrong, for the log"),
             /* Vectors, and doorbells, which go at a reset; a line, whoever asserts it first. */
-            KVM(KVM_IRQFD, ON_VCPU | ON_LOOPS | ON_MAIN),
-            {.nr = SYS_eventfd2, .on = ON_VCPU | ON_LOOPS},
+            KVM(KVM_IRQFD, ON_VCPU | ON_LOOP),
+            {.nr = SYS_eventfd2, .on = ON_VCPU | ON_LOOP},
+            KVM(KVM_IRQFD, ON_SLIRP, .why = FIRST_ON_LINE),
+            {.nr = SYS_eventfd2, .on = ON_SLIRP, .why = FIRST_ON_LINE},
+            KVM(KVM_IRQFD, ON_MAIN, .why = "a reset, of vectors that are in use"),
             KVM(KVM_IOEVENTFD, ON_VCPU | ON_MAIN),
             KVM(KVM_SET_GSI_ROUTING, ON_VCPU),
-            KVM(KVM_CHECK_EXTENSION, ON_VCPU), /* how many routes there can be */
+            /* How many routes there can be; at a reset, which registers there are. */
+            KVM(KVM_CHECK_EXTENSION, ON_VCPU | ON_MAIN),
             {.nr = SYS_close, .on = ON_VCPU, .why = "what was made for KVM, and KVM refused"},
             /* A BAR with memory behind it moves. */
-            KVM(KVM_SET_USER_MEMORY_REGION, ON_VCPU | ON_MAIN),
+            KVM(KVM_SET_USER_MEMORY_REGION, ON_VCPU),
+            KVM(KVM_SET_USER_MEMORY_REGION, ON_MAIN,
+                .why = "a reset, with such a BAR where it was"),
             {0}},
     .always = true};
 
@@ -39,8 +46,6 @@ const struct sandbox_list sandbox_machine = {
             {.nr = SYS_pread64, .on = ON_MAIN}, /* a reset: the kernel, once more */
             {.nr = SYS_newfstatat, .on = ON_MAIN},
             {.nr = SYS_fstat, .on = ON_MAIN, .why = "another C library's fstat()"},
-            {.nr = SYS_getrandom, .on = ON_MAIN},
-            {.nr = SYS_fallocate, .on = ON_MAIN},
             KVM(KVM_GET_SREGS, ON_MAIN),
             KVM(KVM_SET_IRQCHIP, ON_MAIN),
             KVM(KVM_SET_REGS, ON_MAIN),

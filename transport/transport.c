@@ -116,5 +116,5 @@ void legacy_queue_set(struct vdev *d, unsigned i, uint16_t size, gpa_t base, uin
     enum { DESC = 16, AVAIL_FIXED = 6 }; /* flags, idx, used_event */
     gpa_t avail = GPA(base.v + (uint64_t)DESC * size);
     gpa_t used = GPA(align_up(avail.v + AVAIL_FIXED + 2ull * size, align));
-    vdev_legacy_queue_set(d, i, size, base, avail, used);
+    vdev_legacy_queue_set(d, i, base, avail, used);
 }

@@ -86,8 +86,7 @@ uint32_t vdev_generation(const struct vdev *d);
 uint32_t vdev_legacy_features(const struct vdev *d);
 void vdev_legacy_features_write(struct vdev *d, uint32_t bits);
 void vdev_legacy_status_write(struct vdev *d, uint8_t s);
-void vdev_legacy_queue_set(struct vdev *d, unsigned i, uint16_t size, gpa_t desc, gpa_t driver,
-                           gpa_t device);
+void vdev_legacy_queue_set(struct vdev *d, unsigned i, gpa_t desc, gpa_t driver, gpa_t device);
 
 bool vdev_has(const struct vdev *d, unsigned feature); /* by the driver, before or after OK */
 

@@ -271,8 +271,7 @@ void vdev_queue_reset(struct vdev *d, unsigned i)
     (void)pthread_mutex_unlock(&d->control);
 }
 
-void vdev_legacy_queue_set(struct vdev *d, unsigned i, uint16_t size, gpa_t desc, gpa_t driver,
-                           gpa_t device)
+void vdev_legacy_queue_set(struct vdev *d, unsigned i, gpa_t desc, gpa_t driver, gpa_t device)
 {
     (void)pthread_mutex_lock(&d->control);
     bool mine = vdev_legacy_locked(d);
@@ -280,7 +279,6 @@ void vdev_legacy_queue_set(struct vdev *d, unsigned i, uint16_t size, gpa_t desc
     if (mine && desc.v == 0) {
         disable(d, i);
     } else if (c) {
-        c->size = size;
         c->desc = desc;
         c->driver = driver;
         c->device = device;

@@ -15,7 +15,7 @@ struct core_opts {
     unsigned shm;
 };
 static struct core_opts core;
-static unsigned core_starts, core_power_ons;
+static unsigned core_starts, core_power_ons, core_queue_resets[3];
 
 static inline bool core_features_ok(struct vdev *d)
 {
@@ -35,6 +35,12 @@ static inline void core_power_on(struct vdev *d)
     core_power_ons++;
 }
 
+static inline void core_queue_reset(struct vdev *d, unsigned queue)
+{
+    (void)d;
+    core_queue_resets[queue]++;
+}
+
 static const struct vdev_ops core_ops = {.config_len =
                                              16, /* of which config_read() says the first half */
                                          .req_size = HELD_STATE,
@@ -42,6 +48,7 @@ static const struct vdev_ops core_ops = {.config_len =
                                          .features_ok = core_features_ok,
                                          .start = core_start,
                                          .power_on = core_power_on,
+                                         .queue_reset = core_queue_reset,
                                          .kick = held_kick,
                                          .free = held_free};
 static inline int core_create(const void *opts, const struct build_env *env, struct vdev **out,
@@ -55,6 +62,7 @@ static inline int core_create(const void *opts, const struct build_env *env, str
     (void)e;
     core = *(const struct core_opts *)opts;
     core_starts = core_power_ons = 0;
+    memset(core_queue_resets, 0, sizeof(core_queue_resets));
     memset(&held, 0, sizeof(held));
     held.config = 0x10;
     const uint16_t sizes[] = {core.size, core.size};

@@ -51,6 +51,7 @@ static void drain(struct vdev *d, struct vq *q)
 {
     (void)d;
     held.drains++;
+    held.aborting = vq_aborting(q);
     while (held.n > 0) /* the newest first: no order is too odd */
         vq_complete(q, held.req[--held.n]);
 }

@@ -14,6 +14,7 @@ extern struct held {
     uint8_t config;            /* the first byte of eight that count up; the driver can write it */
     uint8_t config_written[8]; /* what the device was shown when the driver wrote last */
     bool hold, unpop_once;
+    bool aborting;         /* what vq_aborting() said of the last drain */
     unsigned take_at_most; /* a kick; 0: all */
     void (*on_take)(void); /* whenever one was taken; NULL: nothing */
 } held;

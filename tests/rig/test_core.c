@@ -358,6 +358,104 @@ Test(core, the_edges_of_the_configuration)
     rig_down(r);
 }
 
+/* Whether anybody waits for the results of what is in flight. */
+Test(core, who_stops_a_queue)
+{
+    static const bool aborts[] = {false, false, true, true, true};
+    for (unsigned how = 0; how < ARRAY_SIZE(aborts); how++) {
+        struct rig *r = up();
+        held.hold = true;
+        held_add(r, 8);
+        held_run(r);
+        cr_assert_eq(held.n, 1);
+        cr_assert_not(vq_aborting(held.vq));
+        switch (how) {
+        case 0:
+            vdev_pause(r->dev);
+            break;
+        case 1:
+            rig_status_set(r, 15 | VDEV_S_SUSPEND);
+            break;
+        case 2:
+            r->regs->queue_reset(r, Q);
+            break;
+        case 3:
+            rig_reg_set(r, VIRTIO_MMIO_QUEUE_SEL, Q);
+            rig_reg_set(r, VIRTIO_MMIO_QUEUE_READY, 0);
+            break;
+        default:
+            rig_status_set(r, 0);
+        }
+        cr_assert_eq(held.drains, 1, "%u", how);
+        cr_assert_eq(held.aborting, aborts[how], "%u", how);
+        rig_down(r);
+    }
+}
+
+Test(core, a_device_is_told_of_a_queue_reset)
+{
+    const struct vdev_options v = {.admin_vq = true, .ring_reset = true};
+    struct rig *r =
+        core_up((struct core_opts){0}, &(struct rig_options){.transport = RIG_PCI, .vdev = &v});
+    for (uint32_t q = 0; q < 3; q++) {
+        cr_assert(r->regs->queue_enabled(r, q));
+        r->regs->queue_reset(r, q);
+        r->regs->queue_reset(r, q); /* it is no more by then */
+        cr_assert_eq(core_queue_resets[0], 1);
+        cr_assert_eq(core_queue_resets[1], q >= 1);
+        cr_assert_eq(core_queue_resets[2], 0, "which is not the device's");
+    }
+    cr_assert_not_null(vdev_queue_program(r->dev, 2));
+    cr_assert_null(vdev_queue_program(r->dev, 3));
+    rig_down(r);
+    r = core_up((struct core_opts){0},
+                &(struct rig_options){.vdev = &v, .stop_before_driver_ok = true});
+    rig_status_set(r, 0);
+    rig_negotiate_features(r);
+    cr_assert_not_null(vdev_queue_program(r->dev, 1));
+    cr_assert_null(vdev_queue_program(r->dev, 2), "nobody agreed on it");
+    rig_down(r);
+}
+
+/* A failure before the first notification: that starts nothing. */
+Test(core, a_legacy_device_that_failed_is_not_started)
+{
+    struct rig *r =
+        core_up((struct core_opts){0},
+                &(struct rig_options){.transport = RIG_MMIO_LEGACY, .stop_before_driver_ok = true});
+    cr_assert_eq(core_starts, 0);
+    vdev_fail(r->dev, "for the test's sake");
+    rig_kick(r, 0);
+    rig_settle(r);
+    cr_assert_eq(core_starts, 0);
+    rig_down(r);
+}
+
+/* At any place of what was given in pieces. */
+Test(core, a_part_of_a_request_is_read)
+{
+    struct rig *r = up();
+    struct rig_seg out[] = {{rig_alloc(r, 3), 3}, {rig_alloc(r, 5), 5}, {rig_alloc(r, 2), 2}};
+    uint8_t want[10], got[10];
+    for (unsigned i = 0, s = 0, at = 0; i < sizeof(want); i++, at++) {
+        if (at == out[s].len)
+            s++, at = 0;
+        want[i] = *((uint8_t *)rig_at(r, out[s].at, out[s].len) + at) = (uint8_t)(0x30 + i);
+    }
+    held.hold = true;
+    rig_add(r, Q, out, 3, NULL, 0);
+    held_run(r);
+    cr_assert_eq(held.n, 1);
+    for (size_t off = 0; off <= sizeof(want); off++) {
+        for (size_t len = 0; len <= sizeof(want) - off; len++) {
+            cr_assert_eq(vq_req_read(held.req[0], off, got, len), 0);
+            cr_assert_eq(memcmp(got, want + off, len), 0, "%zu bytes at %zu", len, off);
+        }
+        cr_assert_eq(vq_req_read(held.req[0], off, got, sizeof(want) + 1 - off), -EMSGSIZE);
+    }
+    rig_down(r);
+}
+
 /* DRIVER_OK and a reset, and the loop comes to neither before both are over. */
 Test(core, a_start_that_was_taken_back)
 {

@@ -133,6 +133,7 @@ Test(loops, one_doorbell_for_all)
         up_on(2, &(struct rig_options){
                      .notification_data = true, .doorbell = bells_bind, .doorbell_ctx = &bells});
     cr_assert_eq(bells.n, 1);
+    cr_assert_eq(bells.on[0].len, 4);
     for (unsigned q = 0; q < 4; q++)
         offer_read(r, q);
     bells_ring(&bells.on[0]);

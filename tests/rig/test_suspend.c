@@ -106,6 +106,26 @@ Test(suspend, configuration_stands_still_across_a_load)
     rig_down(r);
 }
 
+/* A change that nobody was told of ends with a reset, as all does. */
+Test(suspend, a_reset_forgets_what_was_pending)
+{
+    struct rig *r = up(RIG_MMIO, false);
+    suspend(r);
+    vdev_config_changed(r->dev);
+    rig_negotiate(r);
+    suspend(r);
+    rig_status_set(r, RUNNING);
+    cr_assert_eq(r->regs->pending(r), 0);
+    cr_assert(vdev_started(r->dev));
+    r->regs->queue_reset(r, Q);
+    rig_queue_up(r, Q);
+    rig_settle(r);
+    uint16_t id = held_add(r, 8);
+    held_run(r);
+    held_expect(r, id, 8);
+    rig_down(r);
+}
+
 /* A device that breaks meanwhile is silent (3.4), and says so when it is to go on (2.1.2). */
 Test(suspend, a_failure_is_announced_afterwards)
 {

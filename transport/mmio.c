@@ -391,7 +391,8 @@ int mmio_new(struct vdev *d, bool legacy, const struct transport_place *at,
     if (!m)
         return -ENOMEM;
     transport_init(&m->t, &mmio_ops, d, env);
-    m->t.port = (struct vdev_port){.raise = raise_irq, .listen = listen};
+    m->t.port = (struct vdev_port){
+        .raise = raise_irq, .listen = listen, .modern = !legacy, .legacy = legacy};
     m->base = at->base;
     m->irq_fd = at->irq_fd;
     m->legacy = legacy;

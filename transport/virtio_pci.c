@@ -395,7 +395,10 @@ int virtio_pci_new(struct vdev *d, enum transport_kind k, const struct transport
     if (!p)
         return -ENOMEM;
     transport_init(&p->t, &virtio_pci_ops, d, env);
-    p->t.port = (struct vdev_port){.raise = raise_irq, .listen = listen};
+    p->t.port = (struct vdev_port){.raise = raise_irq,
+                                   .listen = listen,
+                                   .modern = k != TRANSPORT_PCI_LEGACY,
+                                   .legacy = k != TRANSPORT_PCI};
     p->kind = k;
     p->n_queues = n;
     (void)pthread_mutex_init(&p->isr_lock, NULL);

@@ -28,6 +28,7 @@ struct vdev_port { /* supplied by the transport */
     /* From now on the queue takes notifications, or it no longer does: the moment to bind a
      * doorbell or to unbind it. Control's thread, serialised for a device. May be NULL. */
     void (*listen)(struct vdev_port *p, unsigned queue, bool on);
+    bool modern, legacy; /* the interfaces that a driver has: nothing loads that came by another */
 };
 
 /* What the driver programmed: plain data, frozen from enable to reset. */

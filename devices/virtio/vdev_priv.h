@@ -78,8 +78,9 @@ struct vdev {
 /* All under `control`. */
 int CHECKED queue_open(struct queue *q);
 void queue_start(struct queue *q);
-void queue_close(struct queue *q); /* and what was programmed is forgotten */
-void queues_start(struct vdev *d); /* those that are enabled */
+void queue_close(struct queue *q);                        /* and what was programmed is forgotten */
+void queues_start(struct vdev *d);                        /* those that are enabled */
+bool vdev_queue_exists(const struct vdev *d, unsigned i); /* for this driver */
 /* Returns when no queue of [first, last) has a request in flight. With `abort` nobody waits for the
  * results of those. */
 void queues_stop(struct vdev *d, unsigned first, unsigned last, bool abort);

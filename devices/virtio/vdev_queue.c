@@ -217,10 +217,16 @@ static bool programmable(const struct vdev *d)
             (!(s & VIRTIO_CONFIG_S_DRIVER_OK) || vdev_has(d, VIRTIO_F_RING_RESET)));
 }
 
+bool vdev_queue_exists(const struct vdev *d, unsigned i)
+{
+    return i < d->n || (i < d->n_all && vdev_has(d, VDEV_F_ADMIN_VQ));
+}
+
 struct vq_config *vdev_queue_program(struct vdev *d, unsigned i)
 {
-    bool exists = i < d->n || (i < d->n_all && vdev_has(d, VDEV_F_ADMIN_VQ));
-    return exists && !d->queues[i].cfg.enabled && programmable(d) ? &d->queues[i].cfg : NULL;
+    return vdev_queue_exists(d, i) && !d->queues[i].cfg.enabled && programmable(d)
+               ? &d->queues[i].cfg
+               : NULL;
 }
 
 void vdev_queue_enable(struct vdev *d, unsigned i)

@@ -99,7 +99,8 @@ static int load_queue(struct queue *q, bool may_be_enabled, struct state_in *s)
     return enabled ? queue_open(q) : 0;
 }
 
-/* What the status writes could have led to, and features that could have been accepted. */
+/* What the status writes could have led to by one of the driver's interfaces, and features that
+ * could have been accepted. */
 static bool loadable(struct vdev *d, uint8_t status, uint8_t flags)
 {
     enum {
@@ -111,6 +112,8 @@ static bool loadable(struct vdev *d, uint8_t status, uint8_t flags)
     bool legacy = flags & WAS_LEGACY, running = flags & WAS_RUNNING;
     uint8_t s = status & (uint8_t)~ENDS;
     if (flags & ~(WAS_LEGACY | WAS_RUNNING | CONFIG_PENDING))
+        return false;
+    if (legacy ? !d->port->legacy : s & FOK && !d->port->modern)
         return false;
     if (legacy)
         return !(s & ~(BEGIN | DOK)) && (running || !(s & DOK) || status & ENDS) &&
@@ -140,10 +143,10 @@ static int load(struct vdev *d, struct state_in *s, uint8_t *status, uint8_t *fl
         state_get_bytes(s, d->frozen, sizeof(d->frozen));
     if (state_get_u32(s) != d->n_all || !loadable(d, *status, *flags))
         return -EBADMSG;
-    bool may_be_enabled = *status & VIRTIO_CONFIG_S_FEATURES_OK || *flags & WAS_LEGACY;
+    bool negotiated = *status & VIRTIO_CONFIG_S_FEATURES_OK || *flags & WAS_LEGACY;
     int rc = 0;
     for (unsigned i = 0; rc == 0 && i < d->n_all; i++)
-        rc = load_queue(&d->queues[i], may_be_enabled, s);
+        rc = load_queue(&d->queues[i], negotiated && vdev_queue_exists(d, i), s);
     if (rc == 0 && d->admin)
         rc = admin_load(d->admin, s);
     if (rc == 0)

@@ -4,10 +4,18 @@
  * device, with queues and shared memory. */
 #include <linux/pci_regs.h>
 
+#include "tests/fuzz/oracle.h"
 #include "tests/rig/board.h"
 #include "tests/rig/rig_pci.h"
 
-enum { STEPS_MAX = 300, WINDOW = 4096, ECAM = 0xe0000000, PORT_CONFIG = 0xcf8, PAGES = 64 };
+enum {
+    STEPS_MAX = 300,
+    WINDOW = 4096,
+    REGISTERS = 256,
+    ECAM = 0xe0000000,
+    PORT_CONFIG = 0xcf8,
+    PAGES = 64
+};
 
 static enum rig_transport transport_of(const char *which, bool legacy_side)
 {
@@ -108,7 +116,8 @@ static void access_pci(struct rig *r, struct script *s)
         break;
     case BAR:
         b = bar_now(r, how / WAYS % PCI_BARS, &at);
-        access_one(r, s, b, at + take(s, 2));
+        /* What is at a BAR's beginning matters most; all of a legacy one is there. */
+        access_one(r, s, b, at + (how / WAYS / PCI_BARS % 2 ? take8(s) % 64 : take(s, 2)));
         break;
     case WINDOWED:
         through_window(r, s);
@@ -124,10 +133,13 @@ static void access_pci(struct rig *r, struct script *s)
 
 static void access_somewhere(struct rig *r, struct script *s)
 {
-    if (r->pci)
+    uint64_t at;
+    if (r->pci) {
         access_pci(r, s);
-    else
-        access_one(r, s, r->bus, RIG_BASE + take(s, 2) % WINDOW);
+        return;
+    }
+    at = take(s, 2); /* mostly a register */
+    access_one(r, s, r->bus, RIG_BASE + (at >> 14 ? at % REGISTERS & ~3ull : at % WINDOW));
 }
 
 /* --- the rest of a life --- */
@@ -175,7 +187,7 @@ static void step(struct rig *r, struct script *s)
         machine_reset(r);
         break;
     case SAVE_AND_LOAD:
-        rig_save_and_load(r);
+        oracle_migrate(r);
         break;
     case CONFIG_CHANGED:
         vdev_config_changed(r->dev);
@@ -213,8 +225,10 @@ void fuzz_registers(struct script *s, const char *which)
         b.shm[1] = 4096;
     }
     struct rig *r = board_up(b, &o);
-    for (unsigned i = 0; i < STEPS_MAX && s->len > 0; i++)
+    for (unsigned i = 0; i < STEPS_MAX && s->len > 0; i++) {
         step(r, s);
+        oracle_device(r);
+    }
     rig_settle(r);
     held.hold = false;
     r->o.stop_before_driver_ok = false;

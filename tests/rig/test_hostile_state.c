@@ -3,7 +3,7 @@
 #include <linux/virtio_config.h>
 
 #include "base/log.h"
-#include "tests/rig/held.h"
+#include "tests/rig/board.h"
 
 enum { SIZE = 4, HEADER = 16, LENGTH = 8, CHECKSUM = 12, RUNNING = 15 };
 
@@ -210,4 +210,92 @@ Test(hostile_state, an_alarm_that_was_not_negotiated)
     cr_assert(!rig_used(r, ALARMQ, &id, &len));
     state_out_free(&s);
     rig_down(r);
+}
+
+/* What one of two interfaces led to, loaded where a driver has only the other one. */
+static void of_another_interface(enum rig_transport from, enum rig_transport to)
+{
+    struct rig *r = held_up(&(struct rig_options){.transport = from}, SIZE);
+    struct state_out s = rig_save(r);
+    cr_assert_eq(rig_load(r, s.buf, s.len), 0, "%s", rig_transport_names[from]);
+    rig_down(r);
+    r = held_up(&(struct rig_options){.transport = to}, SIZE);
+    cr_assert_eq(rig_load(r, s.buf, s.len), -EBADMSG, "%s", rig_transport_names[to]);
+    revive(r);
+    state_out_free(&s);
+    rig_down(r);
+}
+
+Test(hostile_state, of_an_interface_that_is_not_there)
+{
+    of_another_interface(RIG_MMIO_LEGACY, RIG_MMIO);
+    of_another_interface(RIG_MMIO, RIG_MMIO_LEGACY);
+}
+
+/* Its administration virtqueue is enabled, and the features say that there is none. */
+Test(hostile_state, an_administration_virtqueue_that_was_not_accepted)
+{
+    enum { FEATURES = HEADER + 2 + 1 + 4 + 1 };
+    struct vdev_options v = vdev_options_default;
+    v.admin_vq = true;
+    struct rig *r = board_up((struct board_options){0},
+                             &(struct rig_options){.transport = RIG_PCI, .vdev = &v});
+    struct state_out s = rig_save(r);
+    uint8_t *section = s.buf;
+    while (memcmp(section, "VDEV", 4) != 0)
+        section += HEADER + get_bytes(section + LENGTH, 4);
+    section[FEATURES + VDEV_F_ADMIN_VQ / 8] ^= 1u << VDEV_F_ADMIN_VQ % 8;
+    reseal(section);
+    cr_assert_eq(rig_load(r, s.buf, s.len), -EBADMSG);
+    state_out_free(&s);
+    rig_down(r);
+}
+
+static uint8_t *section_named(const struct state_out *s, const char *tag)
+{
+    uint8_t *section = s->buf;
+    while (memcmp(section, tag, 4) != 0)
+        section += HEADER + get_bytes(section + LENGTH, 4);
+    return section;
+}
+
+/* Some bytes are others, and one that should not be there comes last. What a device keeps across
+ * resets is the same afterwards. */
+static void refused_whole(const char *spec, const char *tag, size_t at, size_t n)
+{
+    struct rig *r = rig_up(spec, NULL);
+    transport_reset(r->transport);
+    struct state_out was = rig_save(r);
+    struct state_out s = {.buf = malloc(was.len + 1), .len = was.len + 1};
+    const uint8_t *old = section_named(&was, tag);
+    size_t len = get_bytes(old + LENGTH, 4), end = (size_t)(old - was.buf) + HEADER + len;
+    memcpy(s.buf, was.buf, end);
+    memcpy(s.buf + end + 1, was.buf + end, was.len - end);
+    s.buf[end] = 0;
+    uint8_t *section = section_named(&s, tag);
+    cr_assert_leq(at + n, len);
+    for (size_t i = 0; i < n; i++)
+        section[HEADER + at + i] ^= 1;
+    put_bytes(section + LENGTH, len + 1, 4);
+    reseal(section);
+    cr_assert_eq(rig_load(r, s.buf, s.len), -EBADMSG, "%s", spec);
+    transport_reset(r->transport);
+    struct state_out is = rig_save(r);
+    cr_assert_arr_eq(section_named(&is, tag), old, HEADER + len, "%s", spec);
+    state_out_free(&was);
+    state_out_free(&is);
+    free(s.buf);
+    rig_down(r);
+}
+
+Test(hostile_state, the_target_of_a_refused_balloon)
+{
+    refused_whole("balloon,size=1M", "BALN", 0, 4);
+}
+
+/* The monotonic clock; before it are their number, and another one. */
+Test(hostile_state, the_offset_of_a_refused_clock)
+{
+    enum { CLOCK = 27, OFFSET = 1 + CLOCK + 11 };
+    refused_whole("rtc", "RTCK", OFFSET, 16);
 }

@@ -113,6 +113,7 @@ static void reset_on_loop(void *ctx)
     b->driver_id = VIRTIO_BALLOON_CMD_ID_STOP;
     b->stats_begun = false;
     b->stats_have = 0;
+    memset(b->stats, 0, sizeof(b->stats)); /* nor is it saved for the next one */
 }
 
 static void balloon_reset(struct vdev *d)

@@ -21,7 +21,8 @@ void balloon_save(const struct vdev *d, struct state_out *s)
     state_end(s);
 }
 
-/* Whatever these say, nothing outside the guest depends on it. */
+/* Whatever these say, nothing outside the guest depends on it. The target is the user's and
+ * outlives a reset, so it is taken only with all the rest. */
 int balloon_load(struct vdev *d, struct state_in *s)
 {
     struct balloon *b = vdev_priv(d);
@@ -29,13 +30,12 @@ int balloon_load(struct vdev *d, struct state_in *s)
     int rc = state_open(s, "BALN", 1, &version);
     if (rc < 0)
         return rc;
-    atomic_store(&b->target, state_get_u32(s));
+    uint32_t target = state_get_u32(s);
     atomic_store(&b->actual, state_get_u32(s));
     atomic_store(&b->draft, state_get_u32(s));
     atomic_store(&b->poison, state_get_u32(s));
     atomic_store(&b->cmd_id, state_get_u32(s));
-    b->last_id = MAX(b->last_id, state_get_u32(s));
-    b->last_id = MAX(b->last_id, atomic_load(&b->cmd_id)); /* none is ever used again */
+    uint32_t last_id = MAX(state_get_u32(s), atomic_load(&b->cmd_id));
     b->driver_id = state_get_u32(s);
     b->compact = state_get_u8(s) & 1;
     b->stats_begun = state_get_u8(s) & 1;
@@ -43,5 +43,10 @@ int balloon_load(struct vdev *d, struct state_in *s)
     for (unsigned i = 0; i < STAT_TAGS; i++)
         b->stats[i] = state_get_u64(s);
     balloon_number_queues(b);
-    return state_close(s);
+    rc = state_close(s);
+    if (rc < 0)
+        return rc;
+    atomic_store(&b->target, target);
+    b->last_id = MAX(b->last_id, last_id); /* none is ever used again */
+    return 0;
 }

@@ -35,7 +35,8 @@ static void continue_at(struct rtc_clock *c, uint64_t offset, uint64_t last)
     c->last = last;
 }
 
-/* A driver that has asked which clocks there are may not be told otherwise. */
+/* A driver that has asked which clocks there are may not be told otherwise. A clock outlives any
+ * reset: so all of it is read before the first is touched. */
 int rtc_load(struct vdev *d, struct state_in *s)
 {
     struct rtc *r = vdev_priv(d);
@@ -43,22 +44,32 @@ int rtc_load(struct vdev *d, struct state_in *s)
     int rc = state_open(s, "RTCK", 1, &version);
     if (rc < 0)
         return rc;
-    if (state_get_u8(s) != r->n)
+    struct {
+        uint8_t flags;
+        uint64_t alarm, offset, last;
+    } saved[RTC_CLOCKS_MAX];
+    bool same = state_get_u8(s) == r->n;
+    for (unsigned i = 0; i < r->n; i++) {
+        same &= state_get_u8(s) == r->clocks[i].type;
+        same &= state_get_u8(s) == r->clocks[i].smearing;
+        saved[i].flags = state_get_u8(s);
+        saved[i].alarm = state_get_u64(s);
+        saved[i].offset = state_get_u64(s);
+        saved[i].last = state_get_u64(s);
+    }
+    rc = state_close(s);
+    if (rc < 0 || !same)
         return -EBADMSG;
     for (unsigned i = 0; i < r->n; i++) {
         struct rtc_clock *c = &r->clocks[i];
-        uint8_t type = state_get_u8(s), smearing = state_get_u8(s), flags = state_get_u8(s);
-        uint64_t alarm = state_get_u64(s), offset = state_get_u64(s), last = state_get_u64(s);
-        if (type != c->type || smearing != c->smearing || s->error)
-            return -EBADMSG;
-        continue_at(c, offset, last);
+        continue_at(c, saved[i].offset, saved[i].last);
         if (!c->has_alarm)
             continue;
-        c->alarm = alarm;
-        c->enabled = flags & ENABLED;
-        c->reached = c->enabled && flags & REACHED;
-        c->serving = c->enabled && flags & SERVING;
+        c->alarm = saved[i].alarm;
+        c->enabled = saved[i].flags & ENABLED;
+        c->reached = c->enabled && saved[i].flags & REACHED;
+        c->serving = c->enabled && saved[i].flags & SERVING;
         rtc_alarm_look(c);
     }
-    return state_close(s);
+    return 0;
 }

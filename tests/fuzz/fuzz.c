@@ -165,6 +165,36 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 static const struct fuzz_target *chosen;
 
+/* libFuzzer's counters, one for each edge of the product's, cleared before each input; AFL++ has
+ * its own. With FUZZ_EDGES in the environment that file has the numbers of those that were reached,
+ * a line each, so that what several targets reach can be put together. */
+extern const uint8_t __start___sancov_cntrs[] __attribute__((weak));
+extern const uint8_t __stop___sancov_cntrs[] __attribute__((weak));
+static uint8_t *reached; /* NULL: nobody asks */
+
+static size_t edges(void)
+{
+    return (size_t)(__stop___sancov_cntrs - __start___sancov_cntrs);
+}
+
+static void look_at_edges(void)
+{
+    for (size_t i = 0; reached && i < edges(); i++)
+        reached[i] |= __start___sancov_cntrs[i];
+}
+
+static void write_edges(void)
+{
+    FILE *f = fopen(getenv("FUZZ_EDGES"), "we");
+    EXPECT(f, "%m");
+    for (size_t i = 0; i < edges(); i++) {
+        if (reached[i])
+            (void)fprintf(f, "%zu\n", i);
+    }
+    EXPECT(fclose(f) == 0, "%m");
+    free(reached);
+}
+
 /* The target is the first argument. libFuzzer starts this program anew for some of its work, and
  * knows only what it has seen: hence the environment. */
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -184,11 +214,16 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         (void)fprintf(stderr, "usage: fuzz TARGET [ARGUMENT OF LIBFUZZER...], or --list\n");
         exit(2);
     }
+    if (getenv("FUZZ_EDGES") && edges() > 0) {
+        reached = calloc(edges(), 1);
+        EXPECT(reached && atexit(write_edges) == 0);
+    }
     return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     fuzz_one(chosen, data, len);
+    look_at_edges();
     return 0;
 }

@@ -29,6 +29,42 @@ static void tables(const struct gmem *m, const struct platform *p)
     EXPECT(cmdline_devices(p, &words) == 0);
 }
 
+/* A bzImage says how much it needs, from 512 bytes before its entry point. */
+static uint64_t kernel_needs(const uint8_t *zero_page)
+{
+    enum { SYSSIZE = 0x1f4, INIT_SIZE = 0x260 };
+    return MAX(get_bytes(zero_page + SYSSIZE, 4) * 16, get_bytes(zero_page + INIT_SIZE, 4));
+}
+
+/* Where the kernel is told that its initrd is: all of it, in RAM, and not where the kernel will be.
+ */
+static void initrd_is(const struct gmem *m, const struct boot_entry *entry, const uint8_t *bytes,
+                      size_t len)
+{
+    enum { RAMDISK_IMAGE = 0x218, RAMDISK_SIZE = 0x21c, MODULES = 12, MODULE_LIST = 16 };
+    enum { ENTRY_64 = 512 };
+    const uint8_t *info = gmem_at(m, GPA(entry->info), 4096);
+    uint64_t at = get_bytes(info + RAMDISK_IMAGE, 4), size = get_bytes(info + RAMDISK_SIZE, 4);
+    if (entry->mode == BOOT_PVH && get_bytes(info + MODULES, 4) > 0) {
+        const uint8_t *module = gmem_at(m, GPA(get_bytes(info + MODULE_LIST, 8)), 16);
+        EXPECT(module);
+        at = get_bytes(module, 8);
+        size = get_bytes(module + 8, 8);
+    } else if (entry->mode == BOOT_PVH) {
+        size = 0;
+    }
+    EXPECT(size == len, "%lu bytes of %zu", (unsigned long)size, len);
+    if (len == 0)
+        return;
+    const uint8_t *there = gmem_at(m, GPA(at), len);
+    EXPECT(there && memcmp(there, bytes, len) == 0, "initrd at %#lx", (unsigned long)at);
+    EXPECT(entry->rip - at >= len, "the entry point %#lx is in the initrd", entry->rip);
+    if (entry->mode == BOOT_LONG64 && kernel_needs(info) > 0)
+        EXPECT(at + len <= entry->rip - ENTRY_64 ||
+                   at >= entry->rip - ENTRY_64 + kernel_needs(info),
+               "the initrd at %#lx is in the kernel", (unsigned long)at);
+}
+
 void fuzz_boot(struct script *s, const char *which)
 {
     enum { PCI = 4, INITRD = 8, HIGH = 16, TABLES = 32 };
@@ -56,6 +92,8 @@ void fuzz_boot(struct script *s, const char *which)
         tables(m, &p);
     char *cmdline = take_text(s, '\n');
     size_t initrd_len = how & INITRD ? take(s, 2) : 0;
+    const uint8_t *initrd_bytes = s->p;
+    initrd_len = MIN(initrd_len, s->len);
     AUTO_FD initrd = how & INITRD ? file_of(s, initrd_len) : -1;
     AUTO_FD kernel = file_of(s, s->len);
     const struct boot_spec spec = {.platform = &p,
@@ -65,10 +103,12 @@ void fuzz_boot(struct script *s, const char *which)
                                    .initrd_name = "initrd",
                                    .cmdline = cmdline};
     struct boot_entry entry;
-    if (boot_load(m, &spec, &entry, &e) == 0)
+    if (boot_load(m, &spec, &entry, &e) == 0) {
         EXPECT(entry.rip < RAM && entry.info < RAM, "%#lx", (unsigned long)entry.rip);
-    else
+        initrd_is(m, &entry, initrd_bytes, initrd_len);
+    } else {
         EXPECT(e.kind == ERR_INPUT && e.msg[0], "%s", e.msg);
+    }
     free(cmdline);
     gmem_free(m);
 }

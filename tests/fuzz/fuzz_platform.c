@@ -5,7 +5,7 @@
 
 #include "arch/x86_64/devices.h"
 #include "tests/fuzz/clock.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/oracle.h"
 #include "transport/pci/i6300esb.h"
 
 enum { STEPS_MAX = 300, ECAM = 0xe0000000 };
@@ -105,7 +105,7 @@ static void access_somewhere(struct pc *p, struct script *s)
     (void)bus_access(port ? p->pio : p->mmio, GPA(at), size, how & 0x80, &v);
 }
 
-static void migrate(struct pc *p)
+static struct state_out save(struct pc *p)
 {
     struct state_out o = {0};
     i6300esb_pause(p->dog);
@@ -113,9 +113,27 @@ static void migrate(struct pc *p)
     cmos_save(p->cmos, &o);
     pci_bus_save(p->pci, &o);
     i6300esb_save(p->dog, &o);
+    return o;
+}
+
+static void reset(struct pc *p)
+{
+    serial_reset(p->serial);
+    cmos_reset(p->cmos);
+    pci_bus_reset(p->pci);
+    i6300esb_reset(p->dog);
+}
+
+static void migrate(struct pc *p)
+{
+    struct state_out o = save(p);
+    reset(p);
     struct state_in in = {.buf = o.buf, .len = o.len};
     EXPECT(o.error == 0 && serial_load(p->serial, &in) == 0 && cmos_load(p->cmos, &in) == 0);
     EXPECT(pci_bus_load(p->pci, &in) == 0 && i6300esb_load(p->dog, &in) == 0 && in.pos == o.len);
+    struct state_out again = save(p);
+    oracle_same(&o, &again);
+    state_out_free(&again);
     i6300esb_resume(p->dog);
     state_out_free(&o);
 }
@@ -156,10 +174,7 @@ static void step(struct pc *p, struct script *s)
         loop_settle(p->loop);
         break;
     case RESET:
-        serial_reset(p->serial);
-        cmos_reset(p->cmos);
-        pci_bus_reset(p->pci);
-        i6300esb_reset(p->dog);
+        reset(p);
         break;
     case MIGRATE:
         migrate(p);

@@ -8,7 +8,14 @@
 #include "tests/rig/board.h"
 #include "tests/rig/rig_pci.h"
 
-enum { STEPS_MAX = 300, WINDOW = 4096, ECAM = 0xe0000000, PORT_CONFIG = 0xcf8, PAGES = 64 };
+enum {
+    STEPS_MAX = 300,
+    WINDOW = 4096,
+    REGISTERS = 256,
+    ECAM = 0xe0000000,
+    PORT_CONFIG = 0xcf8,
+    PAGES = 64
+};
 
 static enum rig_transport transport_of(const char *which, bool legacy_side)
 {
@@ -109,7 +116,8 @@ static void access_pci(struct rig *r, struct script *s)
         break;
     case BAR:
         b = bar_now(r, how / WAYS % PCI_BARS, &at);
-        access_one(r, s, b, at + take(s, 2));
+        /* What is at a BAR's beginning matters most; all of a legacy one is there. */
+        access_one(r, s, b, at + (how / WAYS / PCI_BARS % 2 ? take8(s) % 64 : take(s, 2)));
         break;
     case WINDOWED:
         through_window(r, s);
@@ -125,10 +133,13 @@ static void access_pci(struct rig *r, struct script *s)
 
 static void access_somewhere(struct rig *r, struct script *s)
 {
-    if (r->pci)
+    uint64_t at;
+    if (r->pci) {
         access_pci(r, s);
-    else
-        access_one(r, s, r->bus, RIG_BASE + take(s, 2) % WINDOW);
+        return;
+    }
+    at = take(s, 2); /* mostly a register */
+    access_one(r, s, r->bus, RIG_BASE + (at >> 14 ? at % REGISTERS & ~3ull : at % WINDOW));
 }
 
 /* --- the rest of a life --- */

@@ -119,7 +119,9 @@ struct game {
     struct rig *r[SIDES]; /* split, packed */
     struct taker *dev[SIDES];
     uint16_t size;
-    bool has_indirect, in_order, listens, broken;
+    bool has_indirect, has_events, in_order, listens, broken;
+    unsigned later;    /* the driver wants to hear of this one of the next; 0: as `listens` says */
+    bool heard[SIDES]; /* it has: a packed ring counts descriptors, so it may be before its time */
     struct buffer b[BUFFERS_MAX]; /* of this life of the queue, as they were added */
     unsigned n, taken;            /* the first `taken` were */
     unsigned order[BUFFERS_MAX];  /* as they were used, */
@@ -349,7 +351,8 @@ static void compare_seen(struct game *g)
 
 static void compare_used(struct game *g)
 {
-    bool some = g->n_got < g->n_order;
+    unsigned n = g->n_order - g->n_got;
+    bool some = n > 0;
     for (; g->n_got < g->n_order; g->n_got++) {
         struct buffer *b = &g->b[g->order[g->n_got]];
         for (unsigned i = 0; i < SIDES; i++) {
@@ -369,17 +372,33 @@ static void compare_used(struct game *g)
         uint32_t id, len;
         unsigned irqs = rig_irqs(g->r[i]);
         EXPECT(!rig_used(g->r[i], 0, &id, &len), "%s: more is used", names[i]);
-        EXPECT(irqs > 0 || !some || !g->listens, "%s: no interrupt", names[i]);
+        g->heard[i] |= irqs > 0;
+        EXPECT(g->later ? g->heard[i] || n < g->later : irqs > 0 || !some || !g->listens,
+               "%s: no interrupt", names[i]);
     }
+    g->later -= MIN(g->later, n);
 }
 
 static void listen_again(struct game *g)
 {
-    for (unsigned i = 0; i < SIDES && !g->broken; i++) {
+    for (unsigned i = 0; i < SIDES && !g->broken && !g->later; i++) {
         if (g->listens)
             rig_listen(g->r[i], 0);
         else
             rig_hush(g->r[i], 0);
+    }
+}
+
+/* 2.7.10, 2.8.10: with EVENT_IDX a driver can ask for one interrupt after several buffers. */
+static void listen_later(struct game *g, struct script *s)
+{
+    unsigned nth = 1 + take8(s) % g->size;
+    if (!g->has_events || g->broken)
+        return;
+    g->later = nth;
+    for (unsigned i = 0; i < SIDES; i++) {
+        g->heard[i] = false;
+        rig_listen_at(g->r[i], 0, nth);
     }
 }
 
@@ -452,6 +471,7 @@ static void begin_life(struct game *g)
     }
     g->n = g->taken = g->n_order = g->n_got = g->descs = 0;
     g->slots = 0;
+    g->later = 0;
     g->broken = false;
     listen_again(g);
 }
@@ -491,6 +511,7 @@ static void step(struct game *g, struct script *s)
         QUEUE_RESET,
         REVIVE,
         UNPOP,
+        LATER,
         STEPS
     };
     switch (take8(s) % STEPS) {
@@ -525,6 +546,9 @@ static void step(struct game *g, struct script *s)
         for (unsigned i = 0; i < SIDES; i++)
             g->dev[i]->unpop = true;
         break;
+    case LATER:
+        listen_later(g, s);
+        break;
     }
 }
 
@@ -537,6 +561,7 @@ void fuzz_rings(struct script *s, const char *which)
     EXPECT(g);
     g->size = (uint16_t)(1 << how % (SIZE_MAX_LOG + 1));
     g->in_order = how & IN_ORDER;
+    g->has_events = how & EVENT_IDX;
     g->has_indirect = !(how & NO_INDIRECT);
     g->listens = true;
     for (unsigned i = 0; i < SIDES; i++) {

@@ -92,7 +92,8 @@ void fuzz_state(struct script *s, const char *which)
     transport_reset(r->transport);
     int rc = transport_load(r->transport, &in);
     EXPECT(rc == 0 || rc == -EBADMSG, "%d", rc);
-    oracle_device(r); /* refused, it is as new */
+    oracle_device(r);    /* refused, it is as new */
+    w->turned = rc == 0; /* what the user had set is part of it */
     use(g, s, rc);
     state_out_free(&o);
     guest_end(g);

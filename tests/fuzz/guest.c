@@ -14,6 +14,8 @@ enum {
     ARENA_LEN = 256 << 10,
     RIG_RAM_MOST = 16 << 20,
     SEGMENTS_MAX = 4,
+    BEHIND = 32,         /* bytes behind what a device may write */
+    RAM_FIRST = 0x10000, /* as the rig begins */
 };
 static const uint64_t MILLISECOND = 1000000;
 
@@ -119,10 +121,14 @@ static void queue_reset(struct guest *g, struct script *s)
 
 static gpa_t arena(struct guest *g, uint32_t len)
 {
-    if (len > ARENA_LEN)
-        return GPA(ARENA + g->at); /* it ends outside of RAM, or in what others have */
-    if (g->at + len > ARENA_LEN)
+    if (len > ARENA_LEN) { /* it ends outside of RAM, or in what others have */
+        g->astray = true;
+        return GPA(ARENA + g->at);
+    }
+    if (g->at + len > ARENA_LEN) {
+        g->astray = true; /* requests in flight may have it */
         g->at = 0;
+    }
     gpa_t at = GPA(ARENA + g->at);
     g->at += align_up(len, 8);
     return at;
@@ -190,6 +196,17 @@ static void remember(struct guest *g, gpa_t answer)
     g->pool[g->n_pool++ % REQUEST_POOL] = get_bytes(rig_at(g->r, GPA(answer.v + ANSWER_AT), 8), 8);
 }
 
+/* A device writes what was given to it to be written, and nothing else. */
+static void untouched(const struct guest *g, const struct request *q, gpa_t out, gpa_t behind)
+{
+    const uint8_t *p = rig_at(g->r, behind, BEHIND);
+    if (g->astray)
+        return;
+    EXPECT(memcmp(rig_at(g->r, out, q->n_out), q->out, q->n_out) == 0, "what it is to read");
+    for (unsigned i = 0; i < BEHIND; i++)
+        EXPECT(p[i] == BEHIND, "byte %u behind %u", i, q->n_in);
+}
+
 /* As a driver of this class would, more or less; its answer is waited for. */
 static void plausible_request(struct guest *g, struct script *s)
 {
@@ -201,8 +218,10 @@ static void plausible_request(struct guest *g, struct script *s)
         request(g, s);
         return;
     }
-    struct rig_seg out = {arena(g, q.n_out), q.n_out}, in = {arena(g, q.n_in + 32), q.n_in};
+    struct rig_seg out = {arena(g, q.n_out), q.n_out}, in = {arena(g, q.n_in + BEHIND), q.n_in};
+    gpa_t behind = GPA(in.at.v + in.len);
     memcpy(rig_at(g->r, out.at, q.n_out), q.out, q.n_out);
+    memset(rig_at(g->r, behind, BEHIND), BEHIND, BEHIND);
     unsigned n_out = 0, n_in = 0;
     if (how & IN_PIECES) {
         n_out = cut(s, out, seg);
@@ -220,6 +239,7 @@ static void plausible_request(struct guest *g, struct script *s)
     rig_kick(g->r, q.queue);
     if (!(how & LATER)) {
         rig_settle(g->r);
+        untouched(g, &q, out.at, behind);
         remember(g, in.at);
     }
 }
@@ -230,6 +250,7 @@ static void descriptors(struct guest *g, struct script *s)
     uint16_t head = (uint16_t)take(s, 2);
     struct rig_packed d[3];
     const struct rig_queue *rq = &g->r->q[q];
+    g->astray = true;
     if (rq->size < n)
         return;
     for (unsigned i = 0; i < n; i++) {
@@ -252,6 +273,7 @@ static void scribble(struct guest *g, struct script *s)
 {
     const struct rig_queue *q = &g->r->q[some_queue(g, s)];
     uint8_t how = take8(s);
+    g->astray = true;
     const gpa_t areas[] = {q->desc, q->avail, q->used, GPA(ARENA)};
     uint64_t at = areas[how % 4].v + (how & 4 ? take(s, 2) : take8(s));
     unsigned len = 1 + how / 8 % 8;
@@ -419,6 +441,33 @@ static bool has_legacy(const char *class)
     return false;
 }
 
+/* Sections without their checksums, so that what differs is named, and without what goes on for
+ * ever. */
+static void comparable(struct state_out *o)
+{
+    enum { LENGTH = 8, CHECKSUM = 12, HEADER = 16 };
+    static const struct {
+        const char *tag;
+        size_t at, len;
+    } goes_on[] = {
+        {"VDEV", 3, 4},    /* the generation */
+        {"BALN", 20, 4},   /* commands have numbers that are never used again, */
+        {"FSTR", 0, 16},   /* and so have nodes and open files */
+        {"RTCK", 47, 8},   /* what the second clock, the monotonic one, may not go back behind */
+        {"SCSI", 16, 256}, /* what its units have yet to report */
+    };
+    for (size_t at = 0; at < o->len; at += HEADER + get_bytes(o->buf + at + LENGTH, 4)) {
+        uint8_t *section = o->buf + at;
+        size_t len = get_bytes(section + LENGTH, 4);
+        memset(section + CHECKSUM, 0, 4);
+        for (size_t i = 0; i < ARRAY_SIZE(goes_on); i++) {
+            if (memcmp(section, goes_on[i].tag, 4) == 0)
+                memset(section + HEADER + goes_on[i].at, 0,
+                       MIN(goes_on[i].len, len - goes_on[i].at));
+        }
+    }
+}
+
 struct guest *guest_new(struct world *w, struct script *s)
 {
     enum { IN_ORDER = 1, NOTIFICATION_DATA = 2, NOTIF_CONFIG_DATA = 4, ADMIN_VQ = 8, PORTS = 16 };
@@ -448,18 +497,34 @@ struct guest *guest_new(struct world *w, struct script *s)
                             .no_event_idx = more & 0x20};
     g->r = rig_up(w->spec, &o);
     g->ram_again = g->r->ram_next;
+    g->first = rig_save(g->r);
+    comparable(&g->first);
+    vdev_resume(g->r->dev);
     return g;
+}
+
+/* The same driver has begun again. What the user has changed stays, and is in the state. */
+static void as_at_first(struct guest *g)
+{
+    struct state_out s = rig_save(g->r);
+    comparable(&s);
+    if (!g->w->turned)
+        oracle_same(&g->first, &s);
+    state_out_free(&s);
+    vdev_resume(g->r->dev);
 }
 
 void guest_end(struct guest *g)
 {
     struct rig *r = g->r;
     struct matrix_request q;
-    uint32_t id, len;
     unsigned queue = g->cell.class->queue;
     world_check(g->w, rig_at(r, GPA(ARENA), ARENA_LEN), ARENA_LEN);
+    r->ram_next = RAM_FIRST;
     machine_reset(g);
     rig_negotiate(r);
+    as_at_first(g);
+    world_mark(g->w);
     EXPECT(!rig_needs_reset(r), "a reset did not revive it");
     ram_anew(g);
     g->cell.class->add(r, &q, true);
@@ -468,7 +533,8 @@ void guest_end(struct guest *g)
         rig_settle(r);
         clock_pass(r->loop, 1000 * MILLISECOND);
     }
-    EXPECT(rig_used(r, queue, &id, &len) && id == q.id, "what it was revived for is not done");
+    cell_expect(r, &g->cell, &q);
     rig_down(r);
+    state_out_free(&g->first);
     free(g);
 }

@@ -19,11 +19,14 @@ struct guest {
     } echo;                      /* the next request repeats this of an earlier one's buffers */
     uint64_t pool[REQUEST_POOL]; /* words of answers */
     unsigned n_pool;
+    bool astray;            /* some descriptor may lead to what belongs to another */
+    struct state_out first; /* the state, when the driver had begun */
 };
 
 /* Transport, ring, features and sizes are the script's choice too. */
 struct guest *guest_new(struct world *w, struct script *s);
 /* Until the script ends, or has taken too many steps. */
 void guest_run(struct guest *g, struct script *s);
-/* A reset of the machine revives it: a good request is served. Frees the guest. */
+/* A reset of the machine revives it: it is as it was at first, and a good request is served. Frees
+ * the guest. */
 void guest_end(struct guest *g);

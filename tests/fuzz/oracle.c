@@ -37,9 +37,13 @@ static void status(const struct rig *r, uint8_t s)
            s);
 }
 
-/* 2.2: what was accepted was offered. Before FEATURES_OK a driver may write what it likes. */
+/* 2.2: what was accepted was offered. Before FEATURES_OK a driver may write what it likes, but not
+ * one that has no such step. */
 static void features(const struct rig *r, uint8_t s)
 {
+    if (!interfaces(r, false))
+        EXPECT(!(vdev_features_driver(r->dev, 0) & ~vdev_legacy_features(r->dev)) &&
+               !vdev_features_driver(r->dev, 1));
     if (!(s & VIRTIO_CONFIG_S_FEATURES_OK))
         return;
     EXPECT(vdev_has(r->dev, VIRTIO_F_VERSION_1));
@@ -140,6 +144,14 @@ static void see(struct rig *r, struct sight *to)
     }
 }
 
+void oracle_same(const struct state_out *was, const struct state_out *is)
+{
+    EXPECT(is->len == was->len, "%zu bytes become %zu", was->len, is->len);
+    for (size_t i = 0; i < is->len; i++)
+        EXPECT(is->buf[i] == was->buf[i], "byte %zu of %zu is %#x and was %#x", i, is->len,
+               is->buf[i], was->buf[i]);
+}
+
 void oracle_migrate(struct rig *r)
 {
     struct sight before, after;
@@ -148,10 +160,7 @@ void oracle_migrate(struct rig *r)
     struct state_out was = rig_save(r);
     EXPECT(rig_load(r, was.buf, was.len) == 0, "it does not load what it saved");
     struct state_out is = rig_save(r);
-    EXPECT(is.len == was.len, "%zu bytes become %zu", was.len, is.len);
-    for (size_t i = 0; i < is.len; i++)
-        EXPECT(is.buf[i] == was.buf[i], "byte %zu of %zu is %#x and was %#x", i, is.len, is.buf[i],
-               was.buf[i]);
+    oracle_same(&was, &is);
     see(r, &after);
     EXPECT(before.status == after.status, "%#x and %#x", before.status, after.status);
     EXPECT(memcmp(before.config, after.config, sizeof(before.config)) == 0, "config space");

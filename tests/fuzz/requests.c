@@ -1,6 +1,8 @@
 /* tests/fuzz/requests.c - see requests.h. */
 #include "tests/fuzz/requests.h"
 
+#include "tests/fuzz/world.h"
+
 #include <linux/fuse.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_net.h>
@@ -92,7 +94,8 @@ static void blk(struct maker *m)
                                     VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES};
     put(m, types[take8(m->s) % ARRAY_SIZE(types)], 4);
     put(m, 0, 4);
-    put(m, take8(m->s), 8);
+    uint8_t sector = take8(m->s); /* near the beginning, or the end */
+    put(m, sector < 128 ? sector : WORLD_FILE_LEN / 512 + 128 - sector, 8);
     put_tokens(m);
     m->q->n_in = take8(m->s) % 8 * 512u + 1;
 }
@@ -161,6 +164,12 @@ static void net(struct maker *m)
     }
 }
 
+static void pmem(struct maker *m)
+{
+    put(m, take8(m->s) % 2, 4);
+    m->q->n_in = some_room(m->s);
+}
+
 static void rng(struct maker *m)
 {
     m->q->n_in = some_room(m->s);
@@ -207,7 +216,15 @@ static void scsi(struct maker *m)
         put_lun(m, how);
         put(m, how / 4 % 8, 8);
         put_zeroes(m, 3);
-        put(m, ops[take8(m->s) % ARRAY_SIZE(ops)], 1);
+        uint8_t op = take8(m->s);
+        put(m, ops[op % ARRAY_SIZE(ops)], 1);
+        if (op & 0x80) { /* of the last blocks, in the form of ten bytes */
+            put_zeroes(m, 3);
+            put(m, WORLD_FILE_LEN / 512 / 256 - 1, 1);
+            put(m, 255 - take8(m->s) % 4, 1);
+            put_zeroes(m, 2);
+            put(m, take8(m->s) % 8, 1);
+        }
         put_tokens(m);
         put_zeroes(m, m->q->n_out < 51 ? 51 - m->q->n_out : 0);
         if (how & 0x20) /* data behind the command, of which some is as it should be */
@@ -244,9 +261,9 @@ bool request_make(const char *class, struct script *s, const uint64_t pool[REQUE
     static const struct {
         const char *class;
         void (*make)(struct maker *m);
-    } rows[] = {{"balloon", balloon}, {"blk", blk},    {"console", console}, {"fs", fs},
-                {"mem", mem},         {"net", net},    {"rng", rng},         {"rtc", rtc},
-                {"scsi", scsi},       {"vsock", vsock}};
+    } rows[] = {{"balloon", balloon}, {"blk", blk},   {"console", console}, {"fs", fs},
+                {"mem", mem},         {"net", net},   {"pmem", pmem},       {"rng", rng},
+                {"rtc", rtc},         {"scsi", scsi}, {"vsock", vsock}};
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
         struct maker m = {s, pool, out};
         if (strcmp(rows[i].class, class) != 0)

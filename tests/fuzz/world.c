@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-enum { FILE_LEN = 2 << 20, PACKET_MAX = 2048 };
+enum { PACKET_MAX = 2048 };
 
 /* Of a process: DIR/secret beside DIR/share, and the sockets. */
 static char dir[64];
@@ -76,7 +76,7 @@ static void make_share(void)
 static int make_file(void)
 {
     int fd = memfd_create("disk", MFD_CLOEXEC);
-    EXPECT(fd >= 0 && ftruncate(fd, FILE_LEN) == 0, "%m");
+    EXPECT(fd >= 0 && ftruncate(fd, WORLD_FILE_LEN) == 0, "%m");
     return fd;
 }
 
@@ -150,15 +150,34 @@ struct world *world_new(const char *class)
     return w;
 }
 
+static void same_length(int fd)
+{
+    struct stat st;
+    if (fd < 0)
+        return;
+    EXPECT(fstat(fd, &st) == 0 && st.st_size == WORLD_FILE_LEN, "a file of %ld bytes",
+           (long)st.st_size);
+}
+
 void world_check(const struct world *w, const void *seen, size_t len)
 {
     char text[sizeof(secret) + 1] = "";
+    same_length(w->file);
+    same_length(w->disc);
     if (strcmp(w->class->name, "fs") != 0)
         return;
     AUTO_FD fd = open(in_dir("secret"), O_RDONLY | O_CLOEXEC);
     EXPECT(fd >= 0 && read(fd, text, sizeof(text)) == sizeof(secret) - 1, "%m");
     EXPECT(strcmp(text, secret) == 0, "a guest wrote \"%s\"", text);
     EXPECT(!memmem(seen, len, secret, strlen(secret)), "a guest read it");
+}
+
+void world_mark(const struct world *w)
+{
+    uint8_t bytes[MATRIX_MARK_LEN];
+    memset(bytes, MATRIX_MARK, sizeof(bytes));
+    if (w->file >= 0)
+        EXPECT(pwrite(w->file, bytes, sizeof(bytes), 0) == sizeof(bytes), "%m");
 }
 
 void world_free(struct world *w)
@@ -214,7 +233,7 @@ static void hear(const struct world *w, unsigned i)
 }
 
 /* What the user may change while the guest runs; each takes a number. */
-static void turn(const struct world *w, struct rig *r, struct script *s)
+static void turn(struct world *w, struct rig *r, struct script *s)
 {
     static const struct {
         const char *class, *knob;
@@ -224,6 +243,7 @@ static void turn(const struct world *w, struct rig *r, struct script *s)
         {"blk", "path=/dev/null,bps=%uK"},
     };
     unsigned which = take8(s), n = take8(s);
+    w->turned = true;
     for (unsigned k = 0; k < ARRAY_SIZE(knobs); k++) {
         unsigned i = (k + which) % ARRAY_SIZE(knobs);
         char text[64];

@@ -81,7 +81,7 @@ static void rng_check(struct rig *r, const struct matrix_request *q, uint32_t le
     MUST(zeroes < 16, "64 random bytes have %u zeroes", zeroes);
 }
 
-enum { BLK_HEADER = 16, SECTOR = 512, BLK_MARK = 0x5c };
+enum { BLK_HEADER = 16, SECTOR = 512 };
 
 static void blk_add(struct rig *r, struct matrix_request *q, bool indirect)
 {
@@ -98,7 +98,7 @@ static void blk_check(struct rig *r, const struct matrix_request *q, uint32_t le
 {
     const uint8_t *p = rig_at(r, GPA(q->at.v + BLK_HEADER), SECTOR + 1);
     (void)len;
-    MUST(p[0] == BLK_MARK && p[SECTOR - 1] == BLK_MARK);
+    MUST(p[0] == MATRIX_MARK && p[SECTOR - 1] == MATRIX_MARK);
     MUST(p[SECTOR] == VIRTIO_BLK_S_OK, "status %u", p[SECTOR]);
 }
 
@@ -347,9 +347,9 @@ static const char *scratch(void)
 {
     static char path[SCRATCH_PATH];
     if (!path[0]) {
-        uint8_t bytes[8 * SECTOR];
+        uint8_t bytes[MATRIX_MARK_LEN];
         int fd = scratch_new(path);
-        memset(bytes, BLK_MARK, sizeof(bytes));
+        memset(bytes, MATRIX_MARK, sizeof(bytes));
         cr_assert_eq(write(fd, bytes, sizeof(bytes)), sizeof(bytes));
         cr_assert_eq(ftruncate(fd, MIB(2)), 0); /* what persistent memory is made of */
     }

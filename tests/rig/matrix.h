@@ -4,6 +4,9 @@
 
 #include "tests/rig/rig.h"
 
+/* What a disk must have in its first sectors. */
+enum { MATRIX_MARK = 0x5c, MATRIX_MARK_LEN = 4096 };
+
 /* One request that is harmless and has an outcome: how each class does its least. */
 struct matrix_request {
     gpa_t at; /* the class's own */

@@ -250,3 +250,52 @@ Test(hostile_state, an_administration_virtqueue_that_was_not_accepted)
     state_out_free(&s);
     rig_down(r);
 }
+
+static uint8_t *section_named(const struct state_out *s, const char *tag)
+{
+    uint8_t *section = s->buf;
+    while (memcmp(section, tag, 4) != 0)
+        section += HEADER + get_bytes(section + LENGTH, 4);
+    return section;
+}
+
+/* Some bytes are others, and one that should not be there comes last. What a device keeps across
+ * resets is the same afterwards. */
+static void refused_whole(const char *spec, const char *tag, size_t at, size_t n)
+{
+    struct rig *r = rig_up(spec, NULL);
+    transport_reset(r->transport);
+    struct state_out was = rig_save(r);
+    struct state_out s = {.buf = malloc(was.len + 1), .len = was.len + 1};
+    const uint8_t *old = section_named(&was, tag);
+    size_t len = get_bytes(old + LENGTH, 4), end = (size_t)(old - was.buf) + HEADER + len;
+    memcpy(s.buf, was.buf, end);
+    memcpy(s.buf + end + 1, was.buf + end, was.len - end);
+    s.buf[end] = 0;
+    uint8_t *section = section_named(&s, tag);
+    cr_assert_leq(at + n, len);
+    for (size_t i = 0; i < n; i++)
+        section[HEADER + at + i] ^= 1;
+    put_bytes(section + LENGTH, len + 1, 4);
+    reseal(section);
+    cr_assert_eq(rig_load(r, s.buf, s.len), -EBADMSG, "%s", spec);
+    transport_reset(r->transport);
+    struct state_out is = rig_save(r);
+    cr_assert_arr_eq(section_named(&is, tag), old, HEADER + len, "%s", spec);
+    state_out_free(&was);
+    state_out_free(&is);
+    free(s.buf);
+    rig_down(r);
+}
+
+Test(hostile_state, the_target_of_a_refused_balloon)
+{
+    refused_whole("balloon,size=1M", "BALN", 0, 4);
+}
+
+/* The monotonic clock; before it are their number, and another one. */
+Test(hostile_state, the_offset_of_a_refused_clock)
+{
+    enum { CLOCK = 27, OFFSET = 1 + CLOCK + 11 };
+    refused_whole("rtc", "RTCK", OFFSET, 16);
+}

@@ -211,7 +211,7 @@ static void order_add(struct vq *q, struct vq_req *r)
 
 struct vq_req *vq_next(struct vq *q)
 {
-    if (q->stopping || vdev_failed(q->dev)) /* which a broken ring's is */
+    if (q->stopping || q->broken || vdev_failed(q->dev))
         return NULL;
     if (q->budget == 0) {
         vq_poke(q);

@@ -64,7 +64,7 @@ struct vq {
     bool stalled; /* out of slots: kick again when one is free */
     uint16_t budget;
     uint16_t asked;       /* taken since it was run, without buffers that only wait to be filled */
-    uint16_t unpublished; /* completions since the last publish */
+    unsigned unpublished; /* completions since the last publish, in one turn perhaps several laps */
 
     /* Requests in flight. Slots past `touched` were never used, so their memory never was either.
      */

@@ -40,7 +40,7 @@ static void on_interrupt(struct vdev_port *p, enum vdev_irq why, unsigned queue)
     (void)p, (void)why, (void)queue;
     interrupts++;
 }
-static struct vdev_port port = {.raise = on_interrupt};
+static struct vdev_port port = {.raise = on_interrupt, .modern = true};
 
 static uint64_t ring_of(unsigned q)
 {

@@ -47,7 +47,7 @@ int rtc_load(struct vdev *d, struct state_in *s)
     struct {
         uint8_t flags;
         uint64_t alarm, offset, last;
-    } saved[RTC_CLOCKS_MAX];
+    } saved[RTC_CLOCKS_MAX] = {0};
     bool same = state_get_u8(s) == r->n;
     for (unsigned i = 0; i < r->n; i++) {
         same &= state_get_u8(s) == r->clocks[i].type;

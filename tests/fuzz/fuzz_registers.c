@@ -3,6 +3,7 @@
  * the BARs wherever they are at the moment, the configuration ports. Behind them is the tests' own
  * device, with queues and shared memory. */
 #include <linux/pci_regs.h>
+#include <linux/virtio_config.h>
 
 #include "tests/fuzz/oracle.h"
 #include "tests/rig/board.h"
@@ -163,7 +164,9 @@ static void step(struct rig *r, struct script *s)
 {
     enum {
         ACCESS,
-        SETTLE = 10,
+        BEGIN = 8,
+        ENABLE,
+        SETTLE,
         SCRIBBLE,
         KICK,
         MACHINE,
@@ -174,6 +177,17 @@ static void step(struct rig *r, struct script *s)
     };
     uint8_t what = take8(s) % STEPS;
     switch (what) {
+    case BEGIN:
+        rig_status_set(r, 0);
+        rig_status_set(r, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+        break;
+    case ENABLE: /* whether it is the time for it or not; a driver of PCI would insist on vectors */
+        what = take8(s) % 4;
+        if (r->pci)
+            break;
+        r->regs->queue_areas(r, what, RIG_RAM / 2, RIG_RAM / 2 + 4096, RIG_RAM / 2 + 8192);
+        r->regs->queue_enable(r, what);
+        break;
     case SETTLE:
         rig_settle(r);
         break;

@@ -126,7 +126,7 @@ struct sight {
 
 static void see(struct rig *r, struct sight *to)
 {
-    memset(to, 0, sizeof(*to)); /* what is between the fields is compared too */
+    *to = (struct sight){0};
     to->status = vdev_status(r->dev);
     vdev_config_get(r->dev, 0, to->config, sizeof(to->config));
     for (unsigned i = 0; i < VDEV_FEATURE_WORDS; i++)
@@ -135,13 +135,15 @@ static void see(struct rig *r, struct sight *to)
         const struct vq_config *c = vdev_queue_config(r->dev, i);
         if (!c)
             break;
-        to->queues[i].desc = c->desc;
-        to->queues[i].driver = c->driver;
-        to->queues[i].device = c->device;
-        to->queues[i].max_size = c->max_size;
-        to->queues[i].size = c->size;
-        to->queues[i].enabled = c->enabled;
+        to->queues[i] = *c;
     }
+}
+
+/* How far it is, only the device knows. */
+static bool same_queue(const struct vq_config *a, const struct vq_config *b)
+{
+    return a->desc.v == b->desc.v && a->driver.v == b->driver.v && a->device.v == b->device.v &&
+           a->max_size == b->max_size && a->size == b->size && a->enabled == b->enabled;
 }
 
 void oracle_same(const struct state_out *was, const struct state_out *is)
@@ -164,7 +166,9 @@ void oracle_migrate(struct rig *r)
     see(r, &after);
     EXPECT(before.status == after.status, "%#x and %#x", before.status, after.status);
     EXPECT(memcmp(before.config, after.config, sizeof(before.config)) == 0, "config space");
-    EXPECT(memcmp(&before, &after, sizeof(before)) == 0, "features or queues");
+    EXPECT(memcmp(before.features, after.features, sizeof(before.features)) == 0, "features");
+    for (unsigned i = 0; i < RIG_QUEUES; i++)
+        EXPECT(same_queue(&before.queues[i], &after.queues[i]), "queue %u", i);
     state_out_free(&was);
     state_out_free(&is);
     vdev_resume(r->dev);

@@ -64,18 +64,17 @@ const struct sandbox_list sandbox_loop_epoll = {
     .calls = (const struct sandbox_call[]){
         {.nr = SYS_epoll_wait, .on = ON_LOOPS}, {.nr = SYS_epoll_ctl, .on = ON_LOOPS}, {0}}};
 
+#define POLICY(policy, ...)                                                                        \
+    {                                                                                              \
+        .nr = SYS_sched_setscheduler, .arg = 1, .mask = UINT32_MAX, .value = (policy), __VA_ARGS__ \
+    }
+#define SHARES_TOO "with one CPU only, where its guest has drivers of its own"
 const struct sandbox_list sandbox_loop_share = {
     .name = "loop on the vCPUs' CPU",
-    .calls = (const struct sandbox_call[]){{.nr = SYS_sched_setscheduler,
-                                            .on = ON_LOOPS,
-                                            .arg = 1,
-                                            .mask = UINT32_MAX,
-                                            .value = SCHED_BATCH},
-                                           {.nr = SYS_sched_setscheduler,
-                                            .on = ON_LOOPS,
-                                            .arg = 1,
-                                            .mask = UINT32_MAX,
-                                            .value = SCHED_OTHER},
+    .calls = (const struct sandbox_call[]){POLICY(SCHED_BATCH, .on = ON_LOOP),
+                                           POLICY(SCHED_OTHER, .on = ON_LOOP),
+                                           POLICY(SCHED_BATCH, .on = ON_SLIRP, .why = SHARES_TOO),
+                                           POLICY(SCHED_OTHER, .on = ON_SLIRP, .why = SHARES_TOO),
                                            {0}}};
 
 const struct sandbox_list sandbox_loop_files = {

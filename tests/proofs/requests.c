@@ -204,7 +204,7 @@ void vdev_queue_idle(struct vdev *d, unsigned i)
 void vdev_queue_kicked(struct vdev *d, struct vq *q)
 {
     (void)d;
-    check(q->live && !q->stopping && q->budget == q->size);
+    check(!q->stopping && q->budget == q->size);
     kicked = true;
 }
 
@@ -246,7 +246,6 @@ static void make(unsigned touched, unsigned n_free, unsigned row, unsigned first
     q->poll = (struct loop_poll){.ready = poll_ready, .arm = poll_arm, .ctx = q, .task = &q->task};
     q->publish = (struct loop_task){.fn = publish_task, .ctx = q};
     q->idle = (struct loop_task){.fn = idle_task, .ctx = q};
-    q->live = any(0, 1);
     q->stopping = any(0, 1);
     q->abort = any(0, 1);
     q->broken = any(0, 1);
@@ -275,7 +274,7 @@ static void make(unsigned touched, unsigned n_free, unsigned row, unsigned first
 static void take(struct vq *q)
 {
     unsigned before = q->in_flight;
-    bool free_before[SLOTS], may = q->live && !q->stopping && !q->broken && q->budget > 0;
+    bool free_before[SLOTS], may = !q->stopping && !q->broken && q->budget > 0;
     for (unsigned i = 0; i < SLOTS; i++)
         free_before[i] = i >= q->touched || is_free(q, i);
     struct vq_req *r = vq_next(q);

@@ -211,7 +211,6 @@ static void net_reset(struct vdev *d)
 {
     struct net *n = vdev_priv(d);
     n->set = (struct net_settings){0};
-    net_set_offloads(n, 0);
     net_steer(n, 1, false);
     net_begin_with(n);
     for (unsigned i = 0; i <= 2 * n->pairs_max; i++)

@@ -25,7 +25,7 @@ static int guest_offloads(struct net *n, struct net_cmd *c)
     bits = le64toh(bits);
     if (bits & ~n->set.rx_negotiated)
         return -EINVAL;
-    net_set_offloads(n, bits);
+    n->set.rx_offloads = bits;
     return 0;
 }
 

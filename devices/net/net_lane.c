@@ -14,12 +14,6 @@ void net_steer(struct net *n, unsigned pairs, bool rss)
     n->set.steered++;
 }
 
-void net_set_offloads(struct net *n, uint64_t offloads)
-{
-    n->set.rx_offloads = offloads;
-    n->host->ops->set_offloads(n->host, offloads);
-}
-
 static uint64_t negotiated(struct vdev *d, uint64_t among)
 {
     uint64_t have = 0;
@@ -48,7 +42,7 @@ void net_settings_begin(struct net *n)
     /* Without MQ it is a queue that may be on another loop than the device is. */
     n->ctrl_loop = vdev_queue_loop(d, 2 * net_usable_pairs(n));
     atomic_store(&n->announces, vdev_has(d, VIRTIO_NET_F_GUEST_ANNOUNCE));
-    net_set_offloads(n, s->rx_negotiated);
+    s->rx_offloads = s->rx_negotiated;
     net_steer(n, 1, false);
 }
 
@@ -71,8 +65,16 @@ static void follows(void *ctx)
         loop_post(l->net->ctrl_loop, &l->net->all_follow);
 }
 
+/* What is asked of the whole back end the first lane asks, so a vCPU never does. */
+static void tell_host(const struct net_lane *l)
+{
+    if (l->first == 0)
+        l->net->host->ops->set_offloads(l->net->host, l->set.rx_offloads);
+}
+
 static void take(struct net_lane *l)
 {
+    bool offloads = l->set.rx_offloads != l->next.rx_offloads;
     bool steered = l->set.steered != l->next.steered;
     for (unsigned i = 2 * l->first; i < 2 * l->last; i++) {
         struct vq *q = vdev_queue(l->net->dev, i);
@@ -80,6 +82,8 @@ static void take(struct net_lane *l)
             net_coal_flush(l, q); /* due or not: more often than asked for is allowed */
     }
     l->set = l->next;
+    if (offloads)
+        tell_host(l);
     if (steered)
         net_rx_steered(l);
 }
@@ -112,6 +116,7 @@ static void begin_lane(void *lane)
 {
     struct net_lane *l = lane;
     l->set = l->net->set;
+    tell_host(l);
     net_rx_steered(l);
 }
 

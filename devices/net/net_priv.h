@@ -208,7 +208,6 @@ void net_settings_begin(struct net *n);
 /* another way of receiving: frames go to the first `pairs` queues, and what was read before is
  * dropped; */
 void net_steer(struct net *n, unsigned pairs, bool rss);
-void net_set_offloads(struct net *n, uint64_t offloads);
 /* and to all lanes with it. On the control queue's loop: net_ctrl_done() follows, */
 void net_hand_over(struct net *n);
 /* or by whoever stopped all queues, and is on no loop: they have it when this returns. */

@@ -142,7 +142,7 @@ static int load(struct net *n, struct state_in *s)
     atomic_store(&n->mac, mac);
     atomic_store(&n->status, status);
     n->set.rss = rss;
-    net_set_offloads(n, offloads);
+    n->set.rx_offloads = offloads;
     net_steer(n, pairs, rss.steers);
     return 0;
 }

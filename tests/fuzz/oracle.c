@@ -154,6 +154,19 @@ void oracle_same(const struct state_out *was, const struct state_out *is)
                is->buf[i], was->buf[i]);
 }
 
+/* A monotonic clock with an alarm is read while it loads, and what was read last is later then: the
+ * second clock's, and the section's checksum. */
+static void without_time(struct state_out *s)
+{
+    enum { LENGTH = 8, CHECKSUM = 12, HEADER = 16, LAST = 47 };
+    for (size_t at = 0; at < s->len; at += HEADER + get_bytes(s->buf + at + LENGTH, 4)) {
+        if (memcmp(s->buf + at, "RTCK", 4) != 0)
+            continue;
+        memset(s->buf + at + CHECKSUM, 0, 4);
+        memset(s->buf + at + HEADER + LAST, 0, 8);
+    }
+}
+
 void oracle_migrate(struct rig *r)
 {
     struct sight before, after;
@@ -162,6 +175,8 @@ void oracle_migrate(struct rig *r)
     struct state_out was = rig_save(r);
     EXPECT(rig_load(r, was.buf, was.len) == 0, "it does not load what it saved");
     struct state_out is = rig_save(r);
+    without_time(&was);
+    without_time(&is);
     oracle_same(&was, &is);
     see(r, &after);
     EXPECT(before.status == after.status, "%#x and %#x", before.status, after.status);

@@ -445,7 +445,6 @@ static bool has_legacy(const char *class)
  * ever. */
 static void comparable(struct state_out *o)
 {
-    enum { LENGTH = 8, CHECKSUM = 12, HEADER = 16 };
     static const struct {
         const char *tag;
         size_t at, len;
@@ -456,16 +455,9 @@ static void comparable(struct state_out *o)
         {"RTCK", 47, 8},   /* what the second clock, the monotonic one, may not go back behind */
         {"SCSI", 16, 256}, /* what its units have yet to report */
     };
-    for (size_t at = 0; at < o->len; at += HEADER + get_bytes(o->buf + at + LENGTH, 4)) {
-        uint8_t *section = o->buf + at;
-        size_t len = get_bytes(section + LENGTH, 4);
-        memset(section + CHECKSUM, 0, 4);
-        for (size_t i = 0; i < ARRAY_SIZE(goes_on); i++) {
-            if (memcmp(section, goes_on[i].tag, 4) == 0)
-                memset(section + HEADER + goes_on[i].at, 0,
-                       MIN(goes_on[i].len, len - goes_on[i].at));
-        }
-    }
+    oracle_blank(o, NULL, 0, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(goes_on); i++)
+        oracle_blank(o, goes_on[i].tag, goes_on[i].at, goes_on[i].len);
 }
 
 struct guest *guest_new(struct world *w, struct script *s)

@@ -11,5 +11,7 @@ void oracle_device(struct rig *r);
 /* Saved and loaded in the same machine, while it is paused: the driver sees the same device as
  * before, and what it would save now is the same to the byte. Goes on afterwards. */
 void oracle_migrate(struct rig *r);
+/* In sections with this tag (NULL: in all) that many bytes become 0, and the checksum does. */
+void oracle_blank(struct state_out *s, const char *tag, size_t at, size_t len);
 /* Two saved states of devices on whom the same was done. */
 void oracle_same(const struct state_out *was, const struct state_out *is);

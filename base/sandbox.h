@@ -35,12 +35,11 @@ enum {
 /* One system call, or those of its uses where (argument `arg` & mask) == value. */
 struct sandbox_call {
     int nr;
-    unsigned on;    /* ON_... */
-    uint8_t arg;    /* from 0; with a mask */
-    uint64_t mask;  /* 0: however it is called */
-    uint64_t value; /* SANDBOX_OWN_PID: this process's id */
-    const char
-        *why; /* it stays, though nothing that tests/sandbox looks at needs it; NULL: needed */
+    unsigned on;     /* ON_... */
+    uint8_t arg;     /* from 0; with a mask */
+    uint64_t mask;   /* 0: however it is called */
+    uint64_t value;  /* SANDBOX_OWN_PID: this process's id */
+    const char *why; /* why it stays, where tests/sandbox sees nothing that needs it; else NULL */
 };
 #define SANDBOX_OWN_PID 0x5eedf11du /* no process has so high a number */
 

@@ -568,7 +568,6 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
     memcpy(b->serial, serial, MIN(strlen(serial), sizeof(b->serial)));
     (void)snprintf(b->name, sizeof(b->name), "disk %s", o->id ? o->id : o->path);
 
-    int limits = limiter_init(&b->limiter, env->loop, resume, b, "read", "write");
     int rc = blkfile_open("disk", o->path, o->ro, o->direct, SECTOR, &b->file, e);
     b->sectors = b->file.size / SECTOR;
     b->counts = aligned_alloc(_Alignof(struct blk_counts), b->queues * sizeof(b->counts[0]));
@@ -576,9 +575,10 @@ static int blk_create(const void *opts, const struct build_env *env, struct vdev
         memset(b->counts, 0, b->queues * sizeof(b->counts[0]));
     else if (rc == 0)
         rc = err_host(e, -ENOMEM, "disk %s", o->path);
-    if (rc == 0 && (rc = limits) < 0)
+    if (rc == 0 && (rc = limiter_init(&b->limiter, env->loop, resume, b, "read", "write")) < 0)
         (void)err_host(e, rc, "disk %s", o->path);
-    limiter_set(&b->limiter, &o->limits);
+    if (rc == 0)
+        limiter_set(&b->limiter, &o->limits);
     if (rc == 0 && (rc = vdev_new(&blk_class, env, b, sizes, b->queues, out)) < 0)
         (void)err_host(e, rc, "disk %s", o->path);
     if (rc < 0) {

@@ -133,15 +133,15 @@ static void bar_moved(void *ctx, unsigned bar, bool on, uint64_t at)
 /* The window's data begin where `cfg` points; the capability is in front of them. */
 static void window_access(struct virtio_pci *p, uint8_t *cfg, bool write)
 {
-    const uint8_t *cap = cfg - sizeof(struct virtio_pci_cap);
-    uint64_t off = get_bytes(cap + VIRTIO_PCI_CAP_OFFSET, 4);
-    unsigned len = (unsigned)get_bytes(cap + VIRTIO_PCI_CAP_LENGTH, 4);
+    struct virtio_pci_cap cap;
+    memcpy(&cap, cfg - sizeof(cap), sizeof(cap));
+    unsigned len = cap.length;
     uint64_t v = 0;
-    if ((len != 1 && len != 2 && len != 4) || off % len)
+    if ((len != 1 && len != 2 && len != 4) || cap.offset % len)
         return;
     if (write)
         v = get_bytes(cfg, len);
-    bool there = pci_bar_access(p->f, cap[VIRTIO_PCI_CAP_BAR], off, len, write, &v);
+    bool there = pci_bar_access(p->f, cap.bar, cap.offset, len, write, &v);
     if (!write)
         put_bytes(cfg, there ? v : 0, len);
 }
@@ -163,34 +163,42 @@ static const struct pci_function_ops function_ops = {
 
 /* --- building --- */
 
-/* As pci_add_capability() takes it: without the ID and the link. */
-static unsigned add_cap(struct virtio_pci *p, uint8_t type, uint8_t bar, uint8_t id, uint64_t off,
-                        uint64_t len, const void *extra, unsigned extra_len,
-                        const uint8_t *writable)
+/* The part that all of them begin with; `whole` bytes with what follows it. */
+static struct virtio_pci_cap cap_of(uint8_t type, uint8_t bar, uint64_t off, uint64_t len,
+                                    size_t whole)
 {
-    uint8_t cap[sizeof(struct virtio_pci_cap) + 8] = {0};
-    unsigned whole = (unsigned)sizeof(struct virtio_pci_cap) + extra_len;
-    cap[VIRTIO_PCI_CAP_LEN] = (uint8_t)whole;
-    cap[VIRTIO_PCI_CAP_CFG_TYPE] = type;
-    cap[VIRTIO_PCI_CAP_BAR] = bar;
-    cap[VIRTIO_PCI_CAP_BAR + 1] = id;
-    put_bytes(cap + VIRTIO_PCI_CAP_OFFSET, (uint32_t)off, 4);
-    put_bytes(cap + VIRTIO_PCI_CAP_LENGTH, (uint32_t)len, 4);
-    if (extra_len)
-        memcpy(cap + sizeof(struct virtio_pci_cap), extra, extra_len);
-    return pci_add_capability(p->f, PCI_CAP_ID_VNDR, cap + VIRTIO_PCI_CAP_LEN,
-                              whole - VIRTIO_PCI_CAP_LEN, writable);
+    return (struct virtio_pci_cap){.cap_len = (uint8_t)whole,
+                                   .cfg_type = type,
+                                   .bar = bar,
+                                   .offset = (uint32_t)off,
+                                   .length = (uint32_t)len};
+}
+
+/* pci_add_capability() writes the ID and the link, in front of the length. Where it is. */
+static unsigned add_cap(struct virtio_pci *p, const struct virtio_pci_cap *cap,
+                        const struct virtio_pci_cfg_cap *writable)
+{
+    return pci_add_capability(p->f, PCI_CAP_ID_VNDR, &cap->cap_len,
+                              cap->cap_len - VIRTIO_PCI_CAP_LEN,
+                              writable ? &writable->cap.cap_len : NULL);
+}
+
+static void add_region(struct virtio_pci *p, uint8_t type, uint64_t off, uint64_t len)
+{
+    const struct virtio_pci_cap cap = cap_of(type, BAR_REGS, off, len, sizeof(cap));
+    (void)add_cap(p, &cap, NULL);
 }
 
 static void add_cfg_window(struct virtio_pci *p)
 {
-    enum { DATA = sizeof(struct virtio_pci_cap), WHOLE = DATA + 4 };
-    const uint8_t data[4] = {0};
-    uint8_t writable[WHOLE] = {[VIRTIO_PCI_CAP_BAR] = 0xff};
-    memset(writable + VIRTIO_PCI_CAP_OFFSET, 0xff, WHOLE - VIRTIO_PCI_CAP_OFFSET);
-    unsigned at = add_cap(p, VIRTIO_PCI_CAP_PCI_CFG, 0, 0, 0, 0, data, sizeof(data),
-                          writable + VIRTIO_PCI_CAP_LEN);
-    pci_hook(p->f, at + DATA, sizeof(data));
+    const struct virtio_pci_cfg_cap window = {
+        .cap = cap_of(VIRTIO_PCI_CAP_PCI_CFG, 0, 0, 0, sizeof(window))};
+    const struct virtio_pci_cfg_cap writable = {
+        .cap = {.bar = 0xff, .offset = UINT32_MAX, .length = UINT32_MAX},
+        .pci_cfg_data = {0xff, 0xff, 0xff, 0xff}};
+    unsigned at = add_cap(p, &window.cap, &writable);
+    pci_hook(p->f, at + (unsigned)offsetof(struct virtio_pci_cfg_cap, pci_cfg_data),
+             sizeof(window.pci_cfg_data));
 }
 
 static uint64_t power_of_two(uint64_t least)
@@ -208,17 +216,15 @@ static void add_modern(struct virtio_pci *p)
     const struct pci_bar regs = {.kind = PCI_BAR_MEM32,
                                  .size = power_of_two(REGS_NOTIFY + doorbells),
                                  .ops = &virtio_pci_regs_ops};
-    uint8_t multiplier[4];
-    put_bytes(multiplier, NOTIFY_MULTIPLIER, 4);
+    const struct virtio_pci_notify_cap notify = {
+        .cap = cap_of(VIRTIO_PCI_CAP_NOTIFY_CFG, BAR_REGS, REGS_NOTIFY, doorbells, sizeof(notify)),
+        .notify_off_multiplier = NOTIFY_MULTIPLIER};
     pci_add_bar(p->f, BAR_REGS, &regs);
-    (void)add_cap(p, VIRTIO_PCI_CAP_COMMON_CFG, BAR_REGS, 0, REGS_COMMON, COMMON_LEN, NULL, 0,
-                  NULL);
-    (void)add_cap(p, VIRTIO_PCI_CAP_NOTIFY_CFG, BAR_REGS, 0, REGS_NOTIFY, doorbells, multiplier,
-                  sizeof(multiplier), NULL);
-    (void)add_cap(p, VIRTIO_PCI_CAP_ISR_CFG, BAR_REGS, 0, REGS_ISR, 1, NULL, 0, NULL);
+    add_region(p, VIRTIO_PCI_CAP_COMMON_CFG, REGS_COMMON, COMMON_LEN);
+    (void)add_cap(p, &notify.cap, NULL);
+    add_region(p, VIRTIO_PCI_CAP_ISR_CFG, REGS_ISR, 1);
     if (vdev_config_len(d))
-        (void)add_cap(p, VIRTIO_PCI_CAP_DEVICE_CFG, BAR_REGS, 0, REGS_DEVICE, vdev_config_len(d),
-                      NULL, 0, NULL);
+        add_region(p, VIRTIO_PCI_CAP_DEVICE_CFG, REGS_DEVICE, vdev_config_len(d));
     add_cfg_window(p);
 }
 
@@ -233,11 +239,12 @@ static void add_shm(struct virtio_pci *p)
     pci_add_bar(p->f, BAR_SHM, &bar);
     struct vdev_shm_region s;
     for (unsigned i = 0; vdev_shm_at(p->t.dev, i, &s); i++) {
-        uint8_t high[8];
-        put_bytes(high, s.off >> 32, 4);
-        put_bytes(high + 4, s.len >> 32, 4);
-        (void)add_cap(p, VIRTIO_PCI_CAP_SHARED_MEMORY_CFG, BAR_SHM, s.id, s.off, s.len, high,
-                      sizeof(high), NULL);
+        struct virtio_pci_cap64 cap = {
+            .cap = cap_of(VIRTIO_PCI_CAP_SHARED_MEMORY_CFG, BAR_SHM, s.off, s.len, sizeof(cap)),
+            .offset_hi = (uint32_t)(s.off >> 32),
+            .length_hi = (uint32_t)(s.len >> 32)};
+        cap.cap.id = s.id;
+        (void)add_cap(p, &cap.cap, NULL);
     }
 }
 
@@ -402,15 +409,13 @@ int virtio_pci_new(struct vdev *d, enum transport_kind k, const struct transport
     p->n_queues = n;
     (void)pthread_mutex_init(&p->isr_lock, NULL);
     (void)pthread_mutex_init(&p->doorbell_lock, NULL);
-    atomic_init(&p->config_vector, PCI_NO_VECTOR);
-    for (unsigned i = 0; i < n; i++)
-        atomic_init(&p->queues[i].vector, PCI_NO_VECTOR);
     vdev_attach(d, &p->t.port, carried); /* its last word on the administration virtqueue */
     int rc = build(p, at);
     if (rc < 0) {
         destroy(p);
         return rc;
     }
+    virtio_pci_registers_reset(p);
     *out = &p->t;
     return 0;
 }

@@ -10,8 +10,7 @@ enum { WAS_LEGACY = 1, WAS_RUNNING = 2, CONFIG_PENDING = 4 };
 void vdev_pause(struct vdev *d)
 {
     (void)pthread_mutex_lock(&d->control);
-    if (!d->paused)
-        queues_stop(d, 0, d->n_all, false);
+    queues_stop(d, 0, d->n_all, false);
     d->paused = true;
     (void)pthread_mutex_unlock(&d->control);
 }

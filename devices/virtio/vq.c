@@ -59,7 +59,6 @@ int vq_open(const struct vq_open_args *a, struct vq **out)
     q->mem = a->mem;
     q->n_ram = gmem_regions(a->mem, &q->ram);
     q->loop = a->loop;
-    q->stopping = true; /* until it starts */
     q->index = a->index;
     q->size = a->cfg->size;
     q->indirect = a->indirect;
@@ -157,22 +156,22 @@ static void slot_give(struct vq *q, const struct vq_req *r)
     q->free_slots[q->n_free++] = r->core.slot;
 }
 
-bool vq_req_grow(struct vq_req *r)
+int vq_req_grow(struct vq_req *r)
 {
     if (r->core.cap >= VQ_CHAIN_MAX)
-        return false;
+        return -E2BIG;
     /* Kept with the slot, so that a steady load allocates nothing. */
     unsigned cap = MIN(r->core.cap * 4, (unsigned)VQ_CHAIN_MAX);
     struct slot *s = container_of(r, struct slot, req);
     bool first = r->iov == s->inline_iov;
     struct iovec *iov = realloc(first ? NULL : r->iov, cap * sizeof(*iov));
     if (!iov)
-        return false;
+        return -ENOMEM;
     if (first)
         memcpy(iov, s->inline_iov, sizeof(s->inline_iov));
     r->iov = iov;
     r->core.cap = cap;
-    return true;
+    return 0;
 }
 
 /* What a ring format's pop() found; for whoever writes the driver. */
@@ -269,10 +268,10 @@ static void release(struct vq *q, const struct vq_req *r)
 /* Publishes what was completed since the last time. */
 static void publish(struct vq *q)
 {
-    if (q->unpublished == 0 || q->broken)
+    if (!q->unpublished || q->broken)
         return;
     bool notify = q->ops->publish(q);
-    q->unpublished = 0;
+    q->unpublished = false;
     if (notify) {
         PROBE(inject, q->name, q->dev, q->index);
         vdev_queue_interrupt(q->dev, q->index);
@@ -284,8 +283,9 @@ static void push(struct vq *q, const struct vq_req *r)
     if (q->broken)
         return;
     q->ops->push(q, r);
-    if (q->unpublished++ == 0 && !q->stopping)
+    if (!q->unpublished && !q->stopping)
         loop_defer(q->loop, &q->publish);
+    q->unpublished = true;
 }
 
 /* 2.7.9, 2.8.9: what was completed before its turn waits for what came before it. The one whose

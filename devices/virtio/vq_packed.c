@@ -196,7 +196,7 @@ static void push(struct vq *q, const struct vq_req *r)
     if (r->written)
         flags |= VRING_DESC_F_WRITE;
     uint64_t half = r->written | (uint64_t)r->core.head << 32 | flags << 48;
-    if (q->unpublished == 0) {
+    if (!q->unpublished) {
         q->held = half;
         q->held_at = q->next_used;
         q->held_span = 0;

@@ -57,14 +57,14 @@ struct vq {
     uint16_t size;
     bool indirect, event_idx;
 
-    bool stopping; /* or not started: the device may take none; what it holds is being finished */
+    bool stopping; /* the device may take none; what it holds is being finished */
     bool abort;    /* and nobody waits for its result */
     bool broken;
     bool armed;   /* the driver was told to notify */
     bool stalled; /* out of slots: kick again when one is free */
     uint16_t budget;
-    uint16_t asked;       /* taken since it was run, without buffers that only wait to be filled */
-    unsigned unpublished; /* completions since the last publish, in one turn perhaps several laps */
+    uint16_t asked;   /* taken since it was run, without buffers that only wait to be filled */
+    bool unpublished; /* something was completed since the last publish */
 
     /* Requests in flight. Slots past `touched` were never used, so their memory never was either.
      */
@@ -162,7 +162,7 @@ static inline void *vq_host(const struct vq *q, uint64_t at, uint64_t len, bool 
     return write ? gmem_at(q->mem, GPA(at), len)
                  : (void *)gmem_at_ro(q->mem, GPA(at), len); /* only read through */
 }
-bool CHECKED vq_req_grow(struct vq_req *r); /* room for more segments; false: there is none */
+int CHECKED vq_req_grow(struct vq_req *r); /* room for more segments; -E2BIG, -ENOMEM */
 
 /* Adds one checked segment to a request, readable or writable by its flags; an empty one is none.
  */
@@ -179,8 +179,9 @@ static inline int CHECKED vq_add_segment(const struct vq *q, struct vq_req *r, s
     void *host = vq_host(q, d.addr, d.len, in);
     if (!host)
         return -EFAULT;
-    if (n == r->core.cap && !vq_req_grow(r))
-        return -E2BIG;
+    int rc = n == r->core.cap ? vq_req_grow(r) : 0;
+    if (rc < 0)
+        return rc;
     r->iov[n] = (struct iovec){.iov_base = host, .iov_len = d.len};
     *(in ? &r->n_in : &r->n_out) += 1;
     *(in ? &r->in_len : &r->out_len) += d.len;

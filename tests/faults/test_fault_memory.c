@@ -3,6 +3,7 @@
  * asks for a reset, and after a reset it serves as if nothing had been. */
 #include "base/log.h"
 #include "tests/faults/fault.h"
+#include "tests/rig/held.h"
 #include "tests/rig/matrix.h"
 
 static void request(struct rig *r, const struct cell *c)
@@ -81,4 +82,27 @@ Test(fault_memory, at_every_allocation_of_a_life)
         cells++;
     }
     printf("fault_memory: %u allocations in the lives of %u devices\n", n, cells);
+}
+
+/* A chain that is longer than what a slot has by itself, when there is no memory for more. */
+Test(fault_memory, for_a_long_chain)
+{
+    for (unsigned packed = 0; packed < 2; packed++) {
+        struct rig *r = held_up(&(struct rig_options){.packed = packed}, 64);
+        struct rig_seg in[5];
+        for (unsigned i = 0; i < ARRAY_SIZE(in); i++)
+            in[i] = (struct rig_seg){rig_alloc(r, 8), 8};
+        rig_add(r, 0, NULL, 0, in, ARRAY_SIZE(in));
+        fault_set(FAULT_RESOURCE, (struct fault){.times = 1});
+        held_run(r);
+        cr_assert_eq(fault_hits(FAULT_RESOURCE), 1);
+        fault_clear();
+        held_expect_none(r);
+        cr_assert(rig_needs_reset(r));
+        rig_negotiate(r);
+        uint16_t id = rig_add(r, 0, NULL, 0, in, ARRAY_SIZE(in));
+        held_run(r);
+        held_expect(r, id, 8 * ARRAY_SIZE(in));
+        rig_down(r);
+    }
 }

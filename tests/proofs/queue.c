@@ -39,13 +39,13 @@ void *gmem_at(const struct gmem *m, gpa_t at, uint64_t len)
 
 static struct iovec few[CAP], more[2 * CAP];
 
-bool vq_req_grow(struct vq_req *r)
+int vq_req_grow(struct vq_req *r)
 {
     if (r->core.cap != CAP || any(0, 1))
-        return false;
+        return -ENOMEM;
     r->iov = more;
     r->core.cap = 2 * CAP;
-    return true;
+    return 0;
 }
 
 /* --- a queue, each area as long as it is --- */
@@ -73,7 +73,7 @@ static struct vq any_queue(unsigned descs)
                    .event_idx = any(0, 1),
                    .armed = any(0, 1),
                    .budget = (uint16_t)any(0, SIZE),
-                   .unpublished = (uint16_t)any(0, SIZE)};
+                   .unpublished = any(0, 1)};
 #ifdef PACKED
     q.next_avail = (uint16_t)any(0, SIZE - 1);
     q.next_used = (uint16_t)any(0, SIZE - 1);

@@ -251,7 +251,7 @@ static void make(unsigned touched, unsigned n_free, unsigned row, unsigned first
     q->broken = any(0, 1);
     q->armed = any(0, 1);
     q->stalled = any(0, 1);
-    q->unpublished = (uint16_t)any(0, UINT16_MAX);
+    q->unpublished = any(0, 1);
     q->budget = (uint16_t)any(0, SIZE);
     for (unsigned i = 0; i < SLOTS; i++) {
         struct slot *s = slot_at(q, i);
@@ -381,7 +381,7 @@ static void open_and_close(void)
         if (IN_ORDER)
             q->order[i] = 0;
         r->iov[0] = (struct iovec){.iov_base = q, .iov_len = 1};
-        if (vq_req_grow(r)) {
+        if (vq_req_grow(r) == 0) {
             check(r->core.cap > VQ_INLINE_SEGMENTS && r->iov[0].iov_base == q);
             r->iov[r->core.cap - 1].iov_len = 1;
         }
@@ -400,7 +400,7 @@ static void grow(unsigned cap)
     if (!r->iov)
         return;
     r->iov[0].iov_len = 1;
-    if (vq_req_grow(r)) {
+    if (vq_req_grow(r) == 0) {
         check(r->core.cap > cap && r->core.cap <= VQ_CHAIN_MAX && r->iov[0].iov_len == 1);
         r->iov[r->core.cap - 1].iov_len = 1;
     }

@@ -72,8 +72,11 @@ Test(state, an_image_as_it_should_be_is_taken)
 {
     struct rig *r = core_up((struct core_opts){0}, NULL);
     struct vdev_image v = image_of(r);
+    (void)rig_config(r, 0, 1);
     cr_assert_eq(load_image(r, &v), 0);
     cr_assert_eq(rig_reg(r, VIRTIO_MMIO_CONFIG_GENERATION), 5);
+    (void)rig_config(r, 0, 1);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_CONFIG_GENERATION), 6, "who knows what was read before");
     vdev_resume(r->dev);
     cr_assert(served(r, 0) && served(r, 1));
     rig_down(r);

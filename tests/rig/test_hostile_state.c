@@ -1,11 +1,12 @@
-/* tests/rig/test_state.c - saved state as hostile input, on every transport: streams that are cut,
- * streams with a byte changed, and streams whose changed byte has a checksum that fits. */
+/* tests/rig/test_hostile_state.c - saved state as hostile input, on every transport: streams that
+ * are cut, streams with a byte changed, and streams whose changed byte has a checksum that fits. */
 #include <linux/virtio_config.h>
 
 #include "base/log.h"
 #include "tests/rig/board.h"
+#include "tests/rig/rig_pci.h"
 
-enum { SIZE = 4, HEADER = 16, LENGTH = 8, CHECKSUM = 12, RUNNING = 15 };
+enum { SIZE = 4, HEADER = 16, VERSION = 4, LENGTH = 8, CHECKSUM = 12, RUNNING = 15 };
 
 enum { PACKED = 1, SUSPENDED = 2, VARIANTS = 4 };
 
@@ -259,24 +260,33 @@ static uint8_t *section_named(const struct state_out *s, const char *tag)
     return section;
 }
 
-/* Some bytes are others, and one that should not be there comes last. What a device keeps across
- * resets is the same afterwards. */
+/* The same, but for a byte that should not be there at the end of a section. */
+static struct state_out longer_by_one(const struct state_out *was, const char *tag)
+{
+    struct state_out s = {.buf = malloc(was->len + 1), .len = was->len + 1};
+    const uint8_t *old = section_named(was, tag);
+    size_t len = get_bytes(old + LENGTH, 4), end = (size_t)(old - was->buf) + HEADER + len;
+    memcpy(s.buf, was->buf, end);
+    memcpy(s.buf + end + 1, was->buf + end, was->len - end);
+    s.buf[end] = 0;
+    uint8_t *section = section_named(&s, tag);
+    put_bytes(section + LENGTH, len + 1, 4);
+    reseal(section);
+    return s;
+}
+
+/* And some bytes are others. What a device keeps across resets is the same afterwards. */
 static void refused_whole(const char *spec, const char *tag, size_t at, size_t n)
 {
     struct rig *r = rig_up(spec, NULL);
     transport_reset(r->transport);
-    struct state_out was = rig_save(r);
-    struct state_out s = {.buf = malloc(was.len + 1), .len = was.len + 1};
+    struct state_out was = rig_save(r), s = longer_by_one(&was, tag);
     const uint8_t *old = section_named(&was, tag);
-    size_t len = get_bytes(old + LENGTH, 4), end = (size_t)(old - was.buf) + HEADER + len;
-    memcpy(s.buf, was.buf, end);
-    memcpy(s.buf + end + 1, was.buf + end, was.len - end);
-    s.buf[end] = 0;
     uint8_t *section = section_named(&s, tag);
+    size_t len = get_bytes(old + LENGTH, 4);
     cr_assert_leq(at + n, len);
     for (size_t i = 0; i < n; i++)
         section[HEADER + at + i] ^= 1;
-    put_bytes(section + LENGTH, len + 1, 4);
     reseal(section);
     cr_assert_eq(rig_load(r, s.buf, s.len), -EBADMSG, "%s", spec);
     transport_reset(r->transport);
@@ -298,4 +308,46 @@ Test(hostile_state, the_offset_of_a_refused_clock)
 {
     enum { CLOCK = 27, OFFSET = 1 + CLOCK + 11 };
     refused_whole("rtc", "RTCK", OFFSET, 16);
+}
+
+/* What was taken of it before it was refused is not left in the registers. */
+Test(hostile_state, registers_of_a_refused_function)
+{
+    struct rig *r =
+        board_up((struct board_options){.queues = 2}, &(struct rig_options){.transport = RIG_PCI});
+    rig_common_set(r, VIRTIO_PCI_COMMON_Q_SELECT, 2, 1);
+    rig_common_set(r, VIRTIO_PCI_COMMON_DFSELECT, 4, 3);
+    rig_common_set(r, VIRTIO_PCI_COMMON_MSIX, 2, 1);
+    struct state_out was = rig_save(r), s = longer_by_one(&was, "VPCI");
+    cr_assert_eq(rig_load(r, was.buf, was.len), 0);
+    cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_MSIX, 2), 1);
+    cr_assert_eq(rig_load(r, s.buf, s.len), -EBADMSG);
+    r->regs->up(r);
+    cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_Q_SELECT, 2), 0);
+    cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_DFSELECT, 4), 0);
+    cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_MSIX, 2), 0xffff);
+    state_out_free(&was);
+    free(s.buf);
+    rig_down(r);
+}
+
+/* Who changes what a section holds gives it another number, here too. */
+Test(hostile_state, the_numbers_of_the_layouts)
+{
+    static const struct {
+        enum rig_transport transport;
+        const char *tag;
+        unsigned version;
+    } layouts[] = {{RIG_MMIO, "MMIO", 2}, {RIG_PCI, "VPCI", 1}, {RIG_PCI, "VDEV", 2}};
+    for (unsigned i = 0; i < ARRAY_SIZE(layouts); i++) {
+        struct rig *r = held_up(&(struct rig_options){.transport = layouts[i].transport}, SIZE);
+        struct state_out s = rig_save(r);
+        uint8_t *section = section_named(&s, layouts[i].tag);
+        cr_assert_eq(get_bytes(section + VERSION, 4), layouts[i].version, "%s", layouts[i].tag);
+        put_bytes(section + VERSION, layouts[i].version + 1, 4);
+        reseal(section);
+        cr_assert_eq(rig_load(r, s.buf, s.len), -EBADMSG, "%s", layouts[i].tag);
+        state_out_free(&s);
+        rig_down(r);
+    }
 }

@@ -26,7 +26,7 @@ Test(pci_ids, modern)
                                  &(struct rig_options){.transport = RIG_PCI});
         cr_assert_eq(rig_pci_get(r, PCI_VENDOR_ID, 2), VENDOR);
         cr_assert_eq(rig_pci_get(r, PCI_DEVICE_ID, 2), 0x1040 + types[i]);
-        cr_assert_geq(rig_pci_get(r, PCI_REVISION_ID, 1), 1);
+        cr_assert_eq(rig_pci_get(r, PCI_REVISION_ID, 1), 1);
         cr_assert_geq(rig_pci_get(r, PCI_SUBSYSTEM_ID, 2), 0x40);
         cr_assert_eq(rig_pci_get(r, PCI_SUBSYSTEM_VENDOR_ID, 2), VENDOR);
         rig_down(r);
@@ -224,6 +224,8 @@ Test(pci, a_capability_for_each_structure)
             cr_assert(c[i].off + c[i].size <= r->pci->bar[c[i].bar].size);
             if (c[i].type != VIRTIO_PCI_CAP_ISR_CFG)
                 cr_assert_eq(c[i].off % 4, 0);
+            if (c[i].type == VIRTIO_PCI_CAP_ISR_CFG)
+                cr_assert_eq(c[i].size, 1);
             if (c[i].type == VIRTIO_PCI_CAP_COMMON_CFG)
                 cr_assert_geq(c[i].size, RIG_ADMIN_NUM + 2);
             if (c[i].type == VIRTIO_PCI_CAP_DEVICE_CFG)
@@ -339,7 +341,8 @@ Test(pci, shared_memory)
            "Shared memory capability#01");
     PROVES("Virtio Transport Options / Virtio Over PCI Bus / PCI Device Layout / "
            "Shared memory capability#02");
-    static const uint64_t lens[][2] = {{MIB(5), 0}, {MIB(5), GIB(4) + MIB(3)}, {4096, 8192}};
+    static const uint64_t lens[][2] = {
+        {MIB(5), 0}, {MIB(5), GIB(4) + MIB(3)}, {GIB(4) + MIB(5), MIB(3)}, {4096, 8192}};
     for (unsigned k = 0; k < ARRAY_SIZE(lens); k++) {
         struct cap c[CAPS_MAX], *s[2] = {NULL, NULL};
         struct rig *r = board_up((struct board_options){.shm = {lens[k][0], lens[k][1]}},
@@ -352,6 +355,8 @@ Test(pci, shared_memory)
         cr_assert_eq(found, lens[k][1] ? 2 : 1);
         rig_pci_put(r, PCI_COMMAND, 2, 0);
         uint64_t size = bar_size(r, s[0]->bar, true);
+        cr_assert_eq(rig_pci_get(r, PCI_BASE_ADDRESS_0 + 4 * s[0]->bar, 4) & 15,
+                     PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH);
         for (unsigned i = 0; i < found; i++) {
             cr_assert_eq(s[i]->id, BOARD_SHM_FIRST + i);
             cr_assert_eq(s[i]->size, lens[k][i]);

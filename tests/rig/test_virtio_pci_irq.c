@@ -132,6 +132,16 @@ Test(msix, any_event_to_any_vector)
     rig_down(r);
 }
 
+/* Before any reset, too. */
+Test(msix, no_event_is_mapped_at_first)
+{
+    struct rig *r = up(2, (struct rig_options){.no_reset = true, .intx = true});
+    cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_MSIX, 2), NO_VECTOR);
+    for (unsigned q = 0; q < 2; q++)
+        cr_assert_eq(queue_vector(r, q), NO_VECTOR);
+    rig_down(r);
+}
+
 /* Neither a message nor the line, and the rest goes on. */
 Test(msix, events_without_a_vector)
 {
@@ -416,8 +426,13 @@ Test(intx, after_msix)
 Test(intx, the_isr_is_loaded)
 {
     struct rig *r = up(1, (struct rig_options){.intx = true});
-    raise_events(r, ISR_CONFIG);
     struct state_out s = rig_save(r);
+    cr_assert_eq(rig_load(r, s.buf, s.len), 0);
+    cr_assert_not(status_bit(r), "there was nothing");
+    state_out_free(&s);
+    vdev_resume(r->dev);
+    raise_events(r, ISR_CONFIG);
+    s = rig_save(r);
     transport_reset(r->transport);
     (void)intx_arrived(r);
     cr_assert_not(status_bit(r));

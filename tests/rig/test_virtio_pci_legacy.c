@@ -86,6 +86,15 @@ Test(legacy_pci, is_in_the_first_bar)
     }
 }
 
+/* One whose configuration fits behind the shorter header, but not behind the longer one. */
+Test(legacy_pci, has_room_for_the_longer_header)
+{
+    struct rig *r = rig_up("console", &(struct rig_options){.transport = RIG_PCI_LEGACY});
+    cr_assert_eq(vdev_config_len(r->dev), 12);
+    cr_assert_geq(r->pci->bar[0].size, WITH_MSIX + 12);
+    rig_down(r);
+}
+
 /* Right behind the header, which is longer while MSI-X is on. */
 Test(legacy_pci, configuration_moves_with_msix)
 {

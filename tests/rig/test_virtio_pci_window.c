@@ -51,6 +51,9 @@ Test(window, writes_as_the_bar_would)
            "PCI configuration access capability#02");
     for (unsigned ports = 0; ports < 2; ports++) {
         struct rig *r = up(ports);
+        cr_assert_eq(rig_pci_get(r, cap(r) + VIRTIO_PCI_CAP_BAR, 4), 0, "aimed at nothing yet");
+        cr_assert_eq(rig_pci_get(r, cap(r) + VIRTIO_PCI_CAP_OFFSET, 4), 0);
+        cr_assert_eq(rig_pci_get(r, cap(r) + VIRTIO_PCI_CAP_LENGTH, 4), 0);
         aim(r, VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_COMMON_DFSELECT, 4);
         write_data(r, 0x12345678);
         cr_assert_eq(rig_common(r, VIRTIO_PCI_COMMON_DFSELECT, 4), 0x12345678);

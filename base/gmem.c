@@ -112,8 +112,9 @@ int gmem_new(const struct gmem_region *regions, unsigned n, const struct gmem_op
         goto fail;
     }
 
-    /* Room to align to the page size, and a guard at either end. */
-    m->map_len = m->len + page + 2 * guard;
+    /* Room to align to the page size, which is in front then and not less than a guard, and a guard
+     * behind. */
+    m->map_len = m->len + page + guard;
     errno = ENOMEM;
     m->map = m->map_len < m->len ? MAP_FAILED
                                  : mmap(NULL, m->map_len, PROT_NONE,

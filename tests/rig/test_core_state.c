@@ -90,6 +90,8 @@ static void must_be_refused(struct rig *r, const char *what)
     cr_assert_eq(load_image(r, &bad), -EBADMSG, "%s", what);
     cr_assert_eq(rig_reg(r, VIRTIO_MMIO_STATUS), 0, "%s: as after a reset", what);
     cr_assert_eq(rig_reg(r, VIRTIO_MMIO_INTERRUPT_STATUS), 0, "%s: the transport too", what);
+    for (unsigned q = 0; q < 2; q++)
+        cr_assert_not(vdev_queue_enabled(r->dev, q), "%s: no queue is left", what);
     rig_negotiate(r);
     cr_assert(served(r, 0) && served(r, 1), "%s: and it works, not paused", what);
     bad = image_of(r);

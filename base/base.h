@@ -66,6 +66,16 @@ uint32_t poll_now(int fd, short events);
 struct pollfd;
 int poll_ms(struct pollfd *fds, unsigned n, int timeout_ms);
 
+/* Descriptors that guests make us hold. The process has so many; a part is kept for the rest of the
+ * VMM, and what devices may take in all is the others, so that none runs out by what another does.
+ * Any thread. */
+uint64_t fd_room(void);     /* in all; raises the soft limit at the first call, which is main()'s */
+bool CHECKED fd_take(void); /* one; false: none is left */
+void fd_give(uint64_t n);
+/* For as long as a device lives, whatever others take: at most `most`, and a quarter of what is
+ * left of the room. How many, to be given back. */
+uint64_t CHECKED fd_share(uint64_t most);
+
 /* What may hold anything, such as a file's name, becomes part of one line. */
 static inline void make_one_line(char *text, size_t len)
 {

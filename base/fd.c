@@ -1,5 +1,8 @@
 /* base/fd.c - see base.h: descriptors. */
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "base/base.h"
@@ -18,4 +21,50 @@ int poll_ms(struct pollfd *fds, unsigned n, int timeout_ms)
     const struct timespec t = {.tv_sec = timeout_ms / 1000,
                                .tv_nsec = timeout_ms % 1000 * 1000000l};
     return ppoll(fds, n, timeout_ms < 0 ? NULL : &t, NULL);
+}
+
+/* --- how many --- */
+
+enum { RESERVE = 1024 };
+
+static pthread_once_t counted = PTHREAD_ONCE_INIT;
+static uint64_t room;
+static atomic_uint_least64_t taken;
+
+static void count(void)
+{
+    struct rlimit l = {0};
+    (void)getrlimit(RLIMIT_NOFILE, &l);
+    const struct rlimit most = {.rlim_cur = l.rlim_max, .rlim_max = l.rlim_max};
+    if (l.rlim_cur < l.rlim_max && setrlimit(RLIMIT_NOFILE, &most) == 0)
+        l = most;
+    room = l.rlim_cur - MIN(l.rlim_cur / 4, (uint64_t)RESERVE); /* a quarter, where there are few */
+}
+
+uint64_t fd_room(void)
+{
+    (void)pthread_once(&counted, count);
+    return room;
+}
+
+bool fd_take(void)
+{
+    if (atomic_fetch_add(&taken, 1) < fd_room())
+        return true;
+    taken--;
+    return false;
+}
+
+void fd_give(uint64_t n)
+{
+    taken -= n;
+}
+
+uint64_t fd_share(uint64_t most)
+{
+    uint64_t n, all = fd_room(), before = taken;
+    do {
+        n = before < all ? MIN(most, (all - before) / 4) : 0;
+    } while (!atomic_compare_exchange_weak(&taken, &before, before + n));
+    return n;
 }

@@ -71,10 +71,8 @@ static int make_tables(struct tree *t, struct err *e)
 
 static int set_up(struct tree *t, const struct tree_config *c, struct err *e)
 {
-    uint64_t room = 0;
-    int rc = tree_limits(&room, e);
-    if (rc == 0)
-        rc = open_proc(t, e);
+    uint64_t room = fd_room();
+    int rc = open_proc(t, e);
     if (rc == 0)
         rc = tree_ids_init(t, c, e);
     if (rc < 0)

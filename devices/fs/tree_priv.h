@@ -86,8 +86,6 @@ int tree_errno(void);
 
 /* ---- tree_limits.c: descriptors, of which the whole process has only so many ---- */
 
-/* Raises the soft limit; how many all trees together may take. */
-int CHECKED tree_limits(uint64_t *room, struct err *e);
 /* One of *count, of which there may be max. */
 int CHECKED tree_take_slot(struct tree *t, uint64_t *count, uint64_t max);
 void tree_give_slot(struct tree *t, uint64_t *count);

@@ -85,7 +85,7 @@ static void unhash(struct conn *c)
 struct conn *conn_new(struct vsock *v, enum conn_state s, int fd)
 {
     struct conn *c = LIST_FIRST(&v->free);
-    if (!c || fd >= v->fd_end)
+    if (!c || v->conn_n >= v->conn_max)
         return NULL;
     LIST_REMOVE(c, link);
     *c = (struct conn){

@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -12,7 +11,7 @@
 #include "base/jail.h"
 #include "devices/vsock/vsock_priv.h"
 
-enum { EVENTS = 64, ACCEPTS = 16, BACKLOG = 128, LISTENER = -1, FD_RESERVE = 128 };
+enum { EVENTS = 64, ACCEPTS = 16, BACKLOG = 128, LISTENER = -1 };
 enum { SUFFIX_MAX = sizeof("_4294967295") };
 
 /* --- clients of the host's --- */
@@ -221,24 +220,8 @@ static int bind_path(struct vsock *v, struct err *e)
     return listen(v->listen_fd, BACKLOG) < 0 ? err_host(e, -errno, "vsock: %s", v->path) : 0;
 }
 
-/* Connections are many, and a guest makes them: the rest of the machine keeps what it needs. */
-static void make_room(struct vsock *v)
-{
-    struct rlimit files;
-    v->fd_end = VSOCK_CONNS;
-    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
-        return;
-    rlim_t want = files.rlim_cur + MIN(files.rlim_max - files.rlim_cur, (rlim_t)VSOCK_CONNS);
-    const struct rlimit more = {.rlim_cur = want, .rlim_max = files.rlim_max};
-    if (setrlimit(RLIMIT_NOFILE, &more) == 0)
-        files.rlim_cur = want;
-    v->fd_end =
-        files.rlim_cur > FD_RESERVE ? (int)MIN(files.rlim_cur - FD_RESERVE, (rlim_t)INT32_MAX) : 0;
-}
-
 int host_open(struct vsock *v, const char *path, struct err *e)
 {
-    make_room(v);
     v->path = strdup(path);
     if (!v->path)
         return err_host(e, -ENOMEM, "vsock");

@@ -112,6 +112,7 @@ static void close_on_loop(void *ctx)
 static void vsock_destroy(struct vsock *v)
 {
     loop_call(v->loop, close_on_loop, v);
+    fd_give(v->conn_max);
     free(v);
 }
 
@@ -199,6 +200,7 @@ static int vsock_create(const void *opts, const struct build_env *env, struct vd
     v->loop = env->loop;
     v->cid = (uint32_t)o->cid;
     v->listen_fd = v->epoll_fd = -1;
+    v->conn_max = (unsigned)fd_share(VSOCK_CONNS);
     conns_init(v);
     int rc = host_open(v, o->uds, e);
     if (rc == 0) {

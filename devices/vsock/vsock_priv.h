@@ -113,7 +113,7 @@ struct vsock {
     char *path;
     uint64_t path_dev, path_ino;
     int listen_fd, epoll_fd;
-    int fd_end; /* no connection has a descriptor from here on: the others are for the machine */
+    unsigned conn_max;       /* of a descriptor each, which are this device's own: fd_share() */
     struct loop_watch watch; /* the epoll set */
     struct loop_timer tick;
     bool ticking, deaf;   /* deaf: accept() failed, until the next tick */

@@ -98,13 +98,15 @@ static size_t length(const struct loop_io *io)
     return len;
 }
 
-/* Whether the first one of the backlog goes on in the file where these end. */
+/* Whether the first one of the backlog goes on in the file where these end. One that waits for the
+ * disk goes alone: the host reports an earlier write that was lost once for each file, and were
+ * that to end a joined one, none of those that are begun again would hear of it. */
 static bool goes_on(const struct loop *l, const struct loop_io *first, const struct loop_io *last)
 {
     const struct loop_io *next = l->backlog.head;
     return next && next->op == first->op && next->fd == first->fd && next->tries == 0 &&
            first->tries == 0 && (next->op == LOOP_READV || next->op == LOOP_WRITEV) &&
-           next->dsync == first->dsync && next->off == last->off + length(last) &&
+           !next->dsync && !first->dsync && next->off == last->off + length(last) &&
            next->off + length(next) - first->off <= JOINED_BYTES && l->in_flight < IN_FLIGHT_MAX;
 }
 

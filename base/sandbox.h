@@ -32,13 +32,16 @@ enum {
     ON_ALL = ON_MAIN | ON_VCPU | ON_LOOPS | ON_POOL,
 };
 
-/* One system call, or those of its uses where (argument `arg` & mask) == value. */
+/* One system call, or those of its uses where (argument `arg` & mask) == value, and of which the
+ * same is true of the second condition. */
 struct sandbox_call {
     int nr;
-    unsigned on;     /* ON_... */
-    uint8_t arg;     /* from 0; with a mask */
-    uint64_t mask;   /* 0: however it is called */
-    uint64_t value;  /* SANDBOX_OWN_PID: this process's id */
+    unsigned on;    /* ON_... */
+    uint8_t arg;    /* from 0; with a mask */
+    uint64_t mask;  /* 0: however it is called */
+    uint64_t value; /* SANDBOX_OWN_PID: this process's id */
+    uint8_t arg2;
+    uint64_t mask2, value2;
     const char *why; /* why it stays, where tests/sandbox sees nothing that needs it; else NULL */
 };
 #define SANDBOX_OWN_PID 0x5eedf11du /* no process has so high a number */

@@ -38,9 +38,11 @@ static const char *name_of(int nr)
 
 static void add(scmp_filter_ctx f, const struct sandbox_call *c)
 {
-    const struct scmp_arg_cmp cmp = {
-        .arg = c->arg, .op = SCMP_CMP_MASKED_EQ, .datum_a = c->mask, .datum_b = c->value};
-    int rc = seccomp_rule_add_array(f, SCMP_ACT_ALLOW, c->nr, c->mask ? 1 : 0, &cmp);
+    const struct scmp_arg_cmp cmp[] = {
+        {.arg = c->arg, .op = SCMP_CMP_MASKED_EQ, .datum_a = c->mask, .datum_b = c->value},
+        {.arg = c->arg2, .op = SCMP_CMP_MASKED_EQ, .datum_a = c->mask2, .datum_b = c->value2}};
+    unsigned n = c->mask2 ? 2 : c->mask ? 1 : 0;
+    int rc = seccomp_rule_add_array(f, SCMP_ACT_ALLOW, c->nr, n, cmp);
     if (rc < 0)
         fail(name_of(c->nr), rc);
 }
@@ -157,6 +159,9 @@ static void print_lists(void)
                 if (c->mask)
                     (void)printf("%u %#llx %#llx", c->arg, (unsigned long long)c->mask,
                                  (unsigned long long)c->value);
+                if (c->mask2)
+                    (void)printf(" %u %#llx %#llx", c->arg2, (unsigned long long)c->mask2,
+                                 (unsigned long long)c->value2);
                 (void)printf("\t%s\n", c->why ? c->why : "");
             }
         }

@@ -2,6 +2,8 @@
  * outside is ordinary sockets of this process, so it needs no privilege. */
 #include <arpa/inet.h>
 #include <limits.h>
+#include <linux/if_ether.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -106,6 +108,26 @@ static void user_quiet(struct net_backend *b, unsigned queue)
 
 /* --- frames from the guest --- */
 
+/* Whether libslirp may make a socket of it: for a segment that begins a connection, for any
+ * datagram or echo, and for what it takes another way to than this. */
+static bool may_open(const uint8_t *f, size_t len)
+{
+    enum { TYPE = 12, IP = 14, IP_LEAST = 20, IP6 = 40, FLAGS = 13, SYN = 2, ACK = 16 };
+    if (len < IP + IP_LEAST)
+        return false;
+    const uint8_t *ip = f + IP;
+    unsigned type = (unsigned)f[TYPE] << 8 | f[TYPE + 1];
+    size_t at = IP + (type == ETH_P_IP ? (ip[0] & 15) * 4u : IP6) + FLAGS;
+    uint8_t protocol = type == ETH_P_IP ? ip[9] : ip[6];
+    if (type != ETH_P_IP && type != ETH_P_IPV6)
+        return false;
+    if (type == ETH_P_IP && ((ip[6] & 0x3f) | ip[7]))
+        return true; /* a fragment */
+    if (type == ETH_P_IPV6 && protocol == IPPROTO_ICMPV6)
+        return false;
+    return protocol != IPPROTO_TCP || at >= len || (f[at] & (SYN | ACK)) == SYN;
+}
+
 static int user_send(struct net_backend *b, unsigned queue, const struct iovec *iov, unsigned n)
 {
     struct user *u = of(b);
@@ -116,6 +138,14 @@ static int user_send(struct net_backend *b, unsigned queue, const struct iovec *
             return -EMSGSIZE;
         memcpy(u->out + len, iov[i].iov_base, iov[i].iov_len);
         len += iov[i].iov_len;
+    }
+    if (may_open(u->out, len)) {
+        if (u->n_open + u->maybe_open >= u->most_open) {
+            log_limited(&u->complaints, LOG_WARN, "%s: has %u sockets, and may not have more",
+                        u->what, u->n_open);
+            return 0; /* dropped: whoever cares tries again */
+        }
+        u->maybe_open++;
     }
     user_slirp.input(u->slirp, u->out, (int)len);
     loop_post(u->loop, &u->after);
@@ -135,11 +165,6 @@ static void guest_error(const char *msg, void *opaque)
     log_limited(&u->complaints, LOG_INFO, "%s: %s", u->what, msg);
 }
 
-static void ignore_fd(int fd, void *opaque)
-{
-    (void)fd, (void)opaque; /* it is asked for by name when it is wanted */
-}
-
 static void ignore_notify(void *opaque)
 {
     (void)opaque; /* user_update() follows every call */
@@ -151,7 +176,7 @@ static const SlirpCb callbacks = {.send_packet = to_guest,
                                   .timer_new_opaque = user_timer_new,
                                   .timer_free = user_timer_free,
                                   .timer_mod = user_timer_mod,
-                                  .register_poll_fd = ignore_fd,
+                                  .register_poll_fd = user_new_fd,
                                   .unregister_poll_fd = user_forget_fd,
                                   .notify = ignore_notify};
 
@@ -170,6 +195,7 @@ static void user_free(struct net_backend *b)
         free(f);
     }
     fd_cleanup_(&u->epoll_fd);
+    fd_give(u->most_open);
     free(u->fds);
     free(u->asked);
     free(u->list);
@@ -251,6 +277,16 @@ const struct sandbox_list net_user_calls = {
         CALL(setsockopt),
         CALL(getpeername),
         {.nr = SYS_ioctl, .on = ON_SLIRP, .arg = 1, .mask = UINT32_MAX, .value = FIONREAD},
+        /* if_nametoindex(), for a name server with a scope. */
+        {.nr = SYS_ioctl, .on = ON_SLIRP, .arg = 1, .mask = UINT32_MAX, .value = SIOCGIFINDEX},
+        {.nr = SYS_socket,
+         .on = ON_SLIRP,
+         .arg = 0,
+         .mask = UINT32_MAX,
+         .value = AF_UNIX,
+         .arg2 = 1,
+         .mask2 = UINT32_MAX,
+         .value2 = SOCK_DGRAM | SOCK_CLOEXEC},
         CALL(fcntl),
         /* Also at the end, of what is still open. */
         {.nr = SYS_epoll_ctl, .on = ON_SLIRP | ON_MAIN},
@@ -288,6 +324,7 @@ int net_user_open(const struct net_backend_spec *s, struct loop *l, struct net_b
     u->b = (struct net_backend){
         .ops = &user_ops, .queues = 1, .steers = true, .mtu = s->mtu ? s->mtu : USER_MTU};
     u->loop = l;
+    u->most_open = (unsigned)fd_share(USER_SOCKETS_MAX);
     u->last = &u->first;
     u->after = (struct loop_task){.fn = user_after, .ctx = u};
     (void)snprintf(u->what, sizeof(u->what), "%s", s->what);
@@ -303,6 +340,8 @@ int net_user_open(const struct net_backend_spec *s, struct loop *l, struct net_b
         user_free(&u->b);
         return rc;
     }
+    user_update(u);
+    user_forwards(u);
     loop_post(l, &u->after);
     *out = &u->b;
     return 0;

@@ -4,6 +4,7 @@
  * all of them, and its threads have one system call less to be allowed (base/sandbox.h). */
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "devices/net/user_priv.h"
@@ -48,12 +49,23 @@ static int grow(struct user *u, int fd)
     return 0;
 }
 
+/* A connection that is not accepted makes its port ready again at once, so that is not looked at.
+ */
+static bool is_deaf(const struct user *u)
+{
+    return u->n_open >= u->most_open || u->deaf_ms;
+}
+
 static int add_poll(int fd, int events, void *opaque)
 {
     struct user *u = opaque;
     if (fd < 0 || grow(u, fd) < 0)
         return -1; /* its connection stands still; there is no way to say so */
     struct user_fd *f = &u->fds[fd];
+    u->n_open += !f->open;
+    f->open = true;
+    if (f->accepts && is_deaf(u))
+        return -1;
     if (f->round != u->round)
         f->want = 0;
     f->round = u->round;
@@ -83,14 +95,25 @@ static void epoll_apply(struct user *u, int fd)
     f->set = f->want;
 }
 
+void user_new_fd(int fd, void *opaque)
+{
+    struct user *u = opaque;
+    (void)fd; /* it is asked for by name when it is wanted */
+    u->accepted++;
+}
+
 void user_forget_fd(int fd, void *opaque)
 {
     struct user *u = opaque;
-    if (fd < 0 || (size_t)fd >= u->n_fds || !u->fds[fd].set)
+    if (fd < 0 || (size_t)fd >= u->n_fds)
         return;
-    u->fds[fd].want = 0;
-    epoll_apply(u, fd);
-    u->fds[fd].got = 0;
+    struct user_fd *f = &u->fds[fd];
+    u->n_open -= f->open;
+    f->open = false;
+    f->got = 0;
+    f->want = 0;
+    if (f->set)
+        epoll_apply(u, fd);
 }
 
 /* To wake up early does no harm: so the timer is not set anew for a later time, which would be a
@@ -107,6 +130,10 @@ static void wake_in(struct user *u, int64_t now_ms, uint32_t timeout_ms)
 void user_update(struct user *u)
 {
     uint32_t timeout_ms = UINT32_MAX;
+    int64_t now = user_now_ns(NULL) / 1000000;
+    if (u->deaf_ms <= now)
+        u->deaf_ms = 0;
+    u->maybe_open = 0;
     u->round++;
     user_slirp.pollfds_fill(u->slirp, &timeout_ms, add_poll, u);
     size_t kept = 0;
@@ -122,7 +149,8 @@ void user_update(struct user *u)
     }
     u->n_list = kept;
 
-    int64_t now = user_now_ns(NULL) / 1000000;
+    if (u->deaf_ms)
+        timeout_ms = (uint32_t)MIN((int64_t)timeout_ms, u->deaf_ms - now);
     for (size_t i = 0; i < USER_TIMERS_MAX; i++) {
         const struct user_timer *t = &u->timers[i];
         if (t->used && t->at_ms)
@@ -131,10 +159,22 @@ void user_update(struct user *u)
     wake_in(u, now, timeout_ms);
 }
 
+void user_forwards(struct user *u)
+{
+    for (size_t i = 0; i < u->n_list; i++) {
+        int on = 0;
+        socklen_t len = sizeof(on);
+        (void)getsockopt(u->list[i], SOL_SOCKET, SO_ACCEPTCONN, &on, &len);
+        u->fds[u->list[i]].accepts = on;
+    }
+}
+
 void user_sockets_ready(void *ctx, uint32_t events)
 {
     struct user *u = ctx;
     size_t n = u->n_list;
+    uint64_t before = u->accepted;
+    bool calls = false; /* somebody wants to be accepted */
     (void)events;
     for (size_t i = 0; i < n; i++) {
         uint32_t want = u->fds[u->list[i]].want;
@@ -147,8 +187,11 @@ void user_sockets_ready(void *ctx, uint32_t events)
             if ((uint32_t)u->asked[i].revents & event_map[k].epoll)
                 u->fds[u->list[i]].got |= (uint32_t)event_map[k].slirp;
         }
+        calls |= u->fds[u->list[i]].got && u->fds[u->list[i]].accepts;
     }
     user_slirp.pollfds_poll(u->slirp, 0, get_events, u);
+    if (calls && u->accepted == before) /* no descriptor was to be had, or no memory */
+        u->deaf_ms = user_now_ns(NULL) / 1000000 + USER_DEAF_MS;
     for (size_t i = 0; i < n; i++)
         u->fds[u->list[i]].got = 0;
     user_after(u);

@@ -10,6 +10,8 @@
 
 enum {
     USER_WAITING_MAX = 1 << 20, /* bytes of frames that the guest has no buffer for yet */
+    USER_SOCKETS_MAX = 1024,    /* at most; each may have 256 KiB of a connection's in libslirp */
+    USER_DEAF_MS = 100,         /* how long none is accepted, after one that could not be */
     USER_TIMERS_MAX = 4,
     USER_MTU_MAX = 65521, /* libslirp's own limit */
     USER_MTU = 16384,     /* a quarter of the largest window of its TCP: docs/adr/0006 */
@@ -38,6 +40,8 @@ struct user_fd {        /* by number; events of epoll and poll are the same bits
     uint32_t got;       /* SLIRP_POLL_ bits, while libslirp is told */
     unsigned round;     /* of the last time that it was wanted */
     bool listed;
+    bool open;    /* wanted once, and not closed since */
+    bool accepts; /* a forwarded port's */
 };
 
 struct user_timer {
@@ -64,6 +68,10 @@ struct user {
     int *list;            /* those with anything in `want` or `set` */
     size_t n_fds, n_list;
     unsigned round;
+    unsigned n_open, most_open; /* sockets that there are, and may be */
+    unsigned maybe_open;        /* frames since they were counted that may have opened another */
+    uint64_t accepted;
+    int64_t deaf_ms; /* until then none is accepted */
 
     struct frame *first, **last; /* for the guest */
     size_t waiting;
@@ -76,11 +84,13 @@ struct user {
 void user_after(void *ctx);
 
 /* user_poll.c */
-void user_update(struct user *u); /* asks libslirp what it waits for, and waits for that */
+void user_update(struct user *u);   /* asks libslirp what it waits for, and waits for that */
+void user_forwards(struct user *u); /* what it waits for now are forwarded ports */
 void user_sockets_ready(void *ctx, uint32_t events);
 void user_time_is_up(void *ctx);
 /* For libslirp; `opaque` is the struct user. */
 int64_t user_now_ns(void *opaque);
+void user_new_fd(int fd, void *opaque); /* not of each: of connections */
 void user_forget_fd(int fd, void *opaque);
 void *user_timer_new(SlirpTimerId id, void *ctx, void *opaque);
 void user_timer_free(void *timer, void *opaque);

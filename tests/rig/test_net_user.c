@@ -1,8 +1,10 @@
 /* tests/rig/test_net_user.c - the user-space network, end to end: a guest made of hand-written
  * frames gets an address, finds its router, and talks TCP to a socket of this process and back. */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -333,6 +335,132 @@ Test(net_user, a_connection_to_the_guest)
     setsockopt(c, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     cr_assert_eq(read(c, got, sizeof(got)), 4);
     cr_expect_arr_eq(got, "come", 4);
+    close(c);
+    rig_down(r);
+}
+
+/* --- descriptors are few --- */
+
+static unsigned open_files(void)
+{
+    unsigned n = 0;
+    for (int fd = 0; fd < 4096; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/* A host whose processes may have so many. */
+static void few_files(rlim_t n)
+{
+    const struct rlimit l = {n, n};
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &l), 0);
+}
+
+static void udp(struct rig *r, uint16_t from, uint16_t to)
+{
+    uint8_t *h = out + 34;
+    memset(h, 0, 8);
+    put32(h, (uint32_t)from << 16 | to);
+    h[5] = 8 + 2, h[8] = 'h', h[9] = 'i';
+    send_frame(r, ip(IPPROTO_UDP, me, host, 10, 6));
+}
+
+/* Each port that a guest sends from is a socket of the host's, and other devices want some, too. */
+Test(net_user, sockets_have_a_bound)
+{
+    enum { FILES = 400, ROOM = FILES - FILES / 4, MOST = ROOM / 4 };
+    few_files(FILES);
+    struct rig *r = up("");
+    uint16_t port;
+    int s = listener(&port);
+    say_hello(r);
+    unsigned before = open_files();
+    for (unsigned i = 0; i < 3 * MOST; i++)
+        udp(r, (uint16_t)(5000 + i), 9);
+    cr_assert_eq(open_files(), before + MOST);
+    tcp.mine = 4000, tcp.theirs = port, tcp.seq = 1000, tcp.ack = 0;
+    tcp_send(r, SYN, "");
+    cr_assert_eq(open_files(), before + MOST, "nor one of a connection");
+    say_hello(r); /* which wants none */
+    rig_down(r);
+    close(s);
+}
+
+/* A connection goes on when there is no room for another. */
+Test(net_user, a_connection_outlives_the_bound)
+{
+    few_files(400);
+    struct rig *r = up("");
+    char text[8] = "";
+    tcp.mine = 4000, tcp.seq = 1000, tcp.ack = 0;
+    int s = listener(&tcp.theirs);
+    say_hello(r);
+    tcp_send(r, SYN, "");
+    cr_assert(tcp_await(r, SYN | ACK));
+    for (unsigned i = 0; i < 400; i++)
+        udp(r, (uint16_t)(5000 + i), 9);
+    tcp_send(r, ACK, "");
+    tcp_send(r, ACK | PSH, "hello");
+    int c = accept(s, NULL, NULL);
+    cr_assert_geq(c, 0);
+    cr_assert_eq(read(c, text, sizeof(text)), 5);
+    close(c);
+    close(s);
+    rig_down(r);
+}
+
+static int call(uint16_t port)
+{
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int c = socket(AF_INET, SOCK_STREAM, 0);
+    cr_assert_eq(connect(c, (struct sockaddr *)&a, sizeof(a)), 0);
+    return c;
+}
+
+/* A port that is ready and cannot be served is no reason to turn; and is served later. */
+Test(net_user, a_call_without_a_descriptor)
+{
+    char text[80];
+    uint16_t port = free_port();
+    int spare[1024];
+    unsigned n = 0;
+    snprintf(text, sizeof(text), ",hostfwd=tcp::%u-:22", port);
+    struct rig *r = up(text);
+    say_hello(r);
+    few_files(open_files() + 100);
+    int c = call(port);
+    while (n < ARRAY_SIZE(spare) && (spare[n] = dup(c)) >= 0)
+        n++;
+    unsigned turns = 0;
+    for (unsigned i = 0; i < 20; i++)
+        turns += loop_step(r->loop, 10);
+    cr_expect_lt(turns, 20, "%u", turns);
+    while (n > 0)
+        close(spare[--n]);
+    tcp.mine = 22, tcp.seq = 7000;
+    cr_expect(tcp_await(r, SYN), "it is accepted after all");
+    close(c);
+    rig_down(r);
+}
+
+/* Nor are calls taken for which the guest has left no room. */
+Test(net_user, a_call_above_the_bound)
+{
+    char text[80];
+    uint16_t port = free_port();
+    snprintf(text, sizeof(text), ",hostfwd=tcp::%u-:22", port);
+    few_files(400);
+    struct rig *r = up(text);
+    say_hello(r);
+    for (unsigned i = 0; i < 400; i++)
+        udp(r, (uint16_t)(5000 + i), 9);
+    int c = call(port);
+    unsigned before = open_files(), turns = 0;
+    for (unsigned i = 0; i < 20; i++)
+        turns += loop_step(r->loop, 10);
+    cr_expect_lt(turns, 20, "%u", turns);
+    cr_expect_eq(open_files(), before);
     close(c);
     rig_down(r);
 }

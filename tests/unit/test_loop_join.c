@@ -80,7 +80,7 @@ BOTH(others_do_not)
     prepare(LOOP_WRITEV, fd, 8);
     ops[1].io.off++;                                              /* a gap */
     ops[2].io.fd = other;                                         /* another file */
-    ops[4].io.dsync = true;                                       /* another promise */
+    ops[4].io.dsync = ops[5].io.dsync = true;                     /* an error that is said once */
     ops[6].io = (struct loop_io){.op = LOOP_FDATASYNC, .fd = fd}; /* in between */
     go(8, 0);
     prepare(LOOP_READV, fd, 2);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <linux/openat2.h>
+#include <net/if.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -17,6 +18,7 @@
 #include "base/chardev_priv.h"
 #include "base/jail.h"
 #include "devices/fs/fs_priv.h"
+#include "devices/net/backend.h"
 #include "devices/virtio/vdev.h"
 #include "vmm/sandbox_lists.h"
 
@@ -255,6 +257,24 @@ Test(sandbox, a_device_brings_its_own_calls_and_no_others)
     ends(&(struct child){.kind = SANDBOX_LOOP, .list = vsock, .fn = inet_socket}, "socket (41)");
     ends(&(struct child){.kind = SANDBOX_LOOP, .fn = unix_socket}, "socket (41)");
     ends(&(struct child){.kind = SANDBOX_VCPU, .list = vsock, .fn = unix_socket}, "socket (41)");
+}
+
+static void unix_datagrams(void)
+{
+    cr_assert_geq(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), 0);
+}
+static void a_scope(void)
+{
+    if (if_nametoindex("lo") == 0)
+        _exit(1);
+}
+/* libslirp reads the host's resolv.conf anew: "nameserver fe80::1%eth0" may come to stand in it. */
+Test(sandbox, a_name_server_with_a_scope)
+{
+    works(&(struct child){.kind = SANDBOX_SLIRP, .list = &net_user_calls, .fn = a_scope});
+    works(&(struct child){.kind = SANDBOX_SLIRP, .list = &net_user_calls, .fn = unix_datagrams});
+    ends(&(struct child){.kind = SANDBOX_SLIRP, .list = &net_user_calls, .fn = unix_socket},
+         "socket (41)");
 }
 
 static int open_at(const char *name, uint64_t flags)

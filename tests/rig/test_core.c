@@ -34,6 +34,14 @@ Test(core, what_a_transport_may_ask)
     cr_assert_eq(base.v, RIG_SHM + MIB(2), "each at a multiple of 2 MiB");
     cr_assert_eq(n, MIB(2));
     cr_assert_not(vdev_shm(r->dev, 9, &base, &n), "there was no room for a third");
+    cr_assert_not(vdev_shm(r->dev, 0, &base, &n));
+    struct err e;
+    cr_assert_lt(vdev_update(r->dev, NULL, &e), 0);
+    cr_assert_str_eq(e.msg, "a core device has nothing that can be changed");
+    uint8_t beyond[4] = {1, 2, 3, 4};
+    vdev_config_get(r->dev, 16, beyond, sizeof(beyond));
+    cr_assert_eq(get_bytes(beyond, 4), 0);
+    cr_assert(vdev_queue_enabled(r->dev, 0) && vdev_queue_enabled(r->dev, 1));
     cr_assert_eq(vdev_kick_fd(r->dev, 2), -1);
     cr_assert_geq(vdev_kick_fd(r->dev, 1), 0);
     cr_assert_null(vdev_queue(r->dev, 2));
@@ -43,6 +51,9 @@ Test(core, what_a_transport_may_ask)
     cr_assert(served(r, 0) && served(r, 1));
     vdev_free(NULL);
     transport_free(NULL);
+    rig_down(r);
+    r = core_up((struct core_opts){0}, NULL);
+    cr_assert_eq(vdev_add_shm(r->dev, 0, (void *)MIB(8), MIB(1)), 0, "0 is an ID as any other");
     rig_down(r);
 }
 
@@ -285,15 +296,53 @@ Test(pause, an_idle_queue_goes_on_asking_for_notifications)
 
 /* --- what begins and ends with a queue --- */
 
+static unsigned open_files(void)
+{
+    unsigned n = 0;
+    for (int fd = 0; fd < 1024; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
 Test(core, a_transport_frees_its_device)
 {
-    struct rig *r = core_up((struct core_opts){0}, NULL);
-    const int fds[] = {vdev_kick_fd(r->dev, 0), vdev_kick_fd(r->dev, 1)};
-    cr_assert_eq(held.frees, 0);
+    for (enum rig_transport t = RIG_MMIO; t <= RIG_PCI; t += RIG_PCI - RIG_MMIO) {
+        unsigned before = open_files();
+        struct rig *r = core_up((struct core_opts){0}, &(struct rig_options){.transport = t});
+        cr_assert_geq(vdev_kick_all_fd(r->dev), 0);
+        cr_assert_eq(held.frees, 0);
+        rig_down(r);
+        cr_assert_eq(held.frees, 1);
+        cr_assert_eq(open_files(), before, "its descriptors are closed");
+    }
+}
+
+/* Each bit of the driver's is asked for by its number. */
+Test(core, features_by_number)
+{
+    struct rig *r = core_up((struct core_opts){.offers_all = true},
+                            &(struct rig_options){.stop_before_driver_ok = true});
+    rig_status_set(r, 0);
+    for (unsigned bit = 0; bit < 32 * VDEV_FEATURE_WORDS; bit++) {
+        for (unsigned word = 0; word < VDEV_FEATURE_WORDS; word++)
+            vdev_features_write(r->dev, word, word == bit / 32 ? 1u << bit % 32 : 0);
+        for (unsigned other = 0; other < 32 * VDEV_FEATURE_WORDS; other++) {
+            bool carried = vdev_features_driver(r->dev, bit / 32) != 0;
+            cr_assert_eq(vdev_has(r->dev, other), carried && other == bit, "%u, %u", bit, other);
+        }
+    }
     rig_down(r);
-    cr_assert_eq(held.frees, 1);
-    for (unsigned i = 0; i < ARRAY_SIZE(fds); i++)
-        cr_assert_eq(fcntl(fds[i], F_GETFD), -1, "its descriptors are closed");
+}
+
+/* What failed may not be set up any further. */
+Test(core, a_failed_device_is_not_programmed)
+{
+    struct rig *r = up();
+    r->regs->queue_reset(r, Q);
+    cr_assert_not_null(vdev_queue_program(r->dev, Q));
+    vdev_fail(r->dev, "for the test's sake");
+    cr_assert_null(vdev_queue_program(r->dev, Q));
+    rig_down(r);
 }
 
 Test(core, a_machine_reset_is_the_devices_too)
@@ -349,6 +398,7 @@ Test(core, the_edges_of_the_configuration)
     for (unsigned suspended = 0; suspended < 2; suspended++) {
         for (unsigned off = 0; off < 32; off++)
             cr_assert_eq(rig_config(r, off, 1), off < 8 ? 0x10 + off : 0, "byte %u", off);
+        cr_assert_eq(rig_config(r, 0, 4), 0x13121110);
         rig_status_set(r, 15 | VDEV_S_SUSPEND);
     }
     rig_down(r);
@@ -482,11 +532,16 @@ Test(core, a_queue_is_poked)
 {
     struct rig *r = up();
     unsigned kicks = held.kicks;
+    uint64_t told, interrupts;
     vdev_poke(r->dev, Q);
     cr_assert_eq(held.kicks, kicks);
     rig_settle(r);
     cr_assert_eq(held.kicks, kicks + 1);
+    vdev_queue_counts(r->dev, Q, &told, &interrupts);
+    cr_assert_eq(told, 0, "the driver has notified nobody");
+    unsigned resets = held.resets;
     rig_status_set(r, 0);
+    cr_assert_eq(held.resets, resets + 1);
     vdev_poke(r->dev, Q);
     rig_settle(r);
     cr_assert_eq(held.kicks, kicks + 1, "it is not live");

@@ -331,6 +331,16 @@ Test(hostile_state, registers_of_a_refused_function)
     rig_down(r);
 }
 
+Test(hostile_state, registers_of_a_refused_window)
+{
+    struct rig *r = held_up(NULL, SIZE);
+    struct state_out was = rig_save(r), s = longer_by_one(&was, "MMIO");
+    cr_assert_eq(rig_load(r, s.buf, s.len), -EBADMSG);
+    state_out_free(&was);
+    free(s.buf);
+    rig_down(r);
+}
+
 /* Who changes what a section holds gives it another number, here too. */
 Test(hostile_state, the_numbers_of_the_layouts)
 {

@@ -51,6 +51,9 @@ Test(mmio, identity)
     cr_assert_eq(rig_reg(r, VIRTIO_MMIO_MAGIC_VALUE), 0x74726976);
     cr_assert_eq(rig_reg(r, VIRTIO_MMIO_VERSION), 2);
     cr_assert_eq(rig_reg(r, VIRTIO_MMIO_DEVICE_ID), 4);
+    cr_assert_eq(rig_reg(r, VIRTIO_MMIO_CONFIG - 4), 0, "no register");
+    set_status(r, 0xff);
+    cr_assert(status(r) & FAILED, "every bit is one status, too");
     rig_down(r);
 }
 

@@ -119,6 +119,36 @@ Test(request, taken_by_nobody_while_the_queue_stands)
     }
 }
 
+Test(request, long_ones_at_once)
+{
+    for (unsigned packed = 0; packed < 2; packed++) {
+        struct rig *r = up(packed);
+        gpa_t at = rig_alloc(r, 2 * SIZE);
+        for (unsigned i = 0; i < 3; i++)
+            add(r, at, 20);
+        held_run(r);
+        cr_assert_eq(held.n, 3);
+        for (unsigned i = 0; i < 3; i++)
+            expect_segments(r, held.req[i], at, 20);
+        rig_down(r);
+    }
+}
+
+/* And the queue is gone before the turn ends in which that would have been said. */
+Test(request, completed_just_before_a_reset)
+{
+    for (unsigned packed = 0; packed < 2; packed++) {
+        struct rig *r = up(packed);
+        held_add(r, 8);
+        held_run(r);
+        held_complete(0, 3);
+        rig_negotiate(r);
+        rig_settle(r);
+        held_expect_none(r);
+        rig_down(r);
+    }
+}
+
 /* Without a turn of the loop between the completion and the end. */
 Test(request, completed_just_before_its_queue_stops)
 {
@@ -162,27 +192,4 @@ Test(request, room_is_announced_once)
         cr_assert_leq(held.kicks, kicks + 1);
         rig_down(r);
     }
-}
-
-/* 2.6.1: a pause is none; requests end as they would have, for their results are wanted. */
-Test(request, only_a_reset_gives_up)
-{
-    struct rig *r = up(false);
-    uint16_t id = held_add(r, 8);
-    held_run(r);
-    vdev_pause(r->dev);
-    cr_assert_eq(held.drains, 1);
-    cr_assert_not(held.aborting);
-    vdev_pause(r->dev);
-    cr_assert_eq(held.drains, 1, "once more changes nothing");
-    held_expect(r, id, 0);
-    vdev_resume(r->dev);
-    rig_settle(r);
-    held_add(r, 8);
-    held_run(r);
-    cr_assert_eq(held.n, 1, "and once is enough to go on");
-    rig_negotiate(r);
-    cr_assert_eq(held.drains, 2);
-    cr_assert(held.aborting);
-    rig_down(r);
 }

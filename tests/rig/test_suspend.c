@@ -106,6 +106,24 @@ Test(suspend, configuration_stands_still_across_a_load)
     rig_down(r);
 }
 
+Test(suspend, a_change_is_announced_once)
+{
+    struct rig *r = up(RIG_MMIO, false);
+    for (unsigned suspended = 0; suspended < 2; suspended++) {
+        if (suspended)
+            suspend(r);
+        vdev_config_changed(r->dev);
+        if (suspended)
+            rig_status_set(r, RUNNING);
+        cr_assert_eq(rig_irqs(r), 1);
+        suspend(r);
+        rig_status_set(r, RUNNING);
+        rig_settle(r);
+        cr_assert_eq(rig_irqs(r), 0);
+    }
+    rig_down(r);
+}
+
 /* A change that nobody was told of ends with a reset, as all does. */
 Test(suspend, a_reset_forgets_what_was_pending)
 {

@@ -58,6 +58,18 @@ Test(common, features_offered_by_word)
 }
 
 /* Also those that were not offered, up to FEATURES_OK. */
+/* Between the structures there is nothing. */
+Test(common, behind_a_structure)
+{
+    struct rig *r =
+        board_up((struct board_options){0}, &(struct rig_options){.transport = RIG_PCI});
+    cr_assert_eq(rig_structure(r, VIRTIO_PCI_CAP_COMMON_CFG, 64, 4), 0);
+    cr_assert_eq(rig_structure(r, VIRTIO_PCI_CAP_COMMON_CFG, 0xffc, 4), 0);
+    for (unsigned off = 1; off < 8; off++)
+        cr_assert_eq(rig_structure(r, VIRTIO_PCI_CAP_ISR_CFG, off, 1), 0);
+    rig_down(r);
+}
+
 Test(common, features_of_the_driver_are_read_back)
 {
     PROVES("Virtio Transport Options / Virtio Over PCI Bus / PCI Device Layout / "

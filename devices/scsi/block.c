@@ -94,6 +94,16 @@ static bool wants_protection(const struct scsi_cmd *c)
     return c->op->len > 6 && c->cdb[1] >> 5;
 }
 
+/* A pause waits for what is in flight, so one command must have an end. False, and it has ended. A
+ * CD has no page to say how much it takes; there a chain's length is the end. */
+static bool short_enough(struct scsi_cmd *c, uint64_t len)
+{
+    bool good = c->unit->cd || len <= SCSI_MOVE_MAX;
+    if (!good)
+        scsi_check(c, SENSE_FIELD);
+    return good;
+}
+
 static void read_write(struct scsi_cmd *c)
 {
     static const uint8_t fua = 8;
@@ -106,7 +116,8 @@ static void read_write(struct scsi_cmd *c)
         return;
     }
     uint64_t len = r.n * u->block;
-    if (!checked(c, r) || !(in ? scsi_has_in(c, len) : scsi_has_out(c, len)))
+    if (!checked(c, r) || !short_enough(c, len) ||
+        !(in ? scsi_has_in(c, len) : scsi_has_out(c, len)))
         return;
     c->io.file = &u->file;
     c->io.done = in ? read_done : write_done;
@@ -176,10 +187,8 @@ static void write_same(struct scsi_cmd *c)
     struct range r = range_of(c);
     uint8_t block[SCSI_BLOCK_MAX] = {0}, how = c->cdb[1];
     bool none = how & NDOB && c->op->len == 16;
-    if (r.n == 0 && r.lba < u->blocks) /* to the end */
-        r.n = u->blocks - r.lba;
     if (wants_protection(c) || how & (OBSOLETE | ANCHOR) || (how & NDOB && !none) ||
-        (how & UNMAP && !u->file.punch) || r.n > UINT32_MAX) {
+        (how & UNMAP && !u->file.punch) || r.n == 0 || r.n > SCSI_SAME_MAX / u->block) {
         scsi_check(c, SENSE_FIELD);
         return;
     }
@@ -333,7 +342,7 @@ static void start_stop(struct scsi_cmd *c)
         }
         if (u->ejected != eject) {
             u->ejected = eject;
-            u->media_event = eject ? 3 : 2; /* removed; new */
+            u->media_event = eject ? SCSI_MEDIA_REMOVED : SCSI_MEDIA_NEW;
             u->attention |= eject ? 0 : UA_MEDIUM;
         }
     }

@@ -71,17 +71,20 @@ static size_t page_identification(const struct scsi_unit *u, uint8_t *d)
     return 12 + serial;
 }
 
-/* SBC-3, 6.5.3. Zero is "no limit". */
+/* SBC-3, 6.5.3: how much one command may ask for. */
 static size_t page_block_limits(const struct scsi_unit *u, uint8_t *p)
 {
-    uint8_t *d = p - 4; /* as the standard counts */
+    static const uint8_t wsnz = 1; /* WRITE SAME of no blocks is not one of all that follow */
+    uint8_t *d = p - 4;            /* as the standard counts */
+    d[4] = wsnz;
     put_be(d + 6, 1u << u->file.physical_exp, 2);
+    put_be(d + 8, SCSI_MOVE_MAX / u->block, 4);
     if (u->file.punch) {
         put_be(d + 20, SCSI_UNMAP_BLOCKS, 4);
         put_be(d + 24, SCSI_UNMAP_MAX, 4);
         put_be(d + 28, 1u << u->file.physical_exp, 4);
     }
-    put_be(d + 36, UINT32_MAX, 8);
+    put_be(d + 36, SCSI_SAME_MAX / u->block, 8);
     return 60;
 }
 

@@ -26,9 +26,15 @@ enum {
     SCSI_EVENTS_MAX = 32, /* that wait for a buffer */
     SCSI_BLOCK_MAX = 4096,
     SCSI_FILL = 64 * 1024,       /* what WRITE SAME writes at once; a multiple of any block */
+    SCSI_SAME_MAX = 16 << 20,    /* bytes of one WRITE SAME, which may have to be written */
+    SCSI_MOVE_MAX = 64 << 20,    /* of one READ or WRITE of a disk's */
     SCSI_UNMAP_MAX = 64,         /* descriptors of one UNMAP */
     SCSI_UNMAP_BLOCKS = 1 << 22, /* of one descriptor */
 };
+
+/* What GET EVENT STATUS tells of a medium (MMC-5, 6.6.2.3), and the reason of the one change of
+ * parameters that there is. */
+enum { SCSI_MEDIA_NEW = 2, SCSI_MEDIA_REMOVED = 3, SCSI_CAPACITY_CHANGED = 0x2a | 0x09 << 8 };
 
 /* Unit attention conditions that a unit has yet to report, the most urgent first. */
 enum scsi_attention {

@@ -267,7 +267,6 @@ static void add_unit(struct scsi *s, struct scsi_unit *u)
 /* 5.6.6.3: never of an MMC device, where it is a medium that changed. */
 static void look_at_length(struct scsi *s, struct scsi_unit *u)
 {
-    enum { CAPACITY_CHANGED = 0x2a | 0x09 << 8 };
     uint64_t size;
     if (blkfile_measure(&u->file, &size) < 0 || size / u->block == 0 ||
         size / u->block == u->blocks)
@@ -275,9 +274,9 @@ static void look_at_length(struct scsi *s, struct scsi_unit *u)
     u->blocks = size / u->block;
     u->attention |= u->cd ? UA_MEDIUM : UA_CAPACITY;
     if (u->cd)
-        u->media_event = 2; /* a new one */
+        u->media_event = SCSI_MEDIA_NEW;
     else
-        scsi_event(s, VIRTIO_SCSI_T_PARAM_CHANGE, u->at, CAPACITY_CHANGED);
+        scsi_event(s, VIRTIO_SCSI_T_PARAM_CHANGE, u->at, SCSI_CAPACITY_CHANGED);
 }
 
 static bool stays(const struct scsi_unit *u, const struct wanted *w, unsigned n)

@@ -52,7 +52,8 @@ Test(scsi, vital_product_data)
             cr_assert(c.in[4] == 2 && c.in[5] == 1 && c.in[7] == 24);
         if (pages[i] == 0xb0)
             cr_assert(be(c.in + 20, 4) == 1 << 22 && be(c.in + 24, 4) == 64 &&
-                      be(c.in + 36, 8) == UINT32_MAX && be(c.in + 6, 2) == 8);
+                      be(c.in + 36, 8) == 1 << 15 && be(c.in + 8, 4) == 1 << 17 &&
+                      be(c.in + 6, 2) == 8 && c.in[4] == 1);
         if (pages[i] == 0xb1)
             cr_assert_eq(be(c.in + 4, 2), 1);
         if (pages[i] == 0xb2)
@@ -339,12 +340,12 @@ Test(scsi, write_same)
     cr_assert_eq(host.n[LOOP_FALLOCATE], 1);
     /* without data, to the end, where the host cannot */
     host.no_allocate = true;
-    is_good(run(r, CMD(0, 0, 0x93, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0)));
+    is_good(run(r, CMD(0, 0, 0x93, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7, 0)));
     image_bytes(disk, 255 * 512, back, 1024);
     cr_assert(back[511] == 255 && back[512] == 0);
     image_bytes(disk, (BLOCKS - 1) * 512, back, 512);
     cr_assert_eq(back[511], 0);
-    is_refused(run(r, CMD(0, 0, 0x93, 0x11, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0)), KEY_ILLEGAL, 0x24,
+    is_refused(run(r, CMD(0, 0, 0x93, 0x11, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1)), KEY_ILLEGAL, 0x24,
                0);
     is_refused(run(r, CMD(0, 0, 0x41, 1, 0, 0, 0, 0, 0, 0, 1, 0)), KEY_ILLEGAL, 0x24, 0);
     is_refused(run(r, CMD(0, 0, 0x41, 0x20, 0, 0, 0, 0, 0, 0, 1, 0)), KEY_ILLEGAL, 0x24, 0);

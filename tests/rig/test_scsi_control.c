@@ -158,7 +158,7 @@ Test(scsi_control, resets)
 Test(scsi_control, an_aborted_command_goes_no_further)
 {
     struct rig *r = up();
-    struct cmd c = CMD(0, 0, 0x93, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    struct cmd c = CMD(0, 0, 0x93, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0);
     host.no_allocate = true;
     host.hold = true;
     c.id = 1;
@@ -346,12 +346,12 @@ Test(scsi_control, a_reset_with_commands_in_flight)
     PROVES(
         "Device Types / SCSI Host Device / Device Operation / Device Operation: Request Queues#04");
     struct rig *r = up();
-    struct cmd c = CMD(0, 0, 0x93, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    struct cmd c = CMD(0, 0, 0x93, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0);
     host.no_allocate = true;
     cmd_add(r, &c);
     (void)cmd_ended(r, &c);
     c.at = GPA(0);
-    struct cmd d = CMD(0, 0, 0x93, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    struct cmd d = CMD(0, 0, 0x93, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0);
     d.at = rig_alloc(r, HEAD + RESP);
     uint8_t *p = rig_at(r, d.at, HEAD + RESP);
     memcpy(p, d.lun, 8);

@@ -300,6 +300,54 @@ Test(scsi_units, what_is_refused)
     rig_refuses(spec, NULL, "multiple of 2048");
 }
 
+/* --- how much one command may ask for --- */
+
+/* A disk of 128 MiB. */
+static struct rig *big(void)
+{
+    struct rig *r = up();
+    cr_assert_eq(truncate(disk, 128 << 20), 0);
+    update(r, BOTH);
+    is_refused(run(r, CMD(0, 0, TEST_UNIT_READY)), KEY_ATTENTION, 0x2a, 9);
+    return r;
+}
+
+Test(scsi_units, a_transfer_is_64_mib_at_most)
+{
+    struct rig *r = big();
+    static const uint8_t codes[] = {0x88, 0x8a, 0xa8, 0xaa}; /* of 16 and 12 bytes */
+    for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
+        struct cmd c = CMD(0, 0, codes[i]), more;
+        unsigned at = codes[i] < 0xa0 ? 10 : 6;
+        c.cdb[at + 1] = 2; /* 1 << 17 blocks, for which there is no room */
+        more = c;
+        more.cdb[at + 3] = 1;
+        cr_assert_eq(run(r, c).response, VIRTIO_SCSI_S_OVERRUN);
+        is_refused(run(r, more), KEY_ILLEGAL, 0x24, 0);
+    }
+    rig_down(r);
+}
+
+Test(scsi_units, a_write_same_is_16_mib_at_most)
+{
+    struct rig *r = big();
+    const uint8_t ones[BLOCK] = {1};
+    for (unsigned ndob = 0; ndob < 2; ndob++) {
+        const uint32_t len = ndob ? 0 : BLOCK;
+        struct cmd c = CMD(0, 0, 0x93, ndob, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 128, 0);
+        is_good(run_out(r, c, ones, len));
+        memset(host.n, 0, sizeof(host.n));
+        c.cdb[13] = 1;
+        is_refused(run_out(r, c, ones, len), KEY_ILLEGAL, 0x24, 0);
+        memset(c.cdb + 10, 0, 4); /* which is not the rest of the disk */
+        is_refused(run_out(r, c, ones, len), KEY_ILLEGAL, 0x24, 0);
+        cr_assert_eq(host.n[LOOP_WRITEV] + host.n[LOOP_FALLOCATE], 0);
+    }
+    is_refused(run_out(r, CMD(0, 0, 0x41, 0, 0, 0, 0, 0, 0, 0, 0, 0), ones, BLOCK), KEY_ILLEGAL,
+               0x24, 0);
+    rig_down(r);
+}
+
 /* --- saved state --- */
 
 Test(scsi_units, state)

@@ -376,29 +376,42 @@ Test(scsi_units, state)
     rig_down(r);
 }
 
+enum { HEADER = 16 };
+
+static uint8_t *section_of(const struct state_out *s)
+{
+    uint8_t *p = s->buf;
+    while (memcmp(p, "SCSI", 4) != 0)
+        p += HEADER + get_bytes(p + 8, 4);
+    return p;
+}
+
+static void reseal(uint8_t *section)
+{
+    enum { CHECKSUM = 12 };
+    uint32_t h = 2166136261u;
+    for (size_t i = 0; i < HEADER + get_bytes(section + 8, 4); i++)
+        h = i >= CHECKSUM && i < HEADER ? h : (h ^ section[i]) * 16777619u;
+    put_bytes(section + CHECKSUM, h, 4);
+}
+
 /* Whatever is in it, it is taken or refused, and a reset makes a good device of it. */
 Test(scsi_units, hostile_state)
 {
-    enum { HEADER = 16 };
     struct rig *r = up();
     update(r, DISK_ONLY); /* an event waits */
     struct state_out s = rig_save(r);
-    size_t at = 0;
-    while (memcmp(s.buf + at, "SCSI", 4) != 0)
-        at += HEADER + get_bytes(s.buf + at + 8, 4);
-    size_t len = get_bytes(s.buf + at + 8, 4);
+    uint8_t *section = section_of(&s);
+    size_t len = get_bytes(section + 8, 4);
     unsigned refused = 0;
     for (size_t i = HEADER; i < HEADER + len; i++) {
         for (unsigned bit = 0; bit < 8; bit++) {
-            s.buf[at + i] ^= (uint8_t)(1 << bit);
-            uint32_t h = 2166136261u;
-            for (size_t k = 0; k < HEADER + len; k++)
-                h = k >= 12 && k < HEADER ? h : (h ^ s.buf[at + k]) * 16777619u;
-            put_bytes(s.buf + at + 12, h, 4);
+            section[i] ^= (uint8_t)(1 << bit);
+            reseal(section);
             int rc = rig_load(r, s.buf, s.len);
             cr_assert(rc == 0 || rc == -EBADMSG);
             refused += rc < 0;
-            s.buf[at + i] ^= (uint8_t)(1 << bit);
+            section[i] ^= (uint8_t)(1 << bit);
         }
     }
     cr_assert_gt(refused, 8 * len / 3);
@@ -406,6 +419,74 @@ Test(scsi_units, hostile_state)
     vdev_resume(r->dev);
     rig_up_again(r);
     calm(r, 0);
+    state_out_free(&s);
+    rig_down(r);
+}
+
+/* Where in it things are. */
+enum { EVENTS = 18, REASON = 4, LUN = 9, UNIT = 19, FLAGS = 17, MEDIA };
+
+static int load_sealed(struct rig *r, const struct state_out *s)
+{
+    reseal(section_of(s));
+    return rig_load(r, s->buf, s->len);
+}
+
+/* Nor does a disc come out by what is refused behind it. */
+Test(scsi_units, a_disk_has_no_tray_to_load)
+{
+    struct rig *r = up();
+    struct state_out s = rig_save(r);
+    uint8_t *first = section_of(&s) + HEADER + EVENTS + 1, *then = first + UNIT, of_disk[UNIT];
+    cr_assert_eq(first[-2], 0, "no events");
+    static const uint8_t bad[][2] = {{FLAGS, 2}, {FLAGS, 3}, {FLAGS, 4}, {MEDIA, 2}, {MEDIA, 3}};
+    memcpy(of_disk, first, UNIT);
+    memcpy(first, then, UNIT);
+    memcpy(then, of_disk, UNIT);
+    cr_assert_eq(load_sealed(r, &s), 0);
+    first[FLAGS] = 3;
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        then[bad[i][0]] = bad[i][1];
+        cr_assert_eq(load_sealed(r, &s), -EBADMSG);
+        then[bad[i][0]] = 0;
+    }
+    state_out_free(&s);
+    vdev_resume(r->dev);
+    rig_up_again(r); /* a power-on would close the tray */
+    calm(r, 0);
+    calm(r, 1);
+    rig_down(r);
+}
+
+/* Only events that the device makes, of addresses that there can be. */
+Test(scsi_units, events_to_load)
+{
+    static const struct {
+        uint32_t event, reason, lun;
+        bool good;
+    } cases[] = {
+        {VIRTIO_SCSI_T_TRANSPORT_RESET, VIRTIO_SCSI_EVT_RESET_REMOVED, 0, true},
+        {VIRTIO_SCSI_T_TRANSPORT_RESET, VIRTIO_SCSI_EVT_RESET_RESCAN, 16383, true},
+        {VIRTIO_SCSI_T_TRANSPORT_RESET, VIRTIO_SCSI_EVT_RESET_RESCAN, 16384, false},
+        {VIRTIO_SCSI_T_TRANSPORT_RESET, VIRTIO_SCSI_EVT_RESET_HARD, 0, false},
+        {VIRTIO_SCSI_T_TRANSPORT_RESET, 3, 0, false},
+        {VIRTIO_SCSI_T_PARAM_CHANGE, 0x2a | 0x09 << 8, 0, true},
+        {VIRTIO_SCSI_T_PARAM_CHANGE, 0x2a | 0x09 << 8, 0xffff, false},
+        {VIRTIO_SCSI_T_PARAM_CHANGE, 0x2a, 0, false},
+        {VIRTIO_SCSI_T_ASYNC_NOTIFY, 0, 0, false},
+    };
+    struct rig *r = up();
+    cr_assert_eq(truncate(disk, 2 * BLOCKS * BLOCK), 0);
+    update(r, BOTH); /* an event waits */
+    struct state_out s = rig_save(r);
+    uint8_t *event = section_of(&s) + HEADER + EVENTS;
+    cr_assert_eq(event[-1], 1);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        put_bytes(event, cases[i].event, 4);
+        put_bytes(event + REASON, cases[i].reason, 4);
+        put_bytes(event + LUN, cases[i].lun, 2);
+        cr_assert_eq(load_sealed(r, &s), cases[i].good ? 0 : -EBADMSG, "case %zu", i);
+    }
     state_out_free(&s);
     rig_down(r);
 }

@@ -115,14 +115,18 @@ int mem_load(struct vdev *d, struct state_in *s)
     if (rc < 0 || !same || !image_fits(m, requested, usable, present))
         return -EBADMSG;
     mem_power_on(d);
-    atomic_store(&m->usable, usable);
-    atomic_store(&m->requested, requested);
     for (uint64_t off = 0; off < usable && rc == 0; off += m->block) {
         if (!plugged_in(present, off / m->block))
             continue;
         rc = mem_let_guest(m, off, off + m->block, true);
         mem_mark(m, off, off + m->block, rc == 0);
     }
+    if (rc < 0) {
+        mem_power_on(d); /* as before the first of them */
+        return rc;
+    }
+    atomic_store(&m->usable, usable);
+    atomic_store(&m->requested, requested);
     atomic_store(&m->plugged, mem_count(m, 0, m->size));
-    return rc;
+    return 0;
 }

@@ -348,8 +348,16 @@ Test(mem, a_state_that_cannot_be)
     reseal(section);
     cr_assert_eq(rig_load(r, s.buf, s.len), 0);
     cr_assert_eq(FIELD(r, plugged_size), 3 * BLOCK);
-    protect_fails_after = 3;
+    uint64_t usable = FIELD(r, usable_region_size);
+    put_bytes(section + HEADER + REQUESTED, 0, 8);
+    put_bytes(section + HEADER + USABLE, 4 * BLOCK, 8);
+    reseal(section);
+    protect_fails_after = 4;
     cr_assert_eq(rig_load(r, s.buf, s.len), -EBADMSG, "the host cannot");
+    cr_assert_eq(FIELD(r, plugged_size), 0, "as after a power-on");
+    cr_assert_eq(FIELD(r, requested_size), BLOCK);
+    cr_assert_eq(FIELD(r, usable_region_size), usable);
+    cr_assert(!reachable(r, 0) && !dma(r, 0, BLOCK));
     state_out_free(&s);
     rig_down(r);
 }

@@ -76,6 +76,13 @@ void fd_give(uint64_t n);
  * left of the room. How many, to be given back. */
 uint64_t CHECKED fd_share(uint64_t most);
 
+/* A socket that this process made by a name, to be removed while it is still the one there. */
+struct own_path {
+    uint64_t dev, ino; /* ino 0: none */
+};
+int CHECKED own_path_made(struct own_path *o, const char *path); /* just now; 0 or -errno */
+void own_path_remove(const struct own_path *o, const char *path);
+
 /* What may hold anything, such as a file's name, becomes part of one line. */
 static inline void make_one_line(char *text, size_t len)
 {

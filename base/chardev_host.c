@@ -131,7 +131,6 @@ static int remove_stale(const struct sockaddr_un *addr, struct err *e)
 static int open_unix(struct chardev *c, const char *path, struct err *e)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    struct stat st;
     size_t size = strlen(path) + 1;
 
     if (size == 1 || size > sizeof(addr.sun_path))
@@ -149,12 +148,13 @@ static int open_unix(struct chardev *c, const char *path, struct err *e)
     if (bind(c->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
         return err_input(e, -errno, "%s", path);
     c->path = strdup(path);
-    if (!c->path || lstat(path, &st) < 0 || listen(c->listen_fd, 4) < 0)
-        return err_host(e, -errno, "%s", path);
+    r = c->path ? own_path_made(&c->own, path) : -ENOMEM;
+    if (r == 0 && listen(c->listen_fd, 4) < 0)
+        r = -errno;
+    if (r < 0)
+        return err_host(e, r, "%s", path);
     sandbox_need(&chardev_socket_calls);
     sandbox_path(path, SANDBOX_REMOVE);
-    c->path_dev = st.st_dev;
-    c->path_ino = st.st_ino;
     jail_remove_at_end(path);
     r = open_timer(c, e);
     return r < 0 ? r : hold_init(c, HOLD_MAX, e);
@@ -180,8 +180,6 @@ int chardev_open(struct chardev *c, const struct chardev_spec *spec, int in_fd, 
 
 void chardev_close(struct chardev *c)
 {
-    struct stat st;
-
     if (c->terminal)
         term_close();
     if (chardev_is_duplex(c))
@@ -190,10 +188,7 @@ void chardev_close(struct chardev *c)
         fd_cleanup_(&c->out_fd);
     fd_cleanup_(&c->listen_fd);
     fd_cleanup_(&c->timer_fd);
-    /* Only while it is still the one that we made. */
-    if (c->kind == CHARDEV_UNIX && c->path && lstat(c->path, &st) == 0 &&
-        st.st_dev == c->path_dev && st.st_ino == c->path_ino)
-        (void)unlink(c->path);
+    own_path_remove(&c->own, c->path);
     free(c->path);
     free(c->hold.buf);
 }

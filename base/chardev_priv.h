@@ -28,7 +28,7 @@ struct chardev {
     struct chardev_client clients[CHARDEV_CLIENTS];
     unsigned n_clients;
     char *path; /* PTY: its name; UNIX: what to unlink */
-    uint64_t path_dev, path_ino;
+    struct own_path own;
     void (*quit)(void *ctx);
     void *quit_ctx;
 

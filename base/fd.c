@@ -1,8 +1,9 @@
-/* base/fd.c - see base.h: descriptors. */
+/* base/fd.c - see base.h: descriptors, and names of what they are. */
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/base.h"
@@ -21,6 +22,22 @@ int poll_ms(struct pollfd *fds, unsigned n, int timeout_ms)
     const struct timespec t = {.tv_sec = timeout_ms / 1000,
                                .tv_nsec = timeout_ms % 1000 * 1000000l};
     return ppoll(fds, n, timeout_ms < 0 ? NULL : &t, NULL);
+}
+
+int own_path_made(struct own_path *o, const char *path)
+{
+    struct stat st;
+    if (lstat(path, &st) < 0)
+        return -errno;
+    *o = (struct own_path){.dev = st.st_dev, .ino = st.st_ino};
+    return 0;
+}
+
+void own_path_remove(const struct own_path *o, const char *path)
+{
+    struct stat st;
+    if (o->ino && lstat(path, &st) == 0 && st.st_dev == o->dev && st.st_ino == o->ino)
+        (void)unlink(path);
 }
 
 /* --- how many --- */

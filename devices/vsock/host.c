@@ -197,7 +197,6 @@ int host_connect(struct vsock *v, uint32_t port, uint16_t type)
 static int bind_path(struct vsock *v, struct err *e)
 {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
-    struct stat st;
     size_t len = strlen(v->path), most = sizeof(at.sun_path) - SUFFIX_MAX;
     if (len > most)
         return err_input(e, 0, "vsock: %s: the path of a socket has at most %zu characters here",
@@ -211,11 +210,10 @@ static int bind_path(struct vsock *v, struct err *e)
         return errno == EADDRINUSE
                    ? err_input(e, 0, "vsock: %s: exists; remove it if it is nobody's", v->path)
                    : err_input(e, -errno, "vsock: %s", v->path);
-    if (lstat(v->path, &st) < 0)
-        return err_host(e, -errno, "vsock: %s", v->path);
+    int rc = own_path_made(&v->own, v->path);
+    if (rc < 0)
+        return err_host(e, rc, "vsock: %s", v->path);
     sandbox_path(v->path, SANDBOX_REMOVE);
-    v->path_dev = st.st_dev;
-    v->path_ino = st.st_ino;
     jail_remove_at_end(v->path);
     return listen(v->listen_fd, BACKLOG) < 0 ? err_host(e, -errno, "vsock: %s", v->path) : 0;
 }
@@ -243,14 +241,10 @@ int host_open(struct vsock *v, const char *path, struct err *e)
 
 void host_close(struct vsock *v)
 {
-    struct stat st;
     loop_unwatch(v->loop, &v->watch);
     loop_timer_close(&v->tick);
     fd_cleanup_(&v->epoll_fd);
     fd_cleanup_(&v->listen_fd);
-    /* Only while it is still the one that we made. */
-    if (v->path_ino && lstat(v->path, &st) == 0 && st.st_dev == v->path_dev &&
-        st.st_ino == v->path_ino)
-        (void)unlink(v->path);
+    own_path_remove(&v->own, v->path);
     free(v->path);
 }

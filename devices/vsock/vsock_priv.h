@@ -111,7 +111,7 @@ struct vsock {
     struct loop *loop;
     uint32_t cid;
     char *path;
-    uint64_t path_dev, path_ino;
+    struct own_path own;
     int listen_fd, epoll_fd;
     unsigned conn_max;       /* of a descriptor each, which are this device's own: fd_share() */
     struct loop_watch watch; /* the epoll set */

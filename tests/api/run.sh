@@ -458,6 +458,14 @@ socket() {
     want 200 'Not started' GET /
     kill -INT "$pid"
     ended 130
+    begin # and what has taken the name over since is not removed
+    mv sock ours
+    echo theirs > sock
+    kill -INT "$pid"
+    until_true 'the end' gone
+    [[ -f sock ]] || fault "somebody else's file was removed"
+    rm -f sock ours
+    ended 130
 }
 
 # The guest reads on, whatever clients send; VMM_API_REQUESTS says how much they do.

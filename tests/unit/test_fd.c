@@ -1,6 +1,7 @@
 /* tests/unit/test_fd.c - descriptors: how many devices may make us hold, and that what one of them
  * keeps for itself is nobody else's. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <sys/resource.h>
 
 #include "base/base.h"
@@ -17,6 +18,24 @@ static unsigned take_all(void)
     while (fd_take())
         n++;
     return n;
+}
+
+Test(fd, who_made_a_name_removes_only_its_own)
+{
+    char path[] = "/tmp/vmm-test-fd.XXXXXX", other[] = "/tmp/vmm-test-fd.XXXXXX";
+    struct own_path none = {0}, own = {0};
+    close(mkstemp(path));
+    close(mkstemp(other));
+    own_path_remove(&none, path);
+    cr_assert_eq(own_path_made(&own, path), 0);
+    cr_assert_eq(rename(other, path), 0); /* both are there, so they are two */
+    own_path_remove(&own, path);
+    cr_assert_eq(access(path, F_OK), 0);
+    cr_assert_eq(own_path_made(&own, path), 0);
+    own_path_remove(&own, path);
+    cr_assert_eq(access(path, F_OK), -1);
+    own_path_remove(&own, path);
+    cr_assert_eq(own_path_made(&own, path), -ENOENT);
 }
 
 Test(fd, the_limit_is_raised_once_and_a_part_is_kept)

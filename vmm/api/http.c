@@ -58,6 +58,7 @@ struct api_http {
     int fd; /* epoll's */
     unsigned connections;
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    struct own_path own;
 };
 
 /* A request while its body comes in. */
@@ -186,7 +187,7 @@ static void drop_message(void *ctx, const char *fmt, va_list ap)
 /* --- life --- */
 
 /* Only this user may connect. */
-static int listen_at(const char *path, struct err *e)
+static int listen_at(const char *path, struct own_path *own, struct err *e)
 {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof(at.sun_path))
@@ -203,9 +204,11 @@ static int listen_at(const char *path, struct err *e)
         return err_input(e, 0, "--api-sock %s: there is such a file already", path);
     if (rc < 0)
         return err_input(e, rc, "--api-sock %s", path);
-    if (listen(fd, BACKLOG) < 0) {
+    rc = own_path_made(own, path);
+    if (rc == 0 && listen(fd, BACKLOG) < 0)
         rc = -errno;
-        (void)unlink(path);
+    if (rc < 0) {
+        own_path_remove(own, path);
         return err_host(e, rc, "--api-sock %s", path);
     }
     jail_remove_at_end(path);
@@ -231,7 +234,7 @@ int http_open(struct api *a, const char *path, struct api_http **out, struct err
     AUTO_FREE struct api_http *h = calloc(1, sizeof(*h));
     if (!h)
         return err_host(e, -ENOMEM, "control socket");
-    AUTO_FD fd = listen_at(path, e);
+    AUTO_FD fd = listen_at(path, &h->own, e);
     if (fd < 0)
         return fd;
     h->api = a;
@@ -240,7 +243,7 @@ int http_open(struct api *a, const char *path, struct api_http **out, struct err
     const union MHD_DaemonInfo *info =
         h->daemon ? mhd.get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
     if (!info) {
-        (void)unlink(path);
+        own_path_remove(&h->own, path);
         return err_host(e, 0, "--api-sock %s: no HTTP server can be made", path);
     }
     h->fd = info->epoll_fd;
@@ -253,7 +256,7 @@ void http_close(struct api_http *h)
 {
     if (!h)
         return;
-    (void)unlink(h->path);
+    own_path_remove(&h->own, h->path);
     mhd.stop_daemon(h->daemon);
     free(h);
 }

@@ -103,8 +103,10 @@ static void serve(struct outside *o)
 {
     struct request r;
     if (recv(o->ask, &r, sizeof(r), 0) == sizeof(r)) {
-        for (unsigned i = 0; i < r.n; i++)
+        for (unsigned i = 0; i < MIN(r.n, (unsigned)SOCKETS_MAX); i++) {
+            r.sockets[i][PATH_BYTES - 1] = '\0';
             remember(o, r.sockets[i]);
+        }
         int rc = change_root(o->dir);
         (void)send(o->ask, &rc, sizeof(rc), MSG_NOSIGNAL);
     }

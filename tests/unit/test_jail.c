@@ -3,6 +3,8 @@
 #include "base/jail.h"
 
 #include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "tests/unit/tree_try.h"
@@ -105,6 +107,28 @@ Test(jail, a_shared_folder_acts_as_the_new_user, .fini = teardown)
     MUST(tree_lookup(t, n, "roots", &entry) == 0);
     struct tree_node *roots = tree_get(t, entry.id);
     MUST(tree_open(t, &root_user, roots, O_RDONLY, false, &handle) == -EACCES);
+    _exit(0);
+}
+
+/* The outside is not led beyond what it was sent, whatever that says. */
+Test(jail, more_sockets_than_there_is_room_for, .fini = teardown)
+{
+    enum { SOCKETS = 32 };
+    struct {
+        unsigned n;
+        char sockets[SOCKETS][sizeof(((struct sockaddr_un *)0)->sun_path)];
+    } request = {.n = UINT32_MAX};
+    int ask = 3, type = 0, rc = -1;
+    if (!inside())
+        return;
+    memset(request.sockets, 'x', sizeof(request.sockets));
+    for (; type != SOCK_SEQPACKET; ask++) {
+        socklen_t len = sizeof(type);
+        MUST(ask < 256);
+        (void)getsockopt(ask, SOL_SOCKET, SO_TYPE, &type, &len);
+    }
+    MUST(send(ask - 1, &request, sizeof(request), 0) == sizeof(request));
+    MUST(recv(ask - 1, &rc, sizeof(rc), 0) == sizeof(rc) && rc == 0);
     _exit(0);
 }
 

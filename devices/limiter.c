@@ -151,6 +151,7 @@ void limiter_close(struct limiter *l)
 {
     if (l->loop)
         loop_call(l->loop, close_on_loop, l);
+    (void)pthread_mutex_destroy(&l->lock);
 }
 
 bool limiter_empty(struct limiter *l, unsigned way)

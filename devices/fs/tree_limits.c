@@ -17,7 +17,7 @@ void tree_share(bool more)
     more ? trees++ : trees--;
 }
 
-/* While others take and give, a few less. */
+/* While others take and give, a few more or less. */
 static uint64_t share(void)
 {
     return (taken + fd_left()) / trees;

@@ -392,7 +392,7 @@ BOTH(tree_lock, so_many_owners)
 }
 
 /* Each is a record in the host's kernel, and costs no descriptor. */
-BOTH(tree_lock, so_many_ranges)
+Test(tree_lock, so_many_ranges, .init = setup_user, .fini = teardown)
 {
     enum { MOST = 8192 };
     struct tree_entry en;

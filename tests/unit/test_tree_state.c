@@ -577,7 +577,7 @@ static int many_locks(uint8_t kind, unsigned n)
     return finish();
 }
 
-BOTH(tree_state, more_locks_than_there_can_be)
+Test(tree_state, more_locks_than_there_can_be, .init = setup_user, .fini = teardown)
 {
     enum { MOST = 8192 };
     host_file(at("f"), "x");

@@ -465,16 +465,17 @@ Test(tree_limits, each_folder_has_its_share, .init = make_folders, .fini = teard
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &l), 0);
     new_tree();
     cr_assert_eq(tree_new(&config, &other, &e), 0, "%s", e.msg);
-    cr_assert_eq(known_by(t, &rc), 57, "three quarters of one half of 150");
+    cr_assert_eq(fd_share(10), 10, "a device that has its own for good");
+    cr_assert_eq(known_by(t, &rc), 53, "three quarters of one half of 140");
     cr_assert_eq(rc, -ENFILE);
     while ((rc = WITH(TREE_ROOT, tree_open_folder(t, n, &h))) == 0)
         opened++;
     cr_assert_eq(rc, -ENFILE);
-    cr_assert_eq(opened, 75 - 57);
-    cr_assert_eq(known_by(other, &rc), 57);
+    cr_assert_eq(opened, 70 - 53);
+    cr_assert_eq(known_by(other, &rc), 53);
     cr_assert_eq(rc, -ENFILE);
     tree_free(other);
-    cr_assert_eq(known_by(t, &rc), 113, "alone, it has all of it");
+    cr_assert_eq(known_by(t, &rc), 105, "alone, it has all of it");
 }
 
 /* ---- Set-up ---- */

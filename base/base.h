@@ -72,6 +72,7 @@ int poll_ms(struct pollfd *fds, unsigned n, int timeout_ms);
 uint64_t fd_room(void);     /* in all; raises the soft limit at the first call, which is main()'s */
 bool CHECKED fd_take(void); /* one; false: none is left */
 void fd_give(uint64_t n);
+uint64_t fd_left(void); /* of the room, at this moment */
 /* For as long as a device lives, whatever others take: at most `most`, and a quarter of what is
  * left of the room. How many, to be given back. */
 uint64_t CHECKED fd_share(uint64_t most);

@@ -77,6 +77,12 @@ void fd_give(uint64_t n)
     taken -= n;
 }
 
+uint64_t fd_left(void)
+{
+    uint64_t now = taken;
+    return now < fd_room() ? fd_room() - now : 0;
+}
+
 uint64_t fd_share(uint64_t most)
 {
     uint64_t n, all = fd_room(), before = taken;

@@ -26,23 +26,28 @@ int window_new(struct fs_window *w, uint64_t len)
     return 0;
 }
 
-void window_free(struct fs_window *w)
+/* There is always something of ours in the window: whatever the kernel would put into a hole of it,
+ * a stack or memory of malloc()'s, the guest would see. What has failed has left the window as it
+ * was: the kernel looks first whether the process may have so many mappings, and only what a file
+ * system cannot refuse is done in place. But it may have run out of memory for its own records once
+ * the old mapping was gone. */
+static int empty(const struct fs_window *w, uint64_t off, uint64_t len, int how)
 {
-    window_clear(w);
-    hostmap_free(w->host, w->len);
-    free(w->map);
-    (void)pthread_mutex_destroy(&w->lock);
+    return mmap(w->host + off, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | how,
+                -1, 0) == MAP_FAILED
+               ? -errno
+               : 0;
 }
 
-/* There is always something of ours in the window: whatever the kernel would put into a hole of it,
- * a stack or memory of malloc()'s, the guest would see. Where MAP_FIXED fails, what was there may
- * have gone already, so only what a file system cannot refuse is done in place, and a failure of
- * that is one to be short of memory for the kernel's own records. */
-static void take_away(struct fs_window *w, uint64_t off, uint64_t len)
+static bool was_hole(const struct fs_window *w, uint64_t off, uint64_t len)
 {
-    if (mmap(w->host + off, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
-             -1, 0) == MAP_FAILED)
-        abort();
+    return empty(w, off, len, MAP_FIXED_NOREPLACE) == 0;
+}
+
+static int take_away(const struct fs_window *w, uint64_t off, uint64_t len)
+{
+    int rc = empty(w, off, len, MAP_FIXED);
+    return rc < 0 && was_hole(w, off, len) ? 0 : rc;
 }
 
 /* Files of huge pages can only be mapped, and taken away, in those. */
@@ -54,7 +59,7 @@ static bool has_small_pages(int fd)
 
 /* Some file systems refuse a mapping late (FUSE and 9p without a cache, sysfs): it is made
  * elsewhere and then moved. */
-static int put(struct fs_window *w, const struct fs_mapping *m, int fd)
+static int put(const struct fs_window *w, const struct fs_mapping *m, int fd)
 {
     int prot = PROT_READ | (m->writable ? PROT_WRITE : 0);
     if (!has_small_pages(fd))
@@ -62,9 +67,11 @@ static int put(struct fs_window *w, const struct fs_mapping *m, int fd)
     void *made = mmap(NULL, m->len, prot, MAP_SHARED | MAP_NORESERVE, fd, (off_t)m->foff);
     if (made == MAP_FAILED)
         return -errno;
-    if (mremap(made, m->len, m->len, MREMAP_MAYMOVE | MREMAP_FIXED, w->host + m->off) == MAP_FAILED)
-        abort();
-    return 0;
+    if (mremap(made, m->len, m->len, MREMAP_MAYMOVE | MREMAP_FIXED, w->host + m->off) != MAP_FAILED)
+        return 0;
+    int rc = -errno;
+    (void)munmap(made, m->len);
+    return rc;
 }
 
 /* --- the list, in order of offsets --- */
@@ -142,10 +149,10 @@ int window_map(struct fs_window *w, const struct fs_mapping *m, int fd)
 {
     (void)pthread_mutex_lock(&w->lock);
     int rc = has_room(w, without(w, m->off, m->len) + 1) ? put(w, m, fd) : -ENOSPC;
-    if (rc == 0) {
+    if (rc == 0 || was_hole(w, m->off, m->len))
         forget_range(w, m->off, m->len);
+    if (rc == 0)
         insert(w, find(w, m->off), *m);
-    }
     recount(w);
     (void)pthread_mutex_unlock(&w->lock);
     return rc;
@@ -155,26 +162,33 @@ int window_map(struct fs_window *w, const struct fs_mapping *m, int fd)
 int window_unmap(struct fs_window *w, uint64_t off, uint64_t len)
 {
     (void)pthread_mutex_lock(&w->lock);
-    int rc = has_room(w, without(w, off, len)) ? 0 : -ENOSPC;
-    if (rc == 0) {
-        take_away(w, off, len);
+    int rc = has_room(w, without(w, off, len)) ? take_away(w, off, len) : -ENOSPC;
+    if (rc == 0)
         forget_range(w, off, len);
-    }
     recount(w);
     (void)pthread_mutex_unlock(&w->lock);
     return rc;
 }
 
+/* What cannot be taken away now is when the next session begins. */
 void window_clear(struct fs_window *w)
 {
     if (!w->host)
         return;
     (void)pthread_mutex_lock(&w->lock);
-    if (w->n)
-        take_away(w, 0, w->len);
-    w->n = 0;
+    if (w->n && take_away(w, 0, w->len) == 0)
+        w->n = 0;
     recount(w);
     (void)pthread_mutex_unlock(&w->lock);
+}
+
+void window_free(struct fs_window *w)
+{
+    w->n = 0;
+    recount(w);
+    hostmap_free(w->host, w->len);
+    free(w->map);
+    (void)pthread_mutex_destroy(&w->lock);
 }
 
 /* --- requests --- */

@@ -161,7 +161,10 @@ static void take(struct fs *fs, struct vq *q, struct vq_req *req, size_t *now)
         interrupt(r);
         return;
     case FUSE_SETLKW:
-        waits_add(r);
+        if (!waits_add(r)) {
+            fs_answer_error(r, -ENOLCK);
+            return;
+        }
         break;
     default:
         break;

@@ -30,6 +30,7 @@ enum {
     FS_TRANSFER_MAX = 1 << 20, /* bytes of one READ or WRITE */
     FS_NOW_MAX = 128 << 10,  /* of one READ that the loop does by itself: less than a hop costs, */
     FS_NOW_TURN = 1 << 20,   /* and of all of them, before threads share the rest */
+    FS_WAITS_MAX = 512,      /* requests for a lock that wait: a ring of them */
     FS_PAGE = 4096,          /* FUSE counts a request's data in these */
     FS_MAPPINGS_MAX = 4096,  /* of a window, */
     FS_MAPPINGS_ALL = 16384, /* of all: each is two or three of the process's 65530 */
@@ -88,7 +89,7 @@ struct fs {
         struct fs_req *first; /* SETLKW, from the ring to its answer */
         uint64_t freed;       /* how often a lock may have gone */
         uint64_t early[8];    /* INTERRUPTs that came before what they interrupt */
-        unsigned n_early, n_parked;
+        unsigned n_early, n, n_parked;
         struct loop_timer timer;
     } waits;
     struct log_limit full;
@@ -215,7 +216,7 @@ int CHECKED window_load(struct fs *fs, struct state_in *s);
 
 int CHECKED waits_init(struct fs *fs);
 void waits_free(struct fs *fs);
-void waits_add(struct fs_req *r);
+bool CHECKED waits_add(struct fs_req *r); /* false: too many do */
 /* It was tried: true when it goes on waiting, false when it has to be answered. */
 bool waits_park(struct fs_req *r);
 void waits_remove(struct fs_req *r);

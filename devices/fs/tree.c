@@ -1,10 +1,12 @@
 /* devices/fs/tree.c - see tree.h: setting up, letting go. */
 #include "devices/fs/tree.h"
 
+#include <sys/random.h>
+
 #include "base/jail.h"
 #include "devices/fs/tree_priv.h"
 
-enum { BUCKETS_MIN = 256, BUCKETS_MAX = 1 << 17 };
+enum { BITS_MIN = 8, BITS_MAX = 17 };
 
 static int open_proc(struct tree *t, struct err *e)
 {
@@ -22,7 +24,7 @@ static int open_proc(struct tree *t, struct err *e)
 
 static int open_root(struct tree *t, const char *dir, struct err *e)
 {
-    int rc = tree_take_slot(t, &t->nodes, t->max_nodes);
+    int rc = tree_take_slot(t, &t->nodes);
     if (rc < 0)
         return err_host(e, rc, "shared folder %s", dir);
     struct tree_node *n = t->root = tree_node_new();
@@ -57,13 +59,16 @@ static int open_root(struct tree *t, const char *dir, struct err *e)
 
 static int make_tables(struct tree *t, struct err *e)
 {
-    uint64_t n = BUCKETS_MIN;
-    while (n < t->max_nodes && n < BUCKETS_MAX)
-        n *= 2;
-    t->mask = n - 1;
-    t->by_id = calloc(n, sizeof(struct tree_node *));
-    t->by_key = calloc(n, sizeof(struct tree_node *));
-    t->by_handle = calloc(TREE_FILE_BUCKETS, sizeof(struct tree_file *));
+    t->bits = BITS_MIN;
+    while (tree_buckets(t) < tree_most(t, &t->nodes) && t->bits < BITS_MAX)
+        t->bits++;
+    if (getrandom(t->odd, sizeof(t->odd), 0) != sizeof(t->odd))
+        return err_host(e, -errno, "a shared folder: random numbers");
+    for (size_t i = 0; i < ARRAY_SIZE(t->odd); i++)
+        t->odd[i] |= 1;
+    t->by_id = calloc(tree_buckets(t), sizeof(struct tree_node *));
+    t->by_key = calloc(tree_buckets(t), sizeof(struct tree_node *));
+    t->by_handle = calloc(tree_buckets(t), sizeof(struct tree_file *));
     if (!t->by_id || !t->by_key || !t->by_handle)
         return err_host(e, -ENOMEM, "a shared folder");
     return 0;
@@ -71,16 +76,14 @@ static int make_tables(struct tree *t, struct err *e)
 
 static int set_up(struct tree *t, const struct tree_config *c, struct err *e)
 {
-    uint64_t room = fd_room();
     int rc = open_proc(t, e);
     if (rc == 0)
         rc = tree_ids_init(t, c, e);
     if (rc < 0)
         return rc;
     t->ro = c->ro;
-    /* A guest that remembers all it may must still be able to open some of it. */
-    t->max_nodes = c->max_nodes ? c->max_nodes : room - room / 4;
-    t->max_files = c->max_files ? c->max_files : room / 2;
+    t->max_nodes = c->max_nodes ? c->max_nodes : UINT64_MAX;
+    t->max_files = c->max_files ? c->max_files : UINT64_MAX;
     rc = make_tables(t, e);
     return rc < 0 ? rc : open_root(t, c->dir, e);
 }
@@ -91,6 +94,7 @@ int tree_new(const struct tree_config *c, struct tree **out, struct err *e)
     if (!t)
         return err_host(e, -ENOMEM, "a shared folder");
     t->proc = -1;
+    tree_share(true);
     pthread_mutex_init(&t->lock, NULL);
     int rc = set_up(t, c, e);
     if (rc == 0)
@@ -100,16 +104,16 @@ int tree_new(const struct tree_config *c, struct tree **out, struct err *e)
     return rc;
 }
 
-static struct tree_file *any_file(struct tree *t, unsigned *bucket)
+static struct tree_file *any_file(struct tree *t, uint64_t *bucket)
 {
-    while (*bucket < TREE_FILE_BUCKETS && !t->by_handle[*bucket])
+    while (*bucket < tree_buckets(t) && !t->by_handle[*bucket])
         ++*bucket;
-    return *bucket < TREE_FILE_BUCKETS ? t->by_handle[*bucket] : NULL;
+    return *bucket < tree_buckets(t) ? t->by_handle[*bucket] : NULL;
 }
 
 static void close_all(struct tree *t)
 {
-    unsigned bucket = 0;
+    uint64_t bucket = 0;
     for (;;) {
         pthread_mutex_lock(&t->lock);
         struct tree_file *f = any_file(t, &bucket);
@@ -139,7 +143,7 @@ static void forget_bucket(struct tree *t, uint64_t bucket)
 void tree_forget_all(struct tree *t)
 {
     close_all(t);
-    for (uint64_t i = 0; i <= t->mask; i++)
+    for (uint64_t i = 0; i < tree_buckets(t); i++)
         forget_bucket(t, i);
 }
 
@@ -157,5 +161,6 @@ void tree_free(struct tree *t)
     free(t->by_handle);
     free(t->groups);
     pthread_mutex_destroy(&t->lock);
+    tree_share(false);
     free(t);
 }

@@ -31,7 +31,7 @@ struct tree_config {
     const char *dir;
     bool ro;
     struct opt_strs uid_map, gid_map; /* GUEST:HOST:COUNT each; none: see ADR 9 */
-    uint64_t max_nodes, max_files;    /* 0: as many as the limit on descriptors has room for */
+    uint64_t max_nodes, max_files;    /* 0: as many as its share of the descriptors */
 };
 struct tree_user {
     uint32_t uid, gid, pid;

@@ -9,34 +9,45 @@ static bool writes(unsigned flags)
 
 static void insert(struct tree *t, struct tree_file *f)
 {
-    struct tree_file **at = &t->by_handle[f->handle % TREE_FILE_BUCKETS];
+    struct tree_file **at = &t->by_handle[tree_bucket(t, f->handle)];
     f->next = *at;
     *at = f;
     f->node->files++;
 }
 
+static int not_added(struct tree *t, int fd, int rc)
+{
+    if (fd >= 0)
+        close(fd);
+    tree_give_slot(t, &t->files);
+    return rc;
+}
+
 int tree_file_add(struct tree *t, struct tree_node *n, int fd, unsigned flags, uint64_t *handle)
 {
     struct tree_file *f = calloc(1, sizeof(*f));
-    if (!f) {
-        if (fd >= 0)
-            close(fd);
-        tree_give_slot(t, &t->files);
-        return -ENOMEM;
-    }
+    if (!f)
+        return not_added(t, fd, -ENOMEM);
     f->node = n;
     f->fd = fd;
     f->flags = flags;
     f->refs = 1;
+    f->whole = F_UNLCK;
     pthread_mutex_init(&f->lock, NULL);
     pthread_mutex_lock(&t->lock);
-    n->refs++;
-    if (*handle == 0) /* it is not loaded */
-        *handle = ++t->last_handle;
-    f->handle = *handle;
-    insert(t, f);
+    bool loaded = *handle != 0, ok = loaded || t->last_handle < TREE_ID_MAX;
+    if (ok) {
+        n->refs++;
+        f->handle = loaded ? *handle : ++t->last_handle;
+        *handle = f->handle;
+        insert(t, f);
+    }
     pthread_mutex_unlock(&t->lock);
-    return 0;
+    if (ok)
+        return 0;
+    pthread_mutex_destroy(&f->lock);
+    free(f);
+    return not_added(t, fd, -ENFILE);
 }
 
 int tree_file_opened(struct tree *t, struct tree_node *n, int fd, unsigned flags, uint64_t *handle)
@@ -89,7 +100,7 @@ int tree_open(struct tree *t, const struct tree_user *u, struct tree_node *n, un
     (void)u; /* the guest's kernel has looked at the mode, and knows all of its user's groups */
     int rc = tree_may_open(t, n, flags);
     if (rc == 0)
-        rc = tree_take_slot(t, &t->files, t->max_files);
+        rc = tree_take_slot(t, &t->files);
     if (rc < 0)
         return rc;
     int fd = open_file(t, n, flags, kill_suid);
@@ -169,10 +180,10 @@ int tree_create(struct tree *t, const struct tree_user *u, struct tree_node *n, 
     if (rc == 0)
         rc = tree_may(t, n->fd, W_OK | X_OK);
     if (rc == 0)
-        rc = tree_take_slot(t, &t->nodes, t->max_nodes);
+        rc = tree_take_slot(t, &t->nodes);
     if (rc < 0)
         return rc;
-    rc = tree_take_slot(t, &t->files, t->max_files);
+    rc = tree_take_slot(t, &t->files);
     if (rc < 0) {
         tree_give_slot(t, &t->nodes);
         return rc;
@@ -189,7 +200,7 @@ int tree_create(struct tree *t, const struct tree_user *u, struct tree_node *n, 
 
 static struct tree_file *find_file(struct tree *t, uint64_t handle)
 {
-    struct tree_file *f = t->by_handle[handle % TREE_FILE_BUCKETS];
+    struct tree_file *f = t->by_handle[tree_bucket(t, handle)];
     while (f && f->handle != handle)
         f = f->next;
     return f;
@@ -230,7 +241,7 @@ void tree_close(struct tree *t, uint64_t handle)
     pthread_mutex_lock(&t->lock);
     struct tree_file *f = find_file(t, handle);
     if (f) {
-        struct tree_file **at = &t->by_handle[handle % TREE_FILE_BUCKETS];
+        struct tree_file **at = &t->by_handle[tree_bucket(t, handle)];
         while (*at != f)
             at = &(*at)->next;
         *at = f->next;

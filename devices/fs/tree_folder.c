@@ -13,7 +13,7 @@ int tree_open_folder(struct tree *t, struct tree_node *n, uint64_t *handle)
     if (rc == 0)
         rc = tree_may(t, n->fd, R_OK);
     if (rc == 0)
-        rc = tree_take_slot(t, &t->files, t->max_files);
+        rc = tree_take_slot(t, &t->files);
     if (rc < 0)
         return rc;
     int fd = tree_reopen(t, n->fd, O_RDONLY | O_DIRECTORY);

@@ -9,7 +9,19 @@ struct tree_lock_owner {
     struct tree_lock_owner *next;
     uint64_t owner;
     int fd;
+    struct tree_ranges held;
 };
+
+/* `had` ranges become `now`, unless all together are more than `max` then. */
+static bool count_ranges(struct tree *t, unsigned had, unsigned now, unsigned max)
+{
+    pthread_mutex_lock(&t->lock);
+    bool ok = now <= had || t->locked - had + now <= max;
+    if (ok)
+        t->locked = t->locked - had + now;
+    pthread_mutex_unlock(&t->lock);
+    return ok;
+}
 
 /* With locks_lock held, all of these. */
 static struct tree_lock_owner *find(struct tree_node *n, uint64_t owner)
@@ -25,6 +37,8 @@ static void drop(struct tree *t, struct tree_lock_owner **at)
     struct tree_lock_owner *o = *at;
     *at = o->next;
     close(o->fd); /* with its locks */
+    (void)count_ranges(t, o->held.n, 0, 0);
+    free(o->held.v);
     free(o);
     tree_give_slot(t, &t->files);
 }
@@ -53,7 +67,7 @@ static int add(struct tree *t, struct tree_node *n, uint64_t owner, struct tree_
     for (struct tree_lock_owner *o = n->locks; o; o = o->next)
         others++;
     struct tree_lock_owner *o = others < TREE_OWNERS_MAX ? calloc(1, sizeof(*o)) : NULL;
-    if (!o || tree_take_slot(t, &t->files, t->max_files) < 0) {
+    if (!o || tree_take_slot(t, &t->files) < 0) {
         free(o);
         return -ENOLCK;
     }
@@ -116,13 +130,41 @@ int tree_lock_test(struct tree *t, struct tree_file *f, uint64_t owner, struct f
     return 0;
 }
 
+/* Whoever asks for another type and does not get it has lost the one he had. */
 static int lock_whole(struct tree_file *f, short type)
 {
     int op = type == F_UNLCK ? LOCK_UN : type == F_RDLCK ? LOCK_SH : LOCK_EX;
-    return flock(f->fd, op | LOCK_NB) < 0 ? tree_errno() : 0;
+    pthread_mutex_lock(&f->node->locks_lock);
+    int rc = flock(f->fd, op | LOCK_NB) < 0 ? tree_errno() : 0;
+    if (rc == 0 || rc == -EAGAIN)
+        f->whole = rc == 0 ? type : F_UNLCK;
+    pthread_mutex_unlock(&f->node->locks_lock);
+    return rc;
 }
 
-/* `n->locks` has `o` only as long as it may hold something. */
+static int set_held(struct tree *t, struct tree_lock_owner *o, const struct flock *l)
+{
+    struct tree_ranges wanted;
+    struct flock in = *l;
+    in.l_pid = 0;
+    if (tree_ranges_with(&o->held, l, &wanted) < 0)
+        return -ENOLCK;
+    if (!count_ranges(t, o->held.n, wanted.n, TREE_LOCKS_MAX)) {
+        free(wanted.v);
+        return -ENOLCK;
+    }
+    if (fcntl(o->fd, F_OFD_SETLK, &in) < 0) {
+        int rc = errno == EACCES ? -EAGAIN : tree_errno();
+        (void)count_ranges(t, wanted.n, o->held.n, UINT32_MAX);
+        free(wanted.v);
+        return rc;
+    }
+    free(o->held.v);
+    o->held = wanted;
+    return 0;
+}
+
+/* `n->locks` has `o` only as long as it holds something. */
 static int set(struct tree *t, struct tree_node *n, uint64_t owner, const struct flock *l)
 {
     struct tree_lock_owner *o = find(n, owner);
@@ -130,15 +172,11 @@ static int set(struct tree *t, struct tree_node *n, uint64_t owner, const struct
         drop_owner(t, n, owner);
         return 0;
     }
-    bool fresh = !o;
-    int rc = fresh ? add(t, n, owner, &o) : 0;
+    int rc = o ? 0 : add(t, n, owner, &o);
     if (rc < 0)
         return rc;
-    struct flock wanted = *l;
-    wanted.l_pid = 0;
-    if (fcntl(o->fd, F_OFD_SETLK, &wanted) < 0)
-        rc = errno == EACCES ? -EAGAIN : tree_errno();
-    if (rc < 0 && fresh)
+    rc = set_held(t, o, l);
+    if (o->held.n == 0)
         drop_owner(t, n, owner);
     return rc;
 }
@@ -178,7 +216,7 @@ void tree_locks_each(struct tree_node *n, tree_owner_fn *fn, void *arg)
 {
     pthread_mutex_lock(&n->locks_lock);
     for (struct tree_lock_owner *o = n->locks; o; o = o->next)
-        fn(o->owner, o->fd, arg);
+        fn(o->owner, &o->held, arg);
     pthread_mutex_unlock(&n->locks_lock);
 }
 

@@ -1,83 +1,49 @@
-/* devices/fs/tree_lock_state.c - the locks that are held, saved and taken again. The kernel knows
- * them and says so in /proc/self/fdinfo, so nobody has to keep a second account. */
-#include <stdio.h>
-
+/* devices/fs/tree_lock_state.c - the locks that are held, saved and taken again. */
 #include "devices/fs/tree_priv.h"
 
 enum { LOCK_END = 0, LOCK_RANGE, LOCK_WHOLE };
 
-/* One of fdinfo's lines "lock: 1: OFDLCK ADVISORY WRITE -1 fe:00:12 0 EOF". */
-static bool parse(const char *line, struct flock *l)
-{
-    char type[16], begin[32], end[32];
-    if (sscanf(line, "lock: %*d: %*15s %*15s %15s %*d %*x:%*x:%*u %31s %31s", type, begin, end) !=
-        3)
-        return false;
-    long long start = strtoll(begin, NULL, 10);
-    long long last = strcmp(end, "EOF") == 0 ? -1 : strtoll(end, NULL, 10);
-    *l = (struct flock){.l_type = strcmp(type, "WRITE") == 0 ? F_WRLCK : F_RDLCK,
-                        .l_whence = SEEK_SET,
-                        .l_start = start,
-                        .l_len = last < 0 ? 0 : last - start + 1};
-    return true;
-}
-
-static void save_locks_of(const struct tree *t, int fd, unsigned kind, uint64_t handle,
-                          uint64_t owner, struct state_out *s)
-{
-    char name[32];
-    AUTO_FREE char *line = NULL;
-    size_t cap = 0;
-    snprintf(name, sizeof(name), "../fdinfo/%d", fd);
-    int info = openat(t->proc, name, O_RDONLY | O_CLOEXEC);
-    FILE *file = info < 0 ? NULL : fdopen(info, "r");
-    if (!file) {
-        if (info >= 0)
-            close(info);
-        return;
-    }
-    while (getline(&line, &cap, file) > 0) {
-        struct flock l;
-        if (!parse(line, &l))
-            continue;
-        state_u8(s, (uint8_t)kind);
-        state_u64(s, handle);
-        state_u64(s, owner);
-        state_u8(s, l.l_type == F_WRLCK);
-        state_u64(s, (uint64_t)l.l_start);
-        state_u64(s, (uint64_t)l.l_len);
-    }
-    (void)fclose(file);
-}
-
 struct saving {
-    const struct tree *t;
     struct state_out *s;
     uint64_t handle;
 };
 
-static void save_owner(uint64_t owner, int fd, void *arg)
+static void save_lock(const struct saving *sv, unsigned kind, uint64_t owner, struct tree_range r)
 {
-    struct saving *sv = arg;
-    save_locks_of(sv->t, fd, LOCK_RANGE, sv->handle, owner, sv->s);
+    state_u8(sv->s, (uint8_t)kind);
+    state_u64(sv->s, sv->handle);
+    state_u64(sv->s, owner);
+    state_u8(sv->s, r.type == F_WRLCK);
+    state_u64(sv->s, (uint64_t)r.first);
+    state_u64(sv->s, r.last == INT64_MAX ? 0 : (uint64_t)(r.last - r.first + 1));
 }
 
-static void save_file(struct tree *t, struct tree_file *f, bool first, struct state_out *s)
+static void save_owner(uint64_t owner, const struct tree_ranges *held, void *arg)
 {
-    struct saving sv = {.t = t, .s = s, .handle = f->handle};
+    for (unsigned i = 0; i < held->n; i++)
+        save_lock(arg, LOCK_RANGE, owner, held->v[i]);
+}
+
+static void save_file(struct tree_file *f, bool first, struct state_out *s)
+{
+    struct saving sv = {.s = s, .handle = f->handle};
     if (f->fd < 0)
         return;
-    save_locks_of(t, f->fd, LOCK_WHOLE, f->handle, 0, s);
+    pthread_mutex_lock(&f->node->locks_lock);
+    const struct tree_range whole = {.last = INT64_MAX, .type = f->whole};
+    pthread_mutex_unlock(&f->node->locks_lock);
+    if (whole.type != F_UNLCK)
+        save_lock(&sv, LOCK_WHOLE, 0, whole);
     if (first)
         tree_locks_each(f->node, save_owner, &sv);
 }
 
-static struct tree_file *next_file(struct tree *t, unsigned *bucket, const struct tree_file *f,
+static struct tree_file *next_file(struct tree *t, uint64_t *bucket, const struct tree_file *f,
                                    bool *first)
 {
     pthread_mutex_lock(&t->lock);
     struct tree_file *next = f ? f->next : NULL;
-    while (!next && *bucket < TREE_FILE_BUCKETS)
+    while (!next && *bucket < tree_buckets(t))
         next = t->by_handle[(*bucket)++];
     if (next) {
         *first = next->node->round != t->round;
@@ -91,12 +57,12 @@ static struct tree_file *next_file(struct tree *t, unsigned *bucket, const struc
 void tree_locks_save(struct tree *t, struct state_out *s)
 {
     bool first = false;
-    unsigned bucket = 0;
+    uint64_t bucket = 0;
     t->round++;
     struct tree_file *f = NULL, *next;
     for (; (next = next_file(t, &bucket, f, &first)); f = next) {
         tree_file_put(t, f);
-        save_file(t, next, first, s);
+        save_file(next, first, s);
     }
     tree_file_put(t, f);
     state_u8(s, LOCK_END);
@@ -118,13 +84,17 @@ static int load_one(struct tree *t, struct state_in *s, unsigned kind)
     return ok ? 0 : -EBADMSG;
 }
 
+/* No more than could be saved: each file has one of the whole, and ranges have their bound. */
 int tree_locks_load(struct tree *t, struct state_in *s)
 {
+    uint64_t wholes = tree_files(t), ranges = TREE_LOCKS_MAX;
     unsigned kind;
     while ((kind = state_get_u8(s)) != LOCK_END) {
-        int rc = load_one(t, s, kind);
+        uint64_t *left = kind == LOCK_WHOLE ? &wholes : &ranges;
+        int rc = *left > 0 ? load_one(t, s, kind) : -EBADMSG;
         if (rc < 0)
             return rc;
+        --*left;
     }
     return s->error;
 }

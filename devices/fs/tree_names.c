@@ -38,7 +38,7 @@ int tree_lookup(struct tree *t, struct tree_node *n, const char *name, struct tr
     if (rc == 0)
         rc = tree_may(t, n->fd, X_OK);
     if (rc == 0)
-        rc = tree_take_slot(t, &t->nodes, t->max_nodes);
+        rc = tree_take_slot(t, &t->nodes);
     return rc < 0 ? rc : look(t, n, name, out);
 }
 
@@ -62,7 +62,7 @@ static int make_as(struct tree *t, const struct tree_user *u, struct tree_node *
 {
     int rc = may_change(t, n, name);
     if (rc == 0)
-        rc = tree_take_slot(t, &t->nodes, t->max_nodes);
+        rc = tree_take_slot(t, &t->nodes);
     if (rc < 0)
         return rc;
     struct tree_as as;
@@ -131,7 +131,7 @@ int tree_link(struct tree *t, struct tree_node *what, struct tree_node *n, const
     if (rc == 0)
         rc = tree_may(t, what->fd, TREE_OWNER); /* as protected_hardlinks has it */
     if (rc == 0)
-        rc = tree_take_slot(t, &t->nodes, t->max_nodes);
+        rc = tree_take_slot(t, &t->nodes);
     if (rc < 0)
         return rc;
     char number[16];

@@ -57,10 +57,9 @@ struct tree_key tree_key_of(const struct statx *st)
                              .mnt = st->stx_mnt_id};
 }
 
-static uint64_t hash(const struct tree_key *k)
+static uint64_t key_bucket(const struct tree *t, const struct tree_key *k)
 {
-    uint64_t h = (k->ino ^ (k->dev << 40) ^ (k->mnt << 20)) * 0x9e3779b97f4a7c15u;
-    return h >> 32;
+    return (k->ino * t->odd[0] + k->dev * t->odd[1] + k->mnt * t->odd[2]) >> (64 - t->bits);
 }
 
 static bool same(const struct tree_key *a, const struct tree_key *b)
@@ -70,7 +69,7 @@ static bool same(const struct tree_key *a, const struct tree_key *b)
 
 struct tree_node *tree_find(struct tree *t, uint64_t id)
 {
-    struct tree_node *n = t->by_id[id & t->mask];
+    struct tree_node *n = t->by_id[tree_bucket(t, id)];
     while (n && n->id != id)
         n = n->next_by_id;
     return n;
@@ -78,15 +77,15 @@ struct tree_node *tree_find(struct tree *t, uint64_t id)
 
 struct tree_node *tree_find_key(struct tree *t, const struct tree_key *k)
 {
-    struct tree_node *n = t->by_key[hash(k) & t->mask];
-    while (n && (n->fd < 0 || !same(&n->key, k)))
+    struct tree_node *n = t->by_key[key_bucket(t, k)];
+    while (n && !same(&n->key, k))
         n = n->next_by_key;
     return n;
 }
 
 static void insert_id(struct tree *t, struct tree_node *n)
 {
-    struct tree_node **at = &t->by_id[n->id & t->mask];
+    struct tree_node **at = &t->by_id[tree_bucket(t, n->id)];
     n->next_by_id = *at;
     *at = n;
     n->known = true;
@@ -94,16 +93,19 @@ static void insert_id(struct tree *t, struct tree_node *n)
 
 static void remove_id(struct tree *t, struct tree_node *n)
 {
-    struct tree_node **at = &t->by_id[n->id & t->mask];
+    struct tree_node **at = &t->by_id[tree_bucket(t, n->id)];
     while (*at != n)
         at = &(*at)->next_by_id;
     *at = n->next_by_id;
     n->known = false;
 }
 
+/* What is lost has no key, only what somebody says that it was. */
 static void remove_key(struct tree *t, struct tree_node *n)
 {
-    struct tree_node **at = &t->by_key[hash(&n->key) & t->mask];
+    if (n->fd < 0)
+        return;
+    struct tree_node **at = &t->by_key[key_bucket(t, &n->key)];
     while (*at != n)
         at = &(*at)->next_by_key;
     *at = n->next_by_key;
@@ -111,10 +113,12 @@ static void remove_key(struct tree *t, struct tree_node *n)
 
 void tree_insert(struct tree *t, struct tree_node *n)
 {
-    struct tree_node **at = &t->by_key[hash(&n->key) & t->mask];
+    insert_id(t, n);
+    if (n->fd < 0)
+        return;
+    struct tree_node **at = &t->by_key[key_bucket(t, &n->key)];
     n->next_by_key = *at;
     *at = n;
-    insert_id(t, n);
 }
 
 void tree_remove(struct tree *t, struct tree_node *n)
@@ -197,10 +201,12 @@ int tree_refuse_proc(int fd)
 }
 
 /* Adds `fresh`, or says who was there before: one that the guest has open and had forgotten gets a
- * new id. With the lock held. */
+ * new id. NULL: there are no more ids. With the lock held. */
 static struct tree_node *one_of(struct tree *t, struct tree_node *fresh)
 {
     struct tree_node *n = tree_find_key(t, &fresh->key);
+    if ((!n || !n->known) && t->last_id == TREE_ID_MAX)
+        return NULL;
     if (!n) {
         n = fresh;
         n->id = ++t->last_id;
@@ -239,6 +245,11 @@ int tree_intern(struct tree *t, int fd, const struct tree_node *parent, const ch
     fresh->born = entry.st.stx_btime.tv_sec;
     pthread_mutex_lock(&t->lock);
     struct tree_node *n = one_of(t, fresh);
+    if (!n) {
+        pthread_mutex_unlock(&t->lock);
+        tree_node_free(t, fresh);
+        return -ENFILE;
+    }
     n->parent = parent->id;
     if (n != fresh) {
         char *old = n->name;

@@ -1,7 +1,7 @@
 /* devices/fs/tree_priv.h - what the files of tree*.c share. Locks: `lock` of a tree guards its
  * tables, counts and names, and is never held over a call that may block; `lock` of a file guards
- * the position of its descriptor; `locks_lock` of a node its lock owners, and is held over
- * fcntl(), which does not wait. Order: locks_lock, then lock of the tree. */
+ * the position of its descriptor; `locks_lock` of a node its locks, and is held over fcntl()
+ * and flock(), which do not wait. Order: locks_lock, then lock of the tree. */
 #pragma once
 
 #include <pthread.h>
@@ -9,7 +9,8 @@
 #include "devices/fs/tree.h"
 
 enum { TREE_RANGES_MAX = OPT_STRS_MAX, TREE_NOBODY = 65534 };
-#define TREE_STATX (STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID)
+#define TREE_ID_MAX INT64_MAX /* the last node's, and the last handle: none is used twice */
+#define TREE_STATX  (STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID)
 
 /* Which file of the host's: two nodes never have the same. */
 struct tree_key {
@@ -24,7 +25,7 @@ struct tree_node {
     unsigned refs; /* borrowers and open files */
     int fd;        /* O_PATH, or -ESTALE: the file was gone when this was loaded */
     mode_t type;   /* S_IFMT */
-    bool known;    /* by its id; by its key it is for as long as it exists */
+    bool known;    /* by its id; by its key it is for as long as it exists, if it was not lost */
     struct tree_key key;
     int64_t born; /* seconds: tells a new file with an old number, when loading */
     uint64_t parent;
@@ -42,6 +43,7 @@ struct tree_file {
     struct tree_node *node; /* borrowed */
     int fd;                 /* or -ESTALE */
     unsigned flags, refs;
+    short whole; /* flock(): F_RDLCK, F_WRLCK or F_UNLCK. locks_lock of the node guards it */
     pthread_mutex_t lock;
 };
 
@@ -63,22 +65,26 @@ struct tree {
     gid_t gid;
     gid_t *groups;
     int n_groups;
-    uint64_t max_nodes, max_files;
+    uint64_t max_nodes, max_files; /* UINT64_MAX: its share of all there are */
 
     pthread_mutex_t lock;
-    uint64_t mask; /* of both tables of nodes */
+    /* Tables of 1 << bits each. Who chooses ids, handles or inode numbers (a guest, a state) does
+     * not know `odd`, and so cannot choose those that meet. */
+    unsigned bits;
+    uint64_t odd[3];
     struct tree_node **by_id, **by_key;
     struct tree_file **by_handle;
     struct tree_node *root;
     uint64_t last_id, last_handle;
     uint64_t round;
     uint64_t nodes, files; /* descriptors that are taken for them; files: lock owners too */
+    unsigned locked;       /* ranges */
 };
 
 enum {
-    TREE_FILE_BUCKETS = 1024,
     TREE_OPEN_FLAGS = O_ACCMODE | O_APPEND | O_DIRECT | O_SYNC | O_DSYNC,
     TREE_OWNERS_MAX = 4096, /* of locks, for each node: they are gone through one by one */
+    TREE_LOCKS_MAX = 8192,  /* ranges that are locked, of all owners and files of a tree */
 };
 
 /* errno as the guest shall see it: that we are out of descriptors is the system's limit to it. */
@@ -86,8 +92,10 @@ int tree_errno(void);
 
 /* ---- tree_limits.c: descriptors, of which the whole process has only so many ---- */
 
-/* One of *count, of which there may be max. */
-int CHECKED tree_take_slot(struct tree *t, uint64_t *count, uint64_t max);
+void tree_share(bool more); /* a tree more, or one less, to share them */
+/* `count` is &t->nodes or &t->files: how many there may be; one more, or -ENFILE; one less. */
+uint64_t tree_most(const struct tree *t, const uint64_t *count);
+int CHECKED tree_take_slot(struct tree *t, uint64_t *count);
 void tree_give_slot(struct tree *t, uint64_t *count);
 
 /* ---- tree_node.c ---- */
@@ -109,6 +117,14 @@ int CHECKED tree_intern(struct tree *t, int fd, const struct tree_node *parent, 
 void tree_seen_at(struct tree *t, const struct tree_node *parent, const char *name);
 struct tree_node *tree_node_new(void);
 void tree_node_free(struct tree *t, struct tree_node *n);
+static inline uint64_t tree_buckets(const struct tree *t)
+{
+    return 1ull << t->bits;
+}
+static inline uint64_t tree_bucket(const struct tree *t, uint64_t id)
+{
+    return id * t->odd[0] >> (64 - t->bits);
+}
 /* With the lock held. */
 struct tree_node *tree_find(struct tree *t, uint64_t id);
 struct tree_node *tree_find_key(struct tree *t, const struct tree_key *k);
@@ -155,11 +171,27 @@ int CHECKED tree_may_open(const struct tree *t, const struct tree_node *n, unsig
 int CHECKED tree_clear_suid(const struct tree *t, int fd);
 int CHECKED tree_truncate(const struct tree *t, const struct tree_node *n, uint64_t size);
 
+/* ---- tree_range.c ---- */
+
+/* What an owner has locked of a file, in order, and as few as there can be: the kernel has one
+ * record for each. */
+struct tree_range {
+    int64_t first, last; /* INT64_MAX: to the end, wherever that is */
+    short type;          /* F_RDLCK or F_WRLCK */
+};
+struct tree_ranges {
+    struct tree_range *v; /* free() */
+    unsigned n;
+};
+/* What there will be once `l`, which is sane, has been done. */
+int CHECKED tree_ranges_with(const struct tree_ranges *r, const struct flock *l,
+                             struct tree_ranges *out);
+
 /* ---- tree_lock.c ---- */
 
 /* All of them, unless somebody has the file open again. */
 void tree_locks_drop(struct tree *t, struct tree_node *n);
-typedef void tree_owner_fn(uint64_t owner, int fd, void *arg);
+typedef void tree_owner_fn(uint64_t owner, const struct tree_ranges *held, void *arg);
 void tree_locks_each(struct tree_node *n, tree_owner_fn *fn, void *arg);
 /* As when it was first taken, whatever the file is open for: it may have been by another handle. */
 int CHECKED tree_lock_again(struct tree *t, struct tree_file *f, uint64_t owner,

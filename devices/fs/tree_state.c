@@ -15,14 +15,14 @@ typedef void visit_fn(struct tree_node *n, void *arg);
 /* Each node once: those that are known, and those that are only open. With the lock held. */
 static void each_node(struct tree *t, visit_fn *fn, void *arg)
 {
-    for (uint64_t i = 0; i <= t->mask; i++) {
+    for (uint64_t i = 0; i < tree_buckets(t); i++) {
         for (struct tree_node *n = t->by_id[i]; n; n = n->next_by_id) {
             if (n != t->root)
                 fn(n, arg);
         }
     }
     t->round++;
-    for (unsigned i = 0; i < TREE_FILE_BUCKETS; i++) {
+    for (uint64_t i = 0; i < tree_buckets(t); i++) {
         for (struct tree_file *f = t->by_handle[i]; f; f = f->next) {
             if (!f->node->known && f->node->round != t->round)
                 fn(f->node, arg);
@@ -53,12 +53,12 @@ static void save_node(struct tree_node *n, void *arg)
 static void save_files(struct tree *t, struct state_out *s)
 {
     uint32_t count = 0;
-    for (unsigned i = 0; i < TREE_FILE_BUCKETS; i++) {
+    for (uint64_t i = 0; i < tree_buckets(t); i++) {
         for (struct tree_file *f = t->by_handle[i]; f; f = f->next)
             count++;
     }
     state_u32(s, count);
-    for (unsigned i = 0; i < TREE_FILE_BUCKETS; i++) {
+    for (uint64_t i = 0; i < tree_buckets(t); i++) {
         for (struct tree_file *f = t->by_handle[i]; f; f = f->next) {
             state_u64(s, f->handle);
             state_u64(s, f->node->id);
@@ -102,7 +102,7 @@ static int load_name(struct state_in *s, struct tree_node *n)
 
 static int load_node(struct tree *t, struct state_in *s)
 {
-    int rc = tree_take_slot(t, &t->nodes, t->max_nodes);
+    int rc = tree_take_slot(t, &t->nodes);
     if (rc < 0)
         return rc;
     struct tree_node *n = tree_node_new();
@@ -194,7 +194,7 @@ static int load_nodes(struct tree *t, struct state_in *s)
     if (!all)
         return -ENOMEM;
     size_t n = 0;
-    for (uint64_t i = 0; i <= t->mask; i++) {
+    for (uint64_t i = 0; i < tree_buckets(t); i++) {
         for (struct tree_node *at = t->by_id[i]; at; at = at->next_by_id) {
             if (at != t->root)
                 all[n++] = at;
@@ -226,7 +226,7 @@ static int load_file(struct tree *t, struct state_in *s)
     struct tree_node *n = tree_get(t, id);
     if (!n)
         return -EBADMSG;
-    int rc = tree_take_slot(t, &t->files, t->max_files);
+    int rc = tree_take_slot(t, &t->files);
     if (rc == 0) {
         int fd = open_again(t, n, flags);
         rc = tree_file_add(t, n, fd < 0 ? -ESTALE : fd, flags, &handle);
@@ -238,7 +238,7 @@ static int load_file(struct tree *t, struct state_in *s)
 static int load_all(struct tree *t, struct state_in *s)
 {
     uint64_t last_id = state_get_u64(s), last_handle = state_get_u64(s);
-    if (s->error || last_id > INT64_MAX || last_handle > INT64_MAX)
+    if (s->error || last_id > TREE_ID_MAX || last_handle > TREE_ID_MAX)
         return -EBADMSG;
     /* Never back: what was given out before must not be given out again. */
     t->last_id = MAX(t->last_id, last_id);
@@ -253,7 +253,7 @@ static int load_all(struct tree *t, struct state_in *s)
 /* Nodes that were open but no longer known. */
 static void forget_unknown(struct tree *t)
 {
-    for (uint64_t i = 0; i <= t->mask; i++) {
+    for (uint64_t i = 0; i < tree_buckets(t); i++) {
         struct tree_node *next;
         for (struct tree_node *n = t->by_id[i]; n; n = next) {
             next = n->next_by_id;
@@ -267,15 +267,19 @@ int tree_load(struct tree *t, struct state_in *s)
 {
     uint32_t version;
     tree_forget_all(t);
+    const uint64_t id = t->last_id, handle = t->last_handle;
     int rc = state_open(s, tag, VERSION, &version);
     if (rc < 0)
         return rc;
     rc = load_all(t, s);
     if (rc == 0)
         rc = state_close(s);
-    if (rc == 0)
+    if (rc == 0) {
         forget_unknown(t);
-    else
-        tree_forget_all(t);
+        return 0;
+    }
+    tree_forget_all(t);
+    t->last_id = id; /* nobody was given any meanwhile */
+    t->last_handle = handle;
     return rc;
 }

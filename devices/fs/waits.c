@@ -1,6 +1,6 @@
 /* devices/fs/waits.c - requests that wait for a lock (FUSE_SETLKW). They take no thread: each is
  * tried, put aside, and tried again when the guest let a lock go, and every now and then, because
- * somebody on the host may have. */
+ * somebody on the host may have. The loop goes through all of them, so there are not many. */
 #include "devices/fs/fs_priv.h"
 
 static const uint64_t AGAIN_NS = 50000000;
@@ -37,9 +37,12 @@ static bool was_interrupted(struct fs *fs, uint64_t unique)
     return false;
 }
 
-void waits_add(struct fs_req *r)
+bool waits_add(struct fs_req *r)
 {
     struct fs *fs = r->fs;
+    if (fs->waits.n == FS_WAITS_MAX)
+        return false;
+    fs->waits.n++;
     r->waits = true;
     r->interrupted = was_interrupted(fs, r->h.unique);
     r->next = fs->waits.first;
@@ -47,6 +50,7 @@ void waits_add(struct fs_req *r)
     if (r->next)
         r->next->at = &r->next;
     fs->waits.first = r;
+    return true;
 }
 
 void waits_remove(struct fs_req *r)
@@ -54,6 +58,7 @@ void waits_remove(struct fs_req *r)
     *r->at = r->next;
     if (r->next)
         r->next->at = r->at;
+    r->fs->waits.n--;
 }
 
 /* What a driver's user sees when it is the machine that does not wait: an error that fcntl() has,

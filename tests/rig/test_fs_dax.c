@@ -9,6 +9,33 @@
 #include "devices/fs/fs_priv.h"
 #include "tests/rig/fs_fixture.h"
 
+/* A kernel that has no mappings left: it says so before anything is changed, or, when it is short
+ * of memory for its own records, once what was there has gone. */
+static _Atomic enum { HAS_ROOM, NO_ROOM, NO_MEMORY } kernel;
+
+static bool refuses(void *at, size_t len)
+{
+    if (at && kernel == NO_MEMORY)
+        (void)munmap(at, len);
+    errno = ENOMEM;
+    return at && kernel != HAS_ROOM;
+}
+
+void *__real_mmap(void *at, size_t len, int prot, int flags, int fd, off_t off);
+void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t off);
+void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t off)
+{
+    return flags & MAP_FIXED && refuses(at, len) ? MAP_FAILED
+                                                 : __real_mmap(at, len, prot, flags, fd, off);
+}
+
+void *__real_mremap(void *old, size_t len, size_t now, int flags, void *at);
+void *__wrap_mremap(void *old, size_t len, size_t now, int flags, void *at);
+void *__wrap_mremap(void *old, size_t len, size_t now, int flags, void *at)
+{
+    return refuses(at, now) ? MAP_FAILED : __real_mremap(old, len, now, flags, at);
+}
+
 enum { PAGE = 4096, PAGES = 1024, WINDOW = 4 << 20 };
 enum { READ = FUSE_SETUPMAPPING_FLAG_READ, WRITE = FUSE_SETUPMAPPING_FLAG_WRITE };
 
@@ -264,8 +291,6 @@ static bool is_ours(unsigned mpage)
     return mincore((uint8_t *)s.host + (size_t)mpage * PAGE, PAGE, &there) == 0;
 }
 
-/* A file that cannot be mapped, as its file system says when the kernel has already made room for
- * it: a hole would be filled by our own memory next, and the guest see it. */
 /* A process has 65530, whatever the number of its folders. */
 Test(fs_dax, many_windows_cannot_have_all_mappings)
 {
@@ -294,6 +319,8 @@ Test(fs_dax, many_windows_cannot_have_all_mappings)
     close(fd);
 }
 
+/* A file that cannot be mapped, as its file system says when the kernel has already made room for
+ * it: a hole would be filled by our own memory next, and the guest see it. */
 Test(fs_dax, a_failure_leaves_no_hole)
 {
     (void)snprintf(folder, sizeof(folder), "/sys/kernel");
@@ -305,6 +332,40 @@ Test(fs_dax, a_failure_leaves_no_hole)
     cr_assert_eq(map(0, 1, 3, READ), -ENODEV);
     cr_assert(is_ours(3));
     rig_down(rig);
+}
+
+Test(fs_dax, a_process_without_mappings)
+{
+    dax_up(",dax=4M", NULL);
+    cr_assert_eq(map(10, 4, 0, READ), 0);
+    kernel = NO_ROOM;
+    cr_assert_eq(map(20, 2, 1, READ), -ENOMEM);
+    cr_assert_eq(map(20, 2, 6, READ), -ENOMEM);
+    cr_assert_eq(unmap(0, 2), -ENOMEM);
+    for (unsigned i = 0; i < 4; i++)
+        cr_assert_eq(page_at(i), (int)(10 + i), "as it was");
+    cr_assert_eq(page_at(6), -1);
+    cr_assert_eq(reported(rig, "mappings"), 1);
+    (void)init_with(36, ~0ull);
+    cr_assert_eq(page_at(0), 10, "it cannot be taken away");
+    cr_assert_eq(reported(rig, "mappings"), 1);
+    kernel = HAS_ROOM;
+    (void)init_with(36, ~0ull);
+    cr_assert_eq(page_at(0), -1);
+    cr_assert_eq(reported(rig, "mappings"), 0);
+    node = node_of("f");
+    cr_assert_eq(map(10, 4, 0, READ), 0);
+    kernel = NO_MEMORY;
+    cr_assert_eq(map(20, 1, 1, READ), -ENOMEM);
+    cr_assert(is_ours(1) && page_at(0) == 10 && page_at(1) == -1 && page_at(2) == 12);
+    cr_assert_eq(reported(rig, "mappings"), 2);
+    cr_assert_eq(unmap(0, 1), 0, "gone it is");
+    cr_assert(is_ours(0) && page_at(0) == -1 && page_at(2) == 12);
+    cr_assert_eq(reported(rig, "mappings"), 1);
+    kernel = HAS_ROOM;
+    cr_assert_eq(map(20, 2, 0, READ), 0);
+    cr_assert(page_at(0) == 20 && page_at(1) == 21 && page_at(2) == 12);
+    down();
 }
 
 /* A folder of huge pages: a part of one cannot be taken away again. */

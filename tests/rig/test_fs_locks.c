@@ -270,3 +270,46 @@ Test(fs_locks, nobody_waits_for_those_who_wait)
     }
     down();
 }
+
+/* The loop goes through all of them for each lock that goes: one ring's worth, however many there
+ * are. */
+Test(fs_locks, so_many_wait)
+{
+    enum { MOST = 512, QUEUES = 3, EACH = 200 };
+    unsigned refused = 0;
+    uint32_t id, len;
+    up_with(",queues=3", NULL);
+    write_file("f", "0123456789", 10);
+    node = node_of("f");
+    cr_assert_eq(open_node(node, O_RDWR, &fh), 0);
+    cr_assert_eq(set_lock(ALICE, F_WRLCK, 0, 0), 0);
+    const struct fuse_lk_in arg = lock_arg(BOB, F_WRLCK, 0, 0);
+    const struct fuse_in_header h = header(FUSE_SETLKW, node, sizeof(arg));
+    const struct rig_seg out_seg = {out_at, place(&h, ARGS(VALUE(arg)))};
+    const struct rig_seg in_seg = {in_at, HEAD_OUT};
+    for (unsigned q = REQUESTS; q < REQUESTS + QUEUES; q++) {
+        for (unsigned i = 0; i < EACH; i++)
+            (void)rig_add(rig, q, &out_seg, 1, &in_seg, 1);
+        rig_kick(rig, q);
+    }
+    rig_settle(rig);
+    cr_assert_eq(reported(rig, "waiting_for_locks"), MOST);
+    for (unsigned q = REQUESTS; q < REQUESTS + QUEUES; q++) {
+        for (; rig_used(rig, q, &id, &len); refused++) {
+            struct fuse_out_header o;
+            cr_assert_eq(len, HEAD_OUT);
+            memcpy(&o, rig_at(rig, in_at, HEAD_OUT), HEAD_OUT);
+            cr_assert_eq(o.error, -ENOLCK);
+        }
+    }
+    cr_assert_eq(refused, QUEUES * EACH - MOST);
+    const struct fuse_interrupt_in one = {.unique = h.unique};
+    tell(FUSE_INTERRUPT, 0, ARGS(VALUE(one)));
+    cr_assert_eq(reported(rig, "waiting_for_locks"), MOST - 1);
+    (void)place(&h, ARGS(VALUE(arg)));
+    (void)rig_add(rig, REQUESTS, &out_seg, 1, &in_seg, 1);
+    rig_kick(rig, REQUESTS);
+    rig_settle(rig);
+    cr_assert_eq(reported(rig, "waiting_for_locks"), MOST, "and there is a place again");
+    down();
+}

@@ -7,6 +7,7 @@
 #include <linux/openat2.h>
 #include <net/if.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -275,6 +276,24 @@ Test(sandbox, a_name_server_with_a_scope)
     works(&(struct child){.kind = SANDBOX_SLIRP, .list = &net_user_calls, .fn = unix_datagrams});
     ends(&(struct child){.kind = SANDBOX_SLIRP, .list = &net_user_calls, .fn = unix_socket},
          "socket (41)");
+}
+
+static void own_umask(void)
+{
+    cr_assert_eq(unshare(CLONE_FS), 0);
+}
+static void own_users(void)
+{
+    (void)unshare(CLONE_FS | CLONE_NEWUSER);
+}
+Test(sandbox, a_folder_s_threads_get_no_namespace)
+{
+    works(&(struct child){
+        .kind = SANDBOX_POOL, .list = &fs_names, .more = &fs_names, .fn = own_umask});
+    ends(
+        &(struct child){
+            .kind = SANDBOX_POOL, .list = &fs_names, .more = &fs_names, .fn = own_users},
+        "unshare (272)");
 }
 
 static int open_at(const char *name, uint64_t flags)

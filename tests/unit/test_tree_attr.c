@@ -391,6 +391,39 @@ BOTH(tree_lock, so_many_owners)
     cr_assert_eq(lock(h, owner, F_RDLCK, 0, 1), 0);
 }
 
+/* Each is a record in the host's kernel, and costs no descriptor. */
+Test(tree_lock, so_many_ranges, .init = setup_user, .fini = teardown)
+{
+    enum { MOST = 8192 };
+    struct tree_entry en;
+    uint64_t h[2];
+    off_t at = 0;
+    int rc;
+    cr_assert_eq(create(TREE_ROOT, "f", &en, &h[0]), 0);
+    cr_assert_eq(create(TREE_ROOT, "g", &en, &h[1]), 0);
+    cr_assert_eq(lock(h[1], 1, F_WRLCK, 0, 10), 0);
+    while ((rc = lock(h[0], 2, F_WRLCK, at, 1)) == 0 && at < 3 * MOST)
+        at += 2;
+    cr_assert_eq(rc, -ENOLCK);
+    cr_assert_eq(at / 2, MOST - 1);
+    cr_assert_eq(lock(h[1], 3, F_RDLCK, 100, 1), -ENOLCK, "of all files together");
+    cr_assert_eq(lock(h[1], 1, F_UNLCK, 5, 1), -ENOLCK, "which makes two of one");
+    cr_assert_eq(lock(h[1], 1, F_RDLCK, 5, 1), -ENOLCK);
+    struct flock l = test_lock(h[1], 3, F_WRLCK, 5, 1);
+    cr_assert(l.l_type == F_WRLCK && l.l_start == 0 && l.l_len == 10, "and nothing has changed");
+    cr_assert_eq(lock(h[1], 1, F_WRLCK, 10, 5), 0, "a neighbour adds none");
+    cr_assert_eq(lock(h[1], 1, F_UNLCK, 0, 3), 0);
+    cr_assert_eq(lock(h[0], 2, F_WRLCK, 1, 1), 0, "two become one");
+    cr_assert_eq(lock(h[1], 1, F_UNLCK, 5, 1), 0);
+    cr_assert_eq(lock(h[1], 1, F_UNLCK, 7, 1), -ENOLCK);
+    WITH_FILE(h[0], (tree_unlock_all(t, f, 2), 0));
+    for (at = 0; at < 2 * MOST - 4; at += 2)
+        cr_assert_eq(lock(h[0], 4, F_WRLCK, at, 1), 0);
+    cr_assert_eq(lock(h[0], 4, F_WRLCK, at, 1), -ENOLCK);
+    tree_close(t, h[0]);
+    cr_assert_eq(lock(h[1], 3, F_RDLCK, 100, 1), 0, "a file that is closed has none");
+}
+
 static void few_files(void)
 {
     config = (struct tree_config){.max_files = 3};

@@ -435,6 +435,49 @@ Test(tree_limits, the_process_never_runs_out, .init = make_folders, .fini = tear
     cr_assert_eq(lookup(TREE_ROOT, "0", &en), 0);
 }
 
+static uint64_t known_by(struct tree *of, int *rc)
+{
+    struct tree *mine = t;
+    struct tree_entry en;
+    char name[16];
+    t = of;
+    *rc = 0;
+    for (int i = 0; i < 200 && *rc == 0; i++) {
+        snprintf(name, sizeof(name), "%d", i);
+        *rc = lookup(TREE_ROOT, name, &en);
+    }
+    t = mine;
+    return tree_nodes(of);
+}
+
+/* What one folder has is its own, whatever the guest does to the other. */
+Test(tree_limits, each_folder_has_its_share, .init = make_folders, .fini = teardown)
+{
+    const struct rlimit l = {.rlim_cur = 200, .rlim_max = 200};
+    struct tree *other = NULL;
+    uint64_t h;
+    int rc, opened = 0;
+    for (int i = 0; i < 200; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "%d", i);
+        host_file(at(name), "x");
+    }
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &l), 0);
+    new_tree();
+    cr_assert_eq(tree_new(&config, &other, &e), 0, "%s", e.msg);
+    cr_assert_eq(fd_share(10), 10, "a device that has its own for good");
+    cr_assert_eq(known_by(t, &rc), 53, "three quarters of one half of 140");
+    cr_assert_eq(rc, -ENFILE);
+    while ((rc = WITH(TREE_ROOT, tree_open_folder(t, n, &h))) == 0)
+        opened++;
+    cr_assert_eq(rc, -ENFILE);
+    cr_assert_eq(opened, 70 - 53);
+    cr_assert_eq(known_by(other, &rc), 53);
+    cr_assert_eq(rc, -ENFILE);
+    tree_free(other);
+    cr_assert_eq(known_by(t, &rc), 105, "alone, it has all of it");
+}
+
 /* ---- Set-up ---- */
 
 static int try(enum err_kind kind, const char *says)

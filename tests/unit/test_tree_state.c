@@ -4,6 +4,8 @@
 
 #include <sys/file.h>
 
+#include "devices/fs/tree_priv.h"
+
 static struct state_out saved;
 
 static void save(void)
@@ -517,4 +519,168 @@ BOTH(tree_state, locks_that_cannot_be)
     cr_assert_eq(seen("f", 3), F_UNLCK);
     cr_assert_eq(one_lock(1, 1, 1, 2, INT64_MAX), 0);
     cr_assert_eq(seen("f", 3), F_UNLCK);
+}
+
+/* As the host's kernel has them: parts of others, neighbours, types that change. */
+BOTH(tree_state, ranges_are_what_they_were)
+{
+    struct tree_entry en;
+    uint64_t h;
+    cr_assert_eq(create(TREE_ROOT, "f", &en, &h), 0);
+    cr_assert_eq(lock(h, 1, F_WRLCK, 0, 100, false), 0);
+    cr_assert_eq(lock(h, 1, F_RDLCK, 40, 20, false), 0);
+    cr_assert_eq(lock(h, 1, F_UNLCK, 10, 5, false), 0);
+    cr_assert_eq(lock(h, 1, F_UNLCK, 55, 20, false), 0);
+    cr_assert_eq(lock(h, 1, F_RDLCK, 200, 0, false), 0);
+    cr_assert_eq(lock(h, 1, F_UNLCK, 300, 0, false), 0);
+    cr_assert_eq(lock(h, 1, F_WRLCK, 100, 10, false), 0);
+    short before[320], after[320];
+    for (int i = 0; i < 320; i++)
+        before[i] = seen("f", i);
+    save_and_reopen();
+    cr_assert_eq(load(), 0);
+    for (int i = 0; i < 320; i++)
+        after[i] = seen("f", i);
+    cr_assert_arr_eq(before, after, sizeof(before));
+    cr_assert(after[9] == F_WRLCK && after[10] == F_UNLCK && after[14] == F_UNLCK &&
+              after[15] == F_WRLCK && after[39] == F_WRLCK && after[40] == F_RDLCK &&
+              after[54] == F_RDLCK && after[55] == F_UNLCK && after[74] == F_UNLCK &&
+              after[75] == F_WRLCK && after[109] == F_WRLCK && after[110] == F_UNLCK &&
+              after[200] == F_RDLCK && after[299] == F_RDLCK && after[300] == F_UNLCK);
+    /* A whole lock that was to become another, and was lost by that. */
+    int fd = open(at("f"), O_RDWR | O_CLOEXEC);
+    cr_assert_eq(lock(h, 0, F_RDLCK, 0, 0, true), 0);
+    cr_assert_eq(flock(fd, LOCK_SH), 0);
+    cr_assert_eq(lock(h, 0, F_WRLCK, 0, 0, true), -EAGAIN);
+    close(fd);
+    save_and_reopen();
+    cr_assert_eq(load(), 0);
+    fd = open(at("f"), O_RDWR | O_CLOEXEC);
+    cr_assert_eq(flock(fd, LOCK_EX | LOCK_NB), 0);
+    close(fd);
+}
+
+static int many_locks(uint8_t kind, unsigned n)
+{
+    begin(100, 1);
+    put_node(2, 1, "f", 1, "f");
+    state_u32(&saved, 1);
+    put_file(1, 2, O_RDWR);
+    for (unsigned i = 0; i < n; i++) {
+        state_u8(&saved, kind);
+        state_u64(&saved, 1);
+        state_u64(&saved, 5);
+        state_u8(&saved, 1);
+        state_u64(&saved, 2 * (n - i));
+        state_u64(&saved, 1);
+    }
+    return finish();
+}
+
+Test(tree_state, more_locks_than_there_can_be, .init = setup_user, .fini = teardown)
+{
+    enum { MOST = 8192 };
+    host_file(at("f"), "x");
+    cr_assert_eq(many_locks(1, MOST + 1), -EBADMSG);
+    cr_assert_eq(many_locks(2, 2), -EBADMSG, "one for each file");
+    cr_assert_eq(many_locks(2, 1), 0);
+    cr_assert_eq(many_locks(1, MOST), 0);
+    save();
+    cr_assert_eq(load(), 0, "as many as there were");
+    cr_assert_eq(seen("f", 2), F_WRLCK);
+    cr_assert_eq(seen("f", 2 * MOST), F_WRLCK);
+}
+
+/* Numbers are given out once, up to the last one; and a state that was refused gives none away. */
+BOTH(tree_state, numbers_that_come_to_their_end)
+{
+    struct tree_entry en;
+    uint64_t h;
+    host_file(at("f"), "x");
+    host_file(at("g"), "x");
+    begin(INT64_MAX, 7);
+    state_end(&saved);
+    cr_assert_eq(load(), -EBADMSG);
+    cr_assert_eq(id_of(TREE_ROOT, "f"), 2);
+    begin(INT64_MAX - 1, 0);
+    state_u32(&saved, 0);
+    cr_assert_eq(finish(), 0);
+    cr_assert_eq(id_of(TREE_ROOT, "f"), INT64_MAX);
+    cr_assert_eq(lookup(TREE_ROOT, "g", &en), -ENFILE);
+    cr_assert_eq(tree_nodes(t), 2);
+    cr_assert_eq(id_of(TREE_ROOT, "f"), INT64_MAX);
+    save();
+    cr_assert_eq(load(), 0, "what was saved can be loaded");
+    cr_assert_eq(lookup(TREE_ROOT, "g", &en), -ENFILE);
+    tree_free(t);
+    new_tree();
+    state_out_free(&saved);
+    state_begin(&saved, "FSTR", 1);
+    state_u64(&saved, 100);
+    state_u64(&saved, INT64_MAX - 1);
+    state_u32(&saved, 0);
+    state_u32(&saved, 0);
+    cr_assert_eq(finish(), 0);
+    uint64_t f = id_of(TREE_ROOT, "f");
+    cr_assert_eq(open_id(f, O_RDONLY, &h), 0);
+    cr_assert_eq(h, INT64_MAX);
+    cr_assert_eq(open_id(f, O_RDONLY, &h), -ENFILE);
+    cr_assert_eq(tree_files(t), 1);
+    save();
+    cr_assert_eq(load(), 0);
+}
+
+/* Whoever makes up a state chooses ids, handles and what files are said to be; a guest chooses
+ * which handles it keeps. */
+enum { CHOSEN = 120 };
+
+static void load_chosen(uint64_t step)
+{
+    state_out_free(&saved);
+    state_begin(&saved, "FSTR", 1);
+    state_u64(&saved, INT64_MAX);
+    state_u64(&saved, INT64_MAX);
+    state_u32(&saved, CHOSEN);
+    for (uint64_t i = 0; i < CHOSEN; i++)
+        put_node(2 + i * step, 1, "f", 1, i % 2 ? "f" : ".");
+    state_u32(&saved, CHOSEN);
+    for (uint64_t i = 0; i < CHOSEN; i++)
+        put_file(2 + i * step, 2, O_RDONLY);
+    cr_assert_eq(finish(), 0);
+}
+
+static unsigned longest(void)
+{
+    unsigned most = 0;
+    for (uint64_t b = 0; b < tree_buckets(t); b++) {
+        unsigned nodes = 0, files = 0;
+        for (struct tree_node *n = t->by_id[b]; n; n = n->next_by_id)
+            nodes++;
+        for (struct tree_file *f = t->by_handle[b]; f; f = f->next)
+            files++;
+        most = MAX(most, MAX(nodes, files));
+    }
+    return most;
+}
+
+BOTH(tree_state, nobody_chooses_what_meets)
+{
+    static const uint64_t steps[] = {1, 1024, 1 << 20, 1ull << 40};
+    host_file(at("f"), "x");
+    for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+        unsigned most = CHOSEN;
+        for (unsigned tries = 0; tries < 5 && most > CHOSEN / 4; tries++) { /* by chance */
+            tree_free(t);
+            new_tree();
+            load_chosen(steps[i]);
+            most = longest();
+        }
+        cr_assert_leq(most, CHOSEN / 4, "step %lu: %u", (unsigned long)steps[i], most);
+    }
+    unsigned by_key = 0;
+    for (uint64_t b = 0; b < tree_buckets(t); b++) {
+        for (struct tree_node *n = t->by_key[b]; n; n = n->next_by_key)
+            by_key++;
+    }
+    cr_assert_eq(by_key, 2, "by what it is, only what was found");
 }

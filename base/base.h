@@ -69,13 +69,14 @@ int poll_ms(struct pollfd *fds, unsigned n, int timeout_ms);
 /* Descriptors that guests make us hold. The process has so many; a part is kept for the rest of the
  * VMM, and what devices may take in all is the others, so that none runs out by what another does.
  * Any thread. */
-uint64_t fd_room(void);     /* in all; raises the soft limit at the first call, which is main()'s */
+uint64_t fd_room(
+    void); /* for fd_take(); raises the soft limit at the first call, which is main()'s */
 bool CHECKED fd_take(void); /* one; false: none is left */
-void fd_give(uint64_t n);
-uint64_t fd_left(void); /* of the room, at this moment */
-/* For as long as a device lives, whatever others take: at most `most`, and a quarter of what is
- * left of the room. How many, to be given back. */
+void fd_give(void);
+/* For as long as a device lives, whatever others take: at most `most`, and a quarter of the room,
+ * which is smaller by that until they are given back. How many. */
 uint64_t CHECKED fd_share(uint64_t most);
+void fd_unshare(uint64_t n);
 
 /* A socket that this process made by a name, to be removed while it is still the one there. */
 struct own_path {

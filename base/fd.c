@@ -45,8 +45,7 @@ void own_path_remove(const struct own_path *o, const char *path)
 enum { RESERVE = 1024 };
 
 static pthread_once_t counted = PTHREAD_ONCE_INIT;
-static uint64_t room;
-static atomic_uint_least64_t taken;
+static atomic_uint_least64_t room, taken;
 
 static void count(void)
 {
@@ -72,22 +71,21 @@ bool fd_take(void)
     return false;
 }
 
-void fd_give(uint64_t n)
+void fd_give(void)
 {
-    taken -= n;
-}
-
-uint64_t fd_left(void)
-{
-    uint64_t now = taken;
-    return now < fd_room() ? fd_room() - now : 0;
+    taken--;
 }
 
 uint64_t fd_share(uint64_t most)
 {
-    uint64_t n, all = fd_room(), before = taken;
+    uint64_t n, all = fd_room();
     do {
-        n = before < all ? MIN(most, (all - before) / 4) : 0;
-    } while (!atomic_compare_exchange_weak(&taken, &before, before + n));
+        n = MIN(most, all / 4);
+    } while (!atomic_compare_exchange_weak(&room, &all, all - n));
     return n;
+}
+
+void fd_unshare(uint64_t n)
+{
+    room += n;
 }

@@ -1,11 +1,11 @@
 /* devices/fs/tree_limits.c - how many descriptors the guest may make us hold. The room for them is
- * the process's: what other devices have for certain is theirs, and of the rest each tree has as
- * much as any other, which is its own whether the others use theirs or not. */
+ * the process's, and each tree has as much of it as any other, which is its own whether the others
+ * use theirs or not. */
 #include <stdatomic.h>
 
 #include "devices/fs/tree_priv.h"
 
-static atomic_uint_least64_t taken, trees; /* by all of them, and how many there are */
+static atomic_uint_least64_t trees;
 
 int tree_errno(void)
 {
@@ -17,10 +17,9 @@ void tree_share(bool more)
     more ? trees++ : trees--;
 }
 
-/* While others take and give, a few more or less. */
 static uint64_t share(void)
 {
-    return (taken + fd_left()) / trees;
+    return fd_room() / trees;
 }
 
 /* A guest that remembers all it may must still be able to open some of it. */
@@ -30,12 +29,11 @@ uint64_t tree_most(const struct tree *t, const uint64_t *count)
     return count == &t->nodes ? MIN(t->max_nodes, all - all / 4) : MIN(t->max_files, all / 2);
 }
 
-/* What is left is looked at too: a tree that was made later may have less than its share. */
+/* The room too is looked at: a tree that was made later takes what others had before. */
 int tree_take_slot(struct tree *t, uint64_t *count)
 {
     if (!fd_take())
         return -ENFILE;
-    taken++;
     pthread_mutex_lock(&t->lock);
     bool ok = *count < tree_most(t, count) && t->nodes + t->files < share();
     if (ok)
@@ -43,8 +41,7 @@ int tree_take_slot(struct tree *t, uint64_t *count)
     pthread_mutex_unlock(&t->lock);
     if (ok)
         return 0;
-    taken--;
-    fd_give(1);
+    fd_give();
     return -ENFILE;
 }
 
@@ -53,6 +50,5 @@ void tree_give_slot(struct tree *t, uint64_t *count)
     pthread_mutex_lock(&t->lock);
     --*count;
     pthread_mutex_unlock(&t->lock);
-    taken--;
-    fd_give(1);
+    fd_give();
 }

@@ -195,7 +195,7 @@ static void user_free(struct net_backend *b)
         free(f);
     }
     fd_cleanup_(&u->epoll_fd);
-    fd_give(u->most_open);
+    fd_unshare(u->most_open);
     free(u->fds);
     free(u->asked);
     free(u->list);

@@ -112,7 +112,7 @@ static void close_on_loop(void *ctx)
 static void vsock_destroy(struct vsock *v)
 {
     loop_call(v->loop, close_on_loop, v);
-    fd_give(v->conn_max);
+    fd_unshare(v->conn_max);
     free(v);
 }
 

@@ -66,6 +66,10 @@ uint32_t poll_now(int fd, short events);
 struct pollfd;
 int poll_ms(struct pollfd *fds, unsigned n, int timeout_ms);
 
+/* A second description of the same pipe or terminal, whose flags are ours alone, to write to
+ * without waiting; -errno: another user's terminal, or no /proc. */
+int CHECKED fd_unblocked(int fd);
+
 /* Descriptors that guests make us hold. The process has so many; a part is kept for the rest of the
  * VMM, and what devices may take in all is the others, so that none runs out by what another does.
  * Any thread. */

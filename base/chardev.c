@@ -4,7 +4,6 @@
 #include "base/chardev_priv.h"
 
 #include <assert.h>
-#include <limits.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -27,7 +26,7 @@ static ssize_t write_once(struct chardev *c, const uint8_t *p, size_t len)
     case OUT_POLLED:
         if (!poll_now(c->out_fd, POLLOUT))
             return -EAGAIN;
-        n = write(c->out_fd, p, MIN(len, (size_t)PIPE_BUF));
+        n = write(c->out_fd, p, MIN(len, c->at_once));
         break;
     case OUT_PLAIN:
     default:

@@ -2,6 +2,7 @@
  * change what was inherited: descriptors 0 and 1 are shared with the shell and its other children,
  * and so are their flags. */
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -25,10 +26,12 @@ static int hold_init(struct chardev *c, size_t cap, struct err *e)
     return 0;
 }
 
+#define LAST_WORDS "at a reset, what the serial port has left when its writer was about to go on"
 const struct sandbox_list chardev_socket_calls = {
     .name = "console on a socket",
     .calls =
         (const struct sandbox_call[]){{.nr = SYS_sendmsg, .on = ON_VCPU | ON_LOOP},
+                                      {.nr = SYS_sendmsg, .on = ON_MAIN, .why = LAST_WORDS},
                                       {.nr = SYS_accept4, .on = ON_LOOP},
                                       {.nr = SYS_newfstatat, .on = ON_MAIN}, /* it is removed */
                                       {.nr = SYS_unlink, .on = ON_MAIN},
@@ -47,13 +50,11 @@ static int open_stdio(struct chardev *c, int in_fd, int out_fd, struct err *e)
         c->how = OUT_SOCKET;
         sandbox_need(&chardev_socket_calls);
     } else if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)) {
-        /* A second description of the same pipe or terminal, whose flags are ours alone. */
-        char self[32];
-        snprintf(self, sizeof(self), "/proc/self/fd/%d", out_fd);
-        int own = open(self, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        int own = fd_unblocked(out_fd);
         c->out_owned = own >= 0;
         c->out_fd = own >= 0 ? own : out_fd;
         c->how = own >= 0 ? OUT_PLAIN : OUT_POLLED;
+        c->at_once = isatty(out_fd) ? 1 : PIPE_BUF;
     }
     if (fcntl(in_fd, F_GETFD) >= 0)
         c->in_fd = in_fd;

@@ -18,7 +18,7 @@ struct chardev_hold {
 /* How to write without blocking. */
 enum chardev_out {
     OUT_PLAIN,  /* our own non-blocking descriptor, or a file, which does not block */
-    OUT_POLLED, /* an inherited one: look first, then write little */
+    OUT_POLLED, /* an inherited one: look first, then write `at_once` */
     OUT_SOCKET, /* an inherited one, with a flag for it */
 };
 
@@ -48,6 +48,8 @@ struct chardev {
     pthread_mutex_t lock; /* everything below */
     int out_fd;
     enum chardev_out how;
+    size_t
+        at_once; /* bytes that one look is good for: of a terminal that turns LF into CR LF, one */
     bool out_owned, connected, blocked, dead;
 };
 

@@ -1,7 +1,9 @@
 /* base/fd.c - see base.h: descriptors, and names of what they are. */
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -22,6 +24,14 @@ int poll_ms(struct pollfd *fds, unsigned n, int timeout_ms)
     const struct timespec t = {.tv_sec = timeout_ms / 1000,
                                .tv_nsec = timeout_ms % 1000 * 1000000l};
     return ppoll(fds, n, timeout_ms < 0 ? NULL : &t, NULL);
+}
+
+int fd_unblocked(int fd)
+{
+    char self[32];
+    (void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+    int own = open(self, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    return own < 0 ? -errno : own;
 }
 
 int own_path_made(struct own_path *o, const char *path)

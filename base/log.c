@@ -12,6 +12,9 @@
 
 static atomic_int max_level = LOG_WARN;
 static atomic_int log_fd = STDERR_FILENO;
+static size_t at_once =
+    SIZE_MAX;           /* bytes for which it is good that the descriptor can be written */
+static atomic_bool cut; /* the last line has no end */
 static pthread_mutex_t limit_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static const char *const level_names[] = {"off", "error", "warn", "info", "debug"};
@@ -35,6 +38,15 @@ int log_to(int fd)
     return 0;
 }
 
+void log_terminal(void)
+{
+    if (!isatty(STDERR_FILENO))
+        return;
+    AUTO_FD own = fd_unblocked(STDERR_FILENO);
+    if (own < 0 || log_to(own) < 0)
+        at_once = 1;
+}
+
 int log_level_parse(const char *name, enum log_level *out)
 {
     for (size_t i = 0; i < ARRAY_SIZE(level_names); i++) {
@@ -46,23 +58,37 @@ int log_level_parse(const char *name, enum log_level *out)
     return -EINVAL;
 }
 
+enum { LINE = 1024 };
+
+/* A log that cannot be written has nobody to be reported to, and may hold up no vCPU. In front of
+ * the line is an end for the last one. */
+static void put(const char *line, size_t len)
+{
+    bool was = atomic_exchange(&cut, false);
+    size_t done = 0;
+    ssize_t n = 1;
+    line -= was;
+    len += was;
+    for (int fd = log_fd; done < len && n > 0 && poll_now(fd, POLLOUT); done += (size_t)MAX(n, 0))
+        n = write(fd, line + done, MIN(len - done, at_once));
+    if (done < len && (was || done > 0))
+        atomic_store(&cut, true);
+}
+
 static void emit(enum log_level level, const char *tail, const char *fmt, va_list ap)
 {
-    char line[1024];
-    int n = snprintf(line, sizeof(line), "vmm: %s: ", level_names[level]);
-    int m = vsnprintf(line + n, sizeof(line) - (size_t)n, fmt, ap);
+    char all[1 + LINE] = "\n", *line = all + 1;
+    int n = snprintf(line, LINE, "vmm: %s: ", level_names[level]);
+    int m = vsnprintf(line + n, LINE - (size_t)n, fmt, ap);
     if (m < 0)
         return;
     /* Room for the tail, whatever the line's length. */
-    size_t len = MIN((size_t)n + (size_t)m, sizeof(line) - 2 - strlen(tail));
+    size_t len = MIN((size_t)n + (size_t)m, LINE - 2 - strlen(tail));
     make_one_line(line, len);
     memcpy(line + len, tail, strlen(tail));
     len += strlen(tail);
     line[len++] = '\n';
-    /* A log that cannot be written has nobody to be reported to, and may hold up no vCPU. */
-    int fd = log_fd;
-    if (!poll_now(fd, POLLOUT) || write(fd, line, len) < 0)
-        return;
+    put(line, len);
 }
 
 void log_line(enum log_level level, const char *fmt, ...)

@@ -12,6 +12,9 @@ void log_set_level(enum log_level level);
  * descriptor of its own: this one stays the caller's, who may close it. -errno: nothing changed.
  * One thread at a time. */
 int CHECKED log_to(int fd);
+/* Standard error, if it is a terminal, by a way that does not wait for whoever reads it: that it
+ * can be written does not say that a line can. Before there are threads. */
+void log_terminal(void);
 /* -EINVAL for a name that is none of off, error, warn, info, debug. */
 int CHECKED log_level_parse(const char *name, enum log_level *out);
 

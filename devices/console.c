@@ -18,7 +18,8 @@ enum {
     CHANNELS_MAX = OPT_STRS_MAX,
     PORTS_MAX = CHANNELS_MAX + 1,
     QUEUE_SIZE = 128,
-    TX_TURN = 256 * 1024, /* bytes of output in one turn of the loop */
+    TX_TURN = 256 * 1024, /* bytes of output in one turn of the loop, */
+    TX_SEGMENT = 64,      /* of which each segment has so many at least, for it is a write */
     CONTROL_RX = 2,       /* queue numbers: 5.3.2 */
     CONTROL_TX = 3,
     NAME_MAX_LEN = 64,
@@ -117,7 +118,7 @@ static bool tx_push(struct port *p, size_t *budget)
         size_t n = chardev_write(p->host, (const uint8_t *)v->iov_base + off, want);
         p->tx_done += n;
         p->output += n;
-        *budget -= n;
+        *budget -= n ? MIN(*budget, MAX(n, (size_t)TX_SEGMENT)) : 0;
         if (n < v->iov_len - off)
             return false;
         off = 0;

@@ -151,6 +151,7 @@ static int run_guest(const struct vm_config *cfg)
     else if (sandbox_use(&sandbox_programs, &e) < 0)
         return complain(&e);
     prepare_signals();
+    log_terminal();
     (void)fd_room(); /* before there is anything that it is for */
     return cfg->api_sock || cfg->config_file ? run_api(cfg) : run(cfg);
 }

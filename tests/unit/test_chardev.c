@@ -1,5 +1,6 @@
 /* tests/unit/test_chardev.c - standard input and output and files as the host's end: nothing is
  * lost, nothing blocks, nothing spins. */
+#include <limits.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -151,6 +152,7 @@ TEST_BOTH(full_pipe_polled)
     c->out_owned = false;
     c->out_fd = out[1];
     c->how = OUT_POLLED;
+    c->at_once = PIPE_BUF;
     size_t total = fill();
     cr_assert_eq(drain(out[0], total), total);
     EVENTUALLY(a.writable == 1);

@@ -142,9 +142,17 @@ Test(i6300esb, nothing_runs_out_while_it_is_paused)
 Test(i6300esb, counts_fast_when_told)
 {
     cfg_put(1, CONFIG, 2, FAST);
-    unlocked_put(P1, 4, 33);
+    unlocked_put(P1, 4, 33000);
     cfg_put(1, LOCK, 1, ENABLE);
-    expect_timer(ticks(33, 5));
+    expect_timer(ticks(33000, 5));
+}
+
+Test(i6300esb, a_stage_is_no_shorter_than_a_millisecond)
+{
+    unlocked_put(P1, 4, 0);
+    cfg_put(1, CONFIG, 2, FAST);
+    cfg_put(1, LOCK, 1, ENABLE);
+    expect_timer(1000000);
 }
 
 Test(i6300esb, no_ticks_are_one)

@@ -177,6 +177,61 @@ Test(log, a_closed_standard_error_is_no_failure)
     cr_assert_str_eq(logged(), "vmm: warn: again\n");
 }
 
+/* --- a terminal that nobody reads --- */
+
+static bool foreign; /* it is another user's */
+int __real_fd_unblocked(int fd);
+int __wrap_fd_unblocked(int fd);
+int __wrap_fd_unblocked(int fd)
+{
+    return foreign ? -EACCES : __real_fd_unblocked(fd);
+}
+
+static size_t drain(int master, char *to, size_t size)
+{
+    size_t n = 0;
+    for (ssize_t k; n < size && (k = read(master, to + n, size - n)) > 0;)
+        n += (size_t)k;
+    return n;
+}
+
+/* The terminal does not wait, so neither does who writes; and what is read afterwards is lines. */
+static void stalled(void)
+{
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
+    cr_assert(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+    int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+    cr_assert(slave >= 0 && dup2(slave, STDERR_FILENO) >= 0);
+    log_terminal();
+    for (unsigned i = 0; i < 5000; i++)
+        log_warn("%0*u", (int)(i % 200), i);
+    size_t n = drain(master, text, sizeof(text) - 1);
+    cr_assert_gt(n, 1000);
+    log_warn("and on");
+    n += drain(master, text + n, sizeof(text) - 1 - n);
+    text[n] = '\0';
+    unsigned whole = 0;
+    for (char *s = strtok(text, "\r\n"); s; s = strtok(NULL, "\r\n"), whole++) {
+        cr_assert_eq(strncmp(s, "vmm: warn: ", MIN(strlen(s), 11ul)), 0, "%s", s);
+        cr_assert_null(strstr(s + 1, "vmm: "), "two in one: %s", s);
+    }
+    cr_assert_gt(whole, 10);
+    dup2(log_fd, STDERR_FILENO);
+    close(slave);
+    close(master);
+}
+
+Test(log, a_terminal_that_nobody_reads)
+{
+    stalled();
+}
+
+Test(log, a_terminal_of_another_user_s)
+{
+    foreign = true;
+    stalled();
+}
+
 static void *chatter(void *arg)
 {
     for (unsigned i = 0; i < 200; i++)

@@ -12,9 +12,8 @@
 
 static atomic_int max_level = LOG_WARN;
 static atomic_int log_fd = STDERR_FILENO;
-static size_t at_once =
-    SIZE_MAX;           /* bytes for which it is good that the descriptor can be written */
-static atomic_bool cut; /* the last line has no end */
+static size_t at_once = SIZE_MAX; /* bytes that are written after one look whether any can be */
+static atomic_bool cut;           /* the last line has no end */
 static pthread_mutex_t limit_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static const char *const level_names[] = {"off", "error", "warn", "info", "debug"};

@@ -140,7 +140,9 @@ static int user_send(struct net_backend *b, unsigned queue, const struct iovec *
         len += iov[i].iov_len;
     }
     if (may_open(u->out, len)) {
-        if (u->n_open + u->maybe_open >= u->most_open) {
+        if (u->n_open < u->most_open && u->n_open + u->maybe_open >= u->most_open)
+            user_update(u); /* looks how many did */
+        if (u->n_open >= u->most_open) {
             log_limited(&u->complaints, LOG_WARN, "%s: has %u sockets, and may not have more",
                         u->what, u->n_open);
             return 0; /* dropped: whoever cares tries again */

@@ -386,6 +386,38 @@ Test(net_user, sockets_have_a_bound)
     close(s);
 }
 
+/* Frames that may open a socket are counted by what they did. */
+Test(net_user, many_datagrams_of_one_port)
+{
+    enum { MANY = 200 };
+    few_files(400);
+    struct rig *r = up("");
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(a);
+    int s = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    cr_assert_eq(bind(s, (struct sockaddr *)&a, size), 0);
+    cr_assert_eq(getsockname(s, (struct sockaddr *)&a, &size), 0);
+    say_hello(r);
+    uint8_t *h = out + 34;
+    memset(h, 0, 8);
+    put32(h, 5000u << 16 | ntohs(a.sin_port));
+    h[5] = 8 + 2, h[8] = 'h', h[9] = 'i';
+    size_t len = ip(IPPROTO_UDP, me, host, 10, 6);
+    for (unsigned i = 0; i < MANY; i++) {
+        struct rig_seg seg = {.at = rig_alloc(r, HDR + len), .len = (uint32_t)(HDR + len)};
+        memcpy(rig_at(r, GPA(seg.at.v + HDR), len), out, len);
+        rig_add(r, 1, &seg, 1, NULL, 0);
+    }
+    rig_kick(r, 1);
+    rig_settle(r);
+    unsigned got = 0;
+    for (char buf[8]; recv(s, buf, sizeof(buf), 0) == 2;)
+        got++;
+    cr_assert_eq(got, MANY);
+    close(s);
+    rig_down(r);
+}
+
 /* A connection goes on when there is no room for another. */
 Test(net_user, a_connection_outlives_the_bound)
 {

@@ -3,11 +3,14 @@
  * somebody on the host may have. The loop goes through all of them, so there are not many. */
 #include "devices/fs/fs_priv.h"
 
-static const uint64_t AGAIN_NS = 50000000;
+static const uint64_t AGAIN_NS = 50000000; /* for so many that wait: */
+enum { AGAIN_OF = 16 };
+
+static void retry(struct fs *fs);
 
 static void expired(void *ctx)
 {
-    waits_retry(ctx);
+    retry(ctx);
 }
 
 int waits_init(struct fs *fs)
@@ -82,7 +85,7 @@ bool waits_park(struct fs_req *r)
     }
     r->parked = true;
     if (fs->waits.n_parked++ == 0)
-        loop_timer_set(&fs->waits.timer, AGAIN_NS);
+        loop_timer_set(&fs->waits.timer, AGAIN_NS * (1 + fs->waits.n / AGAIN_OF));
     return true;
 }
 
@@ -92,9 +95,8 @@ static void unpark(struct fs_req *r)
     r->fs->waits.n_parked--;
 }
 
-void waits_retry(struct fs *fs)
+static void retry(struct fs *fs)
 {
-    fs->waits.freed++;
     for (struct fs_req *r = fs->waits.first, *next; r && fs->waits.n_parked; r = next) {
         next = r->next;
         if (r->parked) {
@@ -102,6 +104,12 @@ void waits_retry(struct fs *fs)
             fs_try(r);
         }
     }
+}
+
+void waits_retry(struct fs *fs)
+{
+    fs->waits.freed++;
+    retry(fs);
 }
 
 static void end(struct fs_req *r)

@@ -147,12 +147,12 @@ Test(i6300esb, counts_fast_when_told)
     expect_timer(ticks(33000, 5));
 }
 
-Test(i6300esb, a_stage_is_no_shorter_than_a_millisecond)
+Test(i6300esb, a_stage_has_a_slow_tick_at_least)
 {
     unlocked_put(P1, 4, 0);
     cfg_put(1, CONFIG, 2, FAST);
     cfg_put(1, LOCK, 1, ENABLE);
-    expect_timer(1000000);
+    expect_timer(ticks(1, 15));
 }
 
 Test(i6300esb, no_ticks_are_one)

@@ -32,7 +32,6 @@ enum {
     PRELOAD_MASK = 0xfffff,
 };
 enum { CLOCK_HZ = 33000000, SLOW_SHIFT = 15, FAST_SHIFT = 5, STATE_VERSION = 1 };
-enum { STAGE_LEAST_NS = 1000000 };
 
 struct i6300esb {
     struct pci_function *f;
@@ -54,13 +53,13 @@ struct i6300esb {
 
 /* --- the timer --- */
 
-/* A preload of 0 is one tick, and not never; but ticks of a microsecond, which no driver asks for,
- * would keep the loop busy for a guest that sleeps. */
+/* A preload of 0 is one tick, and not never; but at least a millisecond, a slow tick: shorter ones,
+ * which no driver asks for, would keep the loop busy for a guest that sleeps. */
 static uint64_t stage_ns(const struct i6300esb *w)
 {
     unsigned shift = w->config & CONFIG_FAST ? FAST_SHIFT : SLOW_SHIFT;
-    uint64_t clocks = (uint64_t)MAX(w->preload[w->stage - 1], 1u) << shift;
-    return MAX(clocks * 1000000000 / CLOCK_HZ, (uint64_t)STAGE_LEAST_NS);
+    uint64_t clocks = (uint64_t)w->preload[w->stage - 1] << shift;
+    return MAX(clocks, 1ull << SLOW_SHIFT) * 1000000000 / CLOCK_HZ;
 }
 
 static void arm_on_loop(void *ctx)

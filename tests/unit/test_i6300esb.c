@@ -274,7 +274,7 @@ Test(i6300esb, goes_on_elsewhere)
 {
     struct state_out out = {0};
     unlocked_put(P1, 4, 3);
-    unlocked_put(P2, 4, 9);
+    unlocked_put(P2, 4, 9000);
     cfg_put(1, CONFIG, 2, FAST);
     cfg_put(1, LOCK, 1, ENABLE | LOCKED);
     run_out();
@@ -284,7 +284,7 @@ Test(i6300esb, goes_on_elsewhere)
     cr_assert_eq(i6300esb_new(pci, loop, bite, &bites, &dog), 0);
     ns = 0;
     cr_assert_eq(load(&out), 0);
-    expect_timer(ticks(9, 5));
+    expect_timer(ticks(9000, 5));
     cr_expect_eq(reg(P1, 4), 3);
     cr_expect_eq(reg(INTERRUPT, 4), 1);
     cfg_put(1, LOCK, 1, 0);

@@ -84,9 +84,7 @@ static void emit(enum log_level level, const char *tail, const char *fmt, va_lis
     /* Room for the tail, whatever the line's length. */
     size_t len = MIN((size_t)n + (size_t)m, LINE - 2 - strlen(tail));
     make_one_line(line, len);
-    memcpy(line + len, tail, strlen(tail));
-    len += strlen(tail);
-    line[len++] = '\n';
+    len += (size_t)snprintf(line + len, LINE - len, "%s\n", tail);
     put(line, len);
 }
 

@@ -137,7 +137,7 @@ static int lock_whole(struct tree_file *f, short type)
     pthread_mutex_lock(&f->node->locks_lock);
     int rc = flock(f->fd, op | LOCK_NB) < 0 ? tree_errno() : 0;
     if (rc == 0 || rc == -EAGAIN)
-        f->whole = rc == 0 ? type : F_UNLCK;
+        f->whole = (short)(rc == 0 ? type : F_UNLCK);
     pthread_mutex_unlock(&f->node->locks_lock);
     return rc;
 }

@@ -2,6 +2,7 @@
  * loop_epoll.c are how it waits. */
 #include "base/loop_priv.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
@@ -188,16 +189,24 @@ unsigned loop_step(struct loop *l, int timeout_ms)
     return turn(l, timeout_ms);
 }
 
-void loop_settle(struct loop *l)
+unsigned loop_settle_for(struct loop *l, unsigned steps)
 {
-    for (;;) {
+    while (steps > 0) {
         unsigned n = loop_step(l, 0);
         unsigned in_flight = l->in_flight + l->working;
         if (n == 0 && in_flight == 0 && !l->deferred && !anything_posted(l))
-            return;
+            break;
         if (n == 0 && in_flight > 0)
-            (void)loop_step(l, -1);
+            n = loop_step(l, -1);
+        steps -= n > 0;
     }
+    return steps;
+}
+
+void loop_settle(struct loop *l)
+{
+    while (loop_settle_for(l, UINT_MAX) == 0)
+        ;
 }
 
 struct start {

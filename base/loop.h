@@ -153,5 +153,7 @@ uint64_t loop_now_ns(void); /* by the clock of these timers; any thread */
 /* Runs what is ready; waits at most timeout_ms (-1: as long as it takes) for the first thing.
  * Returns how many callbacks ran. Only while the loop has no thread. */
 unsigned loop_step(struct loop *l, int timeout_ms);
-/* Steps until nothing is ready, posted, or in flight. */
-void loop_settle(struct loop *l);
+/* Steps until nothing is ready, posted, or in flight; or that many steps had something to do. How
+ * many of them are left. */
+unsigned loop_settle_for(struct loop *l, unsigned steps);
+void loop_settle(struct loop *l); /* however many it takes */

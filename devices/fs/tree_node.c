@@ -83,10 +83,13 @@ struct tree_node *tree_find_key(struct tree *t, const struct tree_key *k)
     return n;
 }
 
+/* At the end: what is loaded as it was saved is saved so again. */
 static void insert_id(struct tree *t, struct tree_node *n)
 {
     struct tree_node **at = &t->by_id[tree_bucket(t, n->id)];
-    n->next_by_id = *at;
+    while (*at)
+        at = &(*at)->next_by_id;
+    n->next_by_id = NULL;
     *at = n;
     n->known = true;
 }

@@ -6,9 +6,13 @@
 #include "tests/fuzz/fuzz.h"
 
 enum { TIMERS_MAX = 64, FIRINGS_MAX = 64 };
+/* A guest may give its devices work without end, a turn of the loop at a time: of an input they
+ * have so many turns, and then at least a few whenever it waits for them. */
+enum { TURNS_MAX = 500, TURNS_LEAST = 8 };
 static const uint64_t second = 1000000000;
 
 static uint64_t now;
+static unsigned turns;
 static struct running {
     struct loop_timer *t; /* NULL: free */
     uint64_t due;
@@ -22,6 +26,12 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *t)
         return __real_clock_gettime(clock, t);
     *t = (struct timespec){.tv_sec = (time_t)(now / second), .tv_nsec = (long)(now % second)};
     return 0;
+}
+
+void __wrap_loop_settle(struct loop *l);
+void __wrap_loop_settle(struct loop *l)
+{
+    turns = loop_settle_for(l, MAX(turns, (unsigned)TURNS_LEAST));
 }
 
 static void stop(const struct loop_timer *t)
@@ -55,6 +65,7 @@ void __wrap_loop_timer_close(struct loop_timer *t)
 void clock_begin(void)
 {
     now = 5 * second;
+    turns = TURNS_MAX;
     for (unsigned i = 0; i < TIMERS_MAX; i++)
         EXPECT(!running[i].t, "a timer runs, and its owner is gone");
 }

@@ -115,7 +115,7 @@ int main(int argc, char **argv)
     /* The allocator and its caches for each thread have a slack: what leaks is a multiple. */
     bool more = now.fds > then.fds || now.threads > then.threads;
     if (MEMORY_IS_OURS)
-        more = more || now.maps > then.maps || now.heap > then.heap + KIB(16) + times * 4ull ||
+        more = more || now.maps > then.maps || now.heap > then.heap + KIB(4) ||
                now.rss > then.rss + MIB(1) + times * 64ull;
     return more;
 }

@@ -73,8 +73,7 @@ int CHECKED fd_unblocked(int fd);
 /* Descriptors that guests make us hold. The process has so many; a part is kept for the rest of the
  * VMM, and what devices may take in all is the others, so that none runs out by what another does.
  * Any thread. */
-uint64_t fd_room(
-    void); /* for fd_take(); raises the soft limit at the first call, which is main()'s */
+uint64_t fd_room(void);     /* for fd_take(); main() calls first: it raises the soft limit then */
 bool CHECKED fd_take(void); /* one; false: none is left */
 void fd_give(void);
 /* For as long as a device lives, whatever others take: at most `most`, and a quarter of the room,

@@ -48,8 +48,7 @@ struct chardev {
     pthread_mutex_t lock; /* everything below */
     int out_fd;
     enum chardev_out how;
-    size_t
-        at_once; /* bytes that one look is good for: of a terminal that turns LF into CR LF, one */
+    size_t at_once; /* that one look is good for: one byte, where LF may become CR LF */
     bool out_owned, connected, blocked, dead;
 };
 

@@ -2,6 +2,7 @@
  * transport and the ring. */
 #include "tests/rig/rig.h"
 
+#include <fcntl.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 #include <stdio.h>
@@ -303,6 +304,14 @@ void rig_save_and_load(struct rig *r)
     cr_assert_eq(rig_load(r, s.buf, s.len), 0);
     vdev_resume(r->dev);
     state_out_free(&s);
+}
+
+unsigned rig_open_files(void)
+{
+    unsigned n = 0;
+    for (int fd = 0; fd < 4096; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
 }
 
 /* --- guest RAM --- */

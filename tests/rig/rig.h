@@ -157,6 +157,8 @@ struct state_out rig_save(struct rig *r);
 int CHECKED rig_load(struct rig *r, const void *buf, size_t len);
 void rig_save_and_load(struct rig *r);
 
+unsigned rig_open_files(void); /* descriptors that this process has */
+
 /* Of mmio only. */
 uint32_t rig_reg(struct rig *r, uint32_t off);
 void rig_reg_set(struct rig *r, uint32_t off, uint32_t v);

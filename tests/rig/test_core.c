@@ -1,6 +1,5 @@
 /* tests/rig/test_core.c - the core, where a device with one queue does not reach: what a transport
  * may ask, what runs out, what waits for whom, and pauses. */
-#include <fcntl.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 #include <pthread.h>
@@ -296,24 +295,16 @@ Test(pause, an_idle_queue_goes_on_asking_for_notifications)
 
 /* --- what begins and ends with a queue --- */
 
-static unsigned open_files(void)
-{
-    unsigned n = 0;
-    for (int fd = 0; fd < 1024; fd++)
-        n += fcntl(fd, F_GETFD) >= 0;
-    return n;
-}
-
 Test(core, a_transport_frees_its_device)
 {
     for (enum rig_transport t = RIG_MMIO; t <= RIG_PCI; t += RIG_PCI - RIG_MMIO) {
-        unsigned before = open_files();
+        unsigned before = rig_open_files();
         struct rig *r = core_up((struct core_opts){0}, &(struct rig_options){.transport = t});
         cr_assert_geq(vdev_kick_all_fd(r->dev), 0);
         cr_assert_eq(held.frees, 0);
         rig_down(r);
         cr_assert_eq(held.frees, 1);
-        cr_assert_eq(open_files(), before, "its descriptors are closed");
+        cr_assert_eq(rig_open_files(), before, "its descriptors are closed");
     }
 }
 

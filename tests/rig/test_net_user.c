@@ -1,7 +1,6 @@
 /* tests/rig/test_net_user.c - the user-space network, end to end: a guest made of hand-written
  * frames gets an address, finds its router, and talks TCP to a socket of this process and back. */
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -277,15 +276,22 @@ Test(net_user, long_packets)
     }
 }
 
-Test(net_user, a_connection_from_the_guest)
+/* A socket of the host's, and the guest's first segment is answered. */
+static int guest_calls(struct rig *r)
 {
-    struct rig *r = up("");
-    char text[8] = "";
     tcp.mine = 4000, tcp.seq = 1000, tcp.ack = 0;
     int s = listener(&tcp.theirs);
     say_hello(r);
     tcp_send(r, SYN, "");
     cr_assert(tcp_await(r, SYN | ACK));
+    return s;
+}
+
+Test(net_user, a_connection_from_the_guest)
+{
+    struct rig *r = up("");
+    char text[8] = "";
+    int s = guest_calls(r);
     tcp_send(r, ACK, "");
     tcp_send(r, ACK | PSH, "hello");
     int c = accept(s, NULL, NULL);
@@ -313,17 +319,23 @@ static uint16_t free_port(void)
     return port;
 }
 
+static int call(uint16_t port)
+{
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int c = socket(AF_INET, SOCK_STREAM, 0);
+    cr_assert_eq(connect(c, (struct sockaddr *)&a, sizeof(a)), 0);
+    return c;
+}
+
 Test(net_user, a_connection_to_the_guest)
 {
     char text[80], got[8];
     uint16_t port = free_port();
     snprintf(text, sizeof(text), ",restrict,hostfwd=tcp::%u-:22", port);
     struct rig *r = up(text);
-    struct sockaddr_in a = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int c = socket(AF_INET, SOCK_STREAM, 0);
     say_hello(r);
-    cr_assert_eq(connect(c, (struct sockaddr *)&a, sizeof(a)), 0);
+    int c = call(port);
     tcp.mine = 22, tcp.seq = 7000;
     cr_assert(tcp_await(r, SYN));
     tcp_send(r, SYN | ACK, "");
@@ -341,14 +353,6 @@ Test(net_user, a_connection_to_the_guest)
 
 /* --- descriptors are few --- */
 
-static unsigned open_files(void)
-{
-    unsigned n = 0;
-    for (int fd = 0; fd < 4096; fd++)
-        n += fcntl(fd, F_GETFD) >= 0;
-    return n;
-}
-
 /* A host whose processes may have so many. */
 static void few_files(rlim_t n)
 {
@@ -356,13 +360,18 @@ static void few_files(rlim_t n)
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &l), 0);
 }
 
-static void udp(struct rig *r, uint16_t from, uint16_t to)
+static size_t udp_frame(uint16_t from, uint16_t to)
 {
     uint8_t *h = out + 34;
     memset(h, 0, 8);
     put32(h, (uint32_t)from << 16 | to);
     h[5] = 8 + 2, h[8] = 'h', h[9] = 'i';
-    send_frame(r, ip(IPPROTO_UDP, me, host, 10, 6));
+    return ip(IPPROTO_UDP, me, host, 10, 6);
+}
+
+static void udp(struct rig *r, uint16_t from, uint16_t to)
+{
+    send_frame(r, udp_frame(from, to));
 }
 
 /* Each port that a guest sends from is a socket of the host's, and other devices want some, too. */
@@ -374,13 +383,13 @@ Test(net_user, sockets_have_a_bound)
     uint16_t port;
     int s = listener(&port);
     say_hello(r);
-    unsigned before = open_files();
+    unsigned before = rig_open_files();
     for (unsigned i = 0; i < 3 * MOST; i++)
         udp(r, (uint16_t)(5000 + i), 9);
-    cr_assert_eq(open_files(), before + MOST);
+    cr_assert_eq(rig_open_files(), before + MOST);
     tcp.mine = 4000, tcp.theirs = port, tcp.seq = 1000, tcp.ack = 0;
     tcp_send(r, SYN, "");
-    cr_assert_eq(open_files(), before + MOST, "nor one of a connection");
+    cr_assert_eq(rig_open_files(), before + MOST, "nor one of a connection");
     say_hello(r); /* which wants none */
     rig_down(r);
     close(s);
@@ -398,11 +407,7 @@ Test(net_user, many_datagrams_of_one_port)
     cr_assert_eq(bind(s, (struct sockaddr *)&a, size), 0);
     cr_assert_eq(getsockname(s, (struct sockaddr *)&a, &size), 0);
     say_hello(r);
-    uint8_t *h = out + 34;
-    memset(h, 0, 8);
-    put32(h, 5000u << 16 | ntohs(a.sin_port));
-    h[5] = 8 + 2, h[8] = 'h', h[9] = 'i';
-    size_t len = ip(IPPROTO_UDP, me, host, 10, 6);
+    size_t len = udp_frame(5000, ntohs(a.sin_port));
     for (unsigned i = 0; i < MANY; i++) {
         struct rig_seg seg = {.at = rig_alloc(r, HDR + len), .len = (uint32_t)(HDR + len)};
         memcpy(rig_at(r, GPA(seg.at.v + HDR), len), out, len);
@@ -424,11 +429,7 @@ Test(net_user, a_connection_outlives_the_bound)
     few_files(400);
     struct rig *r = up("");
     char text[8] = "";
-    tcp.mine = 4000, tcp.seq = 1000, tcp.ack = 0;
-    int s = listener(&tcp.theirs);
-    say_hello(r);
-    tcp_send(r, SYN, "");
-    cr_assert(tcp_await(r, SYN | ACK));
+    int s = guest_calls(r);
     for (unsigned i = 0; i < 400; i++)
         udp(r, (uint16_t)(5000 + i), 9);
     tcp_send(r, ACK, "");
@@ -441,15 +442,6 @@ Test(net_user, a_connection_outlives_the_bound)
     rig_down(r);
 }
 
-static int call(uint16_t port)
-{
-    struct sockaddr_in a = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int c = socket(AF_INET, SOCK_STREAM, 0);
-    cr_assert_eq(connect(c, (struct sockaddr *)&a, sizeof(a)), 0);
-    return c;
-}
-
 /* A port that is ready and cannot be served is no reason to turn; and is served later. */
 Test(net_user, a_call_without_a_descriptor)
 {
@@ -460,7 +452,7 @@ Test(net_user, a_call_without_a_descriptor)
     snprintf(text, sizeof(text), ",hostfwd=tcp::%u-:22", port);
     struct rig *r = up(text);
     say_hello(r);
-    few_files(open_files() + 100);
+    few_files(rig_open_files() + 100);
     int c = call(port);
     while (n < ARRAY_SIZE(spare) && (spare[n] = dup(c)) >= 0)
         n++;
@@ -488,11 +480,11 @@ Test(net_user, a_call_above_the_bound)
     for (unsigned i = 0; i < 400; i++)
         udp(r, (uint16_t)(5000 + i), 9);
     int c = call(port);
-    unsigned before = open_files(), turns = 0;
+    unsigned before = rig_open_files(), turns = 0;
     for (unsigned i = 0; i < 20; i++)
         turns += loop_step(r->loop, 10);
     cr_expect_lt(turns, 20, "%u", turns);
-    cr_expect_eq(open_files(), before);
+    cr_expect_eq(rig_open_files(), before);
     close(c);
     rig_down(r);
 }
